@@ -1,0 +1,1 @@
+"""The surveys, one file each, and the interface that they and the mock sky meet."""
