@@ -1,0 +1,48 @@
+# `make demo` and `make test` set themselves up: a virtual environment in .venv, made once and reused.
+# Another interpreter: `make demo PYTHON=python3.12`. Another environment: `make test VENV=/path/to/venv`.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+.PHONY: help setup demo test test-all lint format clean
+
+help:
+	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation (about 15 minutes on two cores)"
+	@echo "make test      set-up, then the tests (under 12 minutes on two cores)"
+	@echo "make test-all  the slow tests too"
+	@echo "make lint      ruff, as CI runs it;  make format  lets ruff mend what it can"
+	@echo "make clean     remove what the commands made: data/, runs/, caches (not $(VENV))"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "ACF-JAX needs Python 3.11 or 3.12, and none was found: install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m datasets.build --config mock
+	$(BIN)/python train.py --config configs/demo.py
+	$(BIN)/python evaluate.py --checkpoint runs/demo
+
+test: setup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+test-all: setup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not remote"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf data runs .jax_cache .pytest_cache .hypothesis .ruff_cache build dist *.egg-info
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
