@@ -1,0 +1,218 @@
+"""Prepared dataset -> arrays and training batches.
+
+A prepared dataset is a folder that TFDS wrote in its array_record format; reading it needs neither TensorFlow nor the
+builder's code.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grain
+import numpy as np
+
+PREPARE_COMMAND = "python -m datasets.build --config mock"
+
+
+class DatasetError(Exception):
+    """The dataset is missing or unfit; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset folder, opened; nothing but its metadata is read before ``examples`` or ``arrays`` are asked."""
+
+    folder: Path
+    name: str
+    config: str
+    version: str
+    metadata: Mapping  # what the builder recorded: bands, fingerprint, units, provenance
+    splits: Mapping[str, int]  # name -> number of examples
+    fields: tuple[str, ...]
+
+    @property
+    def bands(self) -> str:
+        """Bands of a stamp's last axis, in order."""
+        return "".join(self.metadata["bands"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that determines the dataset's content."""
+        return self.metadata["fingerprint"]
+
+    def describe(self) -> dict[str, str]:
+        """What a checkpoint remembers of its dataset."""
+        facts = {name: getattr(self, name) for name in ("name", "config", "version", "fingerprint")}
+        return facts | {"folder": str(self.folder)}
+
+    def n_examples(self, split: str) -> int:
+        """Number of examples of a split.
+
+        Raises:
+            DatasetError: if there is no such split.
+        """
+        if split not in self.splits:
+            raise DatasetError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return self.splits[split]
+
+    def examples(self, split: str, fields: Sequence[str] | None = None) -> Examples:
+        """The split as a random-access sequence of examples that hold ``fields`` (default: all) and read no others.
+
+        Raises:
+            DatasetError: if there is no such split or field.
+        """
+        import tensorflow_datasets as tfds  # here, because it takes half a second
+
+        self.n_examples(split)
+        fields = self.fields if fields is None else tuple(fields)
+        missing = [name for name in fields if name not in self.fields]
+        if missing:
+            raise DatasetError(f"{self.folder} has no field {', '.join(missing)}; it has {', '.join(self.fields)}.")
+        builder = _builder(self.folder)
+        records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+        # TFDS's own partial decoding needs TensorFlow; a dictionary of the wanted features does the same without.
+        return Examples(records, tfds.features.FeaturesDict({name: builder.info.features[name] for name in fields}))
+
+    def arrays(
+        self, split: str, fields: Sequence[str] | None = None, indices: Sequence[int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Fields (default: all) of a split's examples, stacked: {field: (n, ...)}, in the order on disk.
+
+        ``indices`` restricts them to those examples.
+
+        Raises:
+            DatasetError: if there is no such split or field.
+        """
+        return self.examples(split, fields).stack(indices)
+
+
+class Examples:
+    """Examples on disk, decoded when asked for; a Grain source. Every value is a NumPy array or scalar."""
+
+    def __init__(self, records, features):
+        self._records, self._features = records, features
+        self._dtypes = {name: np.dtype(feature.np_dtype) for name, feature in features.items()}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        example = self._features.deserialize_example_np(self._records[index])
+        return {name: np.asarray(example[name], dtype) for name, dtype in self._dtypes.items()}
+
+    def __repr__(self) -> str:
+        # Grain stores this with the iterator's state and compares it on restoring.
+        return f"Examples(n={len(self)}, fields={sorted(self._dtypes)})"
+
+    def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+        """The examples at ``indices`` (default: all), stacked field by field."""
+        indices = range(len(self)) if indices is None else indices
+        stacked = {
+            name: np.empty((len(indices), *feature.shape), self._dtypes[name])
+            for name, feature in self._features.items()
+        }
+        for row, index in enumerate(indices):
+            for name, value in self[index].items():
+                stacked[name][row] = value
+        return stacked
+
+
+class InMemoryExamples:
+    """Examples read once; the same sequence as ``Examples``."""
+
+    def __init__(self, examples: Examples):
+        self._arrays, self._description = examples.stack(), repr(examples)
+
+    def __len__(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        return {name: values[index] for name, values in self._arrays.items()}
+
+    def __repr__(self) -> str:
+        return self._description
+
+    def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+        """The examples at ``indices`` (default: all), stacked field by field."""
+        return self._arrays if indices is None else {name: a[list(indices)] for name, a in self._arrays.items()}
+
+
+def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
+    """Folder of the newest prepared version of a dataset, ``data_dir/name/config/version``.
+
+    Raises:
+        DatasetError: if there is none.
+    """
+    parent = Path(data_dir) / name / config
+    versions = sorted(parent.glob("*/dataset_info.json"), key=lambda path: _version_key(path.parent.name))
+    if not versions:
+        raise DatasetError(
+            f"The dataset {name}/{config} is not prepared in {data_dir}: `{PREPARE_COMMAND}` prepares a mock sky, "
+            "and --data_dir names another place to look."
+        )
+    return versions[-1].parent
+
+
+def open_dataset(folder: str | Path) -> PreparedDataset:
+    """Open the folder of one dataset version.
+
+    Raises:
+        DatasetError: if it holds no prepared dataset.
+    """
+    folder = Path(folder)
+    if not (folder / "dataset_info.json").exists():
+        raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND}` prepares a mock sky.")
+    info = _builder(folder).info
+    metadata = dict(info.metadata or {})
+    missing = {"bands", "fingerprint"} - metadata.keys()
+    if missing:
+        raise DatasetError(f"{folder}/metadata.json lacks {', '.join(sorted(missing))}: prepare the dataset anew.")
+    return PreparedDataset(
+        folder=folder,
+        name=info.name,
+        config=info.config_name,
+        version=str(info.version),
+        metadata=metadata,
+        splits={name: split.num_examples for name, split in info.splits.items()},
+        fields=tuple(info.features.keys()),
+    )
+
+
+def training_batches(
+    examples: Examples | InMemoryExamples, batch_size: int, seed: int, num_threads: int = 2
+) -> grain.DatasetIterator:
+    """Endless shuffled batches {field: (batch_size, ...)}; the iterator's ``get_state`` and ``set_state`` resume it.
+
+    Every epoch is a new permutation of the whole split. Batches run on over the end of an epoch, so that no example is
+    left out and all batches have one shape.
+    """
+    shuffled = grain.MapDataset.source(examples).seed(seed).shuffle()
+    batches = shuffled.repeat().batch(batch_size, drop_remainder=True)
+    return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4)))
+
+
+def ordered_batches(
+    examples: Examples | InMemoryExamples, batch_size: int
+) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """All examples once, in order: batches of one shape with the number of their rows that count.
+
+    The last batch is filled up with its last example.
+    """
+    for start in range(0, len(examples), batch_size):
+        n_real = min(batch_size, len(examples) - start)
+        indices = np.minimum(np.arange(start, start + batch_size), len(examples) - 1)
+        yield examples.stack(indices), n_real
+
+
+@functools.lru_cache(maxsize=4)
+def _builder(folder: Path):
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(str(folder))
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else -1 for part in version.split("."))
