@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -53,8 +52,8 @@ def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
     Raises:
         CheckpointError: if the folder or a checkpoint in it is missing, or newer code wrote it.
     """
-    with open_manager(run_dir, read_only=True) as manager:
-        step = find_step(manager, run_dir, which)
+    with open_manager(run_dir) as manager:
+        step = find_step(manager, which)
         sidecar = read_sidecar(manager, step)
         params = restore_params(manager, step)
     return TrainedModel(
@@ -67,3 +66,122 @@ def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
         sidecar=sidecar,
         step=step,
     )
+
+
+def model_from_config(model: Mapping[str, Any]) -> ACF:
+    """The network that a config's ``model`` section describes."""
+    backbone_names = {field.name for field in fields(CSWinConfig)}
+    values = {name: tuple(value) if isinstance(value, list | tuple) else value for name, value in model.items()}
+    backbone = {name: values.pop(name) for name in list(values) if name in backbone_names}
+    return ACF(ACFConfig(backbone=CSWinConfig(**backbone), **values))
+
+
+def open_manager(run_dir: str | Path, *, create: bool = False) -> ocp.CheckpointManager:
+    """Orbax's manager of a run's checkpoints; ``create`` makes the folder and clears away what a killed run left.
+
+    Raises:
+        CheckpointError: if there is no such folder and it is not to be created.
+    """
+    folder = Path(run_dir).absolute() / "checkpoints"
+    if not create and not folder.is_dir():
+        missing = "no such folder" if not Path(run_dir).exists() else "no checkpoints in it: it is not a run's folder"
+        raise CheckpointError(f"{run_dir}: {missing}. `python train.py --workdir {run_dir}` makes one.")
+    arrays, json = ocp.StandardCheckpointHandler, ocp.JsonCheckpointHandler
+    return ocp.CheckpointManager(
+        folder,
+        item_handlers={"params": arrays(), "optimizer": arrays(), "iterator": json(), "sidecar": json()},
+        options=ocp.CheckpointManagerOptions(
+            create=create,
+            cleanup_tmp_directories=create,
+            best_fn=_score,
+            best_mode="min",
+            # `max_to_keep` beside `best_fn` would drop the latest step. BestN keeps the last of its sorted list.
+            preservation_policy=AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, reverse=True, n=1)]),
+        ),
+    )
+
+
+def save(manager: ocp.CheckpointManager, step: int, *, params, optimizer, iterator: dict, sidecar: dict) -> None:
+    """Start writing a checkpoint; returns as soon as the arrays are copied to the host."""
+    manager.save(
+        step,
+        args=ocp.args.Composite(
+            params=ocp.args.StandardSave(params),
+            optimizer=ocp.args.StandardSave(optimizer),
+            iterator=ocp.args.JsonSave(iterator),
+            sidecar=ocp.args.JsonSave(sidecar),
+        ),
+        metrics={SCORE: sidecar["validation"][SCORE]},
+    )
+
+
+def find_step(manager: ocp.CheckpointManager, which: str) -> int:
+    """Step of the ``best`` or the ``latest`` checkpoint.
+
+    Raises:
+        CheckpointError: if there is none yet.
+    """
+    if which not in ("best", "latest"):
+        raise CheckpointError(f"There is no {which!r} checkpoint: ask for 'best' or 'latest'.")
+    step = manager.best_step() if which == "best" else manager.latest_step()
+    if step is None:
+        raise CheckpointError(
+            f"{manager.directory} holds no checkpoint yet: the first is written after the first epoch of training."
+        )
+    return step
+
+
+def read_sidecar(manager: ocp.CheckpointManager, step: int) -> dict:
+    """The sidecar of one checkpoint.
+
+    Raises:
+        CheckpointError: if newer code wrote it.
+    """
+    restored = manager.restore(step, args=ocp.args.Composite(sidecar=ocp.args.JsonRestore()))
+    sidecar = restored["sidecar"]
+    if sidecar["format_version"] > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{manager.directory}/{step} has format {sidecar['format_version']}, written by ACF-JAX "
+            f"{sidecar['code_version']}; this code reads formats up to {FORMAT_VERSION}: update it (git pull)."
+        )
+    return sidecar
+
+
+def restore_params(manager: ocp.CheckpointManager, step: int) -> Any:
+    """The parameters alone, whatever number of devices they were trained on."""
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        manager.item_metadata(step)["params"].tree,
+    )
+    return manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(target)))["params"]
+
+
+def restore_training(manager: ocp.CheckpointManager, step: int, params, optimizer) -> tuple[Any, Any, dict]:
+    """Parameters, optimizer and iterator state, the arrays placed as in the given ones."""
+    restored = manager.restore(
+        step,
+        args=ocp.args.Composite(
+            params=ocp.args.StandardRestore(params),
+            optimizer=ocp.args.StandardRestore(optimizer),
+            iterator=ocp.args.JsonRestore(),
+        ),
+    )
+    return restored["params"], restored["optimizer"], restored["iterator"]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested dictionaries: a line ``- name: old`` and a line ``+ name: new`` each."""
+    lines = []
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            lines += differences(before, after, f"{prefix}{name}.")
+        elif before != after:
+            lines += [f"- {prefix}{name}: {before}"] if name in old else []
+            lines += [f"+ {prefix}{name}: {after}"] if name in new else []
+    return lines
+
+
+def _score(metrics: Mapping[str, float]) -> float:
+    return metrics[SCORE]
