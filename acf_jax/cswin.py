@@ -1,0 +1,303 @@
+"""The CSWin Transformer (Dong et al. 2022, arXiv:2107.00652), the ACF's backbone, at its sizes for 48 x 48 stamps.
+
+The computation is the one of the CSWin authors' public code, operation by operation. Three details that are easily
+lost, because Flax has other defaults: LayerNorm's epsilon is 1e-5, GELU is the exact one, and convolutions pad
+symmetrically. Feature maps are (batch, height, width, channels) everywhere; a token is one of their pixels.
+
+Read downwards: the config, then an attention branch, a block, a stage, the network.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from acf_jax.stripes import image_from_stripes, stripes_from_image
+
+LAYER_NORM_EPSILON = 1e-5
+WEIGHT_STD = 0.02  # of every weight, whatever its fan-in
+WEIGHT_CUT = 2  # where the normal distribution of the weights is cut, in its own standard deviations
+STD_OF_CUT_NORMAL = 0.8796256610342398  # of what such a cut leaves of a standard normal distribution
+weight_init = nn.initializers.truncated_normal(WEIGHT_STD / STD_OF_CUT_NORMAL, lower=-WEIGHT_CUT, upper=WEIGHT_CUT)
+# A stage of identical blocks is one block, scanned over its depth: 32 of them compile as fast as one. Short stages are
+# unrolled, which XLA schedules better.
+UNROLLED_DEPTH = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class CSWinConfig:
+    """Sizes of a CSWin Transformer; the defaults are the ACF paper's (Sec. 3.1.4).
+
+    Stage i has a map of stamp size / 2^(i+1) tokens a side and embed_dim * 2^i channels.
+
+    Raises:
+        ValueError: if the numbers contradict each other; the sentence says which ones.
+    """
+
+    num_bands: int = 6
+    embed_dim: int = 64
+    depths: tuple[int, ...] = (2, 4, 32, 2)  # blocks a stage
+    num_heads: tuple[int, ...] = (2, 4, 8, 16)  # half of them in vertical, half in horizontal stripes
+    stripe_widths: tuple[int, ...] = (1, 2, 3, 3)  # tokens; sw in the CSWin paper, split_size in its code
+    mlp_ratio: float = 4
+    drop_path_rate: float = 0.0  # of the last block; grows linearly from 0 in the first
+    dtype: str = "float32"  # of the computation
+    param_dtype: str = "float32"
+
+    def __post_init__(self):
+        for name in ("depths", "num_heads", "stripe_widths"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+            if len(getattr(self, name)) != len(self.depths):
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} must have one entry a stage, as depths = {self.depths} has."
+                )
+        for name in ("dtype", "param_dtype"):
+            object.__setattr__(self, name, jnp.dtype(getattr(self, name)).name)
+        for stage, heads in enumerate(self.num_heads):
+            channels = self.embed_dim * 2**stage
+            if channels % heads:
+                raise ValueError(
+                    f"Stage {stage + 1} has {channels} channels (embed_dim {self.embed_dim}), which "
+                    f"{heads} heads don't divide; change embed_dim or num_heads."
+                )
+            if heads % 2 and stage + 1 < len(self.depths):
+                raise ValueError(
+                    f"Stage {stage + 1} has {heads} heads; it needs an even number, half for each direction of stripes."
+                )
+
+    @classmethod
+    def tiny(cls, **changes) -> "CSWinConfig":
+        """A network of half a million parameters, for tests and laptops."""
+        return cls(**{"embed_dim": 16, "depths": (1, 2, 2, 1), **changes})
+
+    @property
+    def num_features(self) -> int:
+        """Features a stamp: the last stage's channels."""
+        return self.embed_dim * 2 ** (len(self.depths) - 1)
+
+    def check_stamps(self, shape: tuple[int, ...]) -> None:
+        """Raises ValueError if stamps of `shape` = (batch, height, width, bands) don't fit this network."""
+        if len(shape) != 4 or shape[-1] != self.num_bands:
+            raise ValueError(f"Stamps must be (batch, height, width, {self.num_bands} bands), not {tuple(shape)}.")
+        for stage, stripe_width in enumerate(self.stripe_widths):
+            stride = 2 ** (stage + 1)
+            for size in shape[1:3]:
+                if size % stride:
+                    raise ValueError(
+                        f"A stamp of {size} pixels is not divisible by {stride}, stage {stage + 1}'s stride."
+                    )
+                if size // stride % stripe_width and stage + 1 < len(self.depths):
+                    raise ValueError(
+                        f"A stamp of {size} pixels gives stage {stage + 1} a map of {size // stride} tokens, "
+                        f"which stripes of width {stripe_width} don't divide."
+                    )
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """X times Phi(x), with the exact normal distribution function Phi, not its tanh approximation."""
+    return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
+
+
+class _Layers:
+    """The layers of a module that has a `config`, with the settings that all of them share."""
+
+    def dense(self, features: int, name: str) -> nn.Dense:
+        return nn.Dense(features, name=name, kernel_init=weight_init, **self.dtypes())
+
+    def conv(self, features: int, size: int, name: str) -> nn.Conv:
+        """A convolution of stride 2, padded symmetrically by half its size."""
+        options = {"strides": 2, "padding": size // 2, "kernel_init": weight_init, "name": name}
+        return nn.Conv(features, (size, size), **options, **self.dtypes())
+
+    def layer_norm(self, name: str) -> nn.LayerNorm:
+        return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name, **self.dtypes())
+
+    def dtypes(self) -> dict:
+        return {"dtype": self.config.dtype, "param_dtype": self.config.param_dtype}
+
+    def capture(self, name: str, value: jax.Array) -> jax.Array:
+        """Keeps `value` under the module's `name` if the caller made the collection "intermediates" mutable."""
+        self.sow("intermediates", name, value, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+        return value
+
+
+class LePE(nn.Module):
+    """Locally-enhanced positional encoding (Dong et al. 2022, Eq. 7): a depthwise 3 x 3 convolution inside each stripe.
+
+    Written as shifted multiply-adds, which train faster on a CPU than a grouped convolution. A shift as long as
+    the stripe is wide meets nothing but padding and is left out.
+    """
+
+    config: CSWinConfig
+
+    @nn.compact
+    def __call__(self, v: jax.Array) -> jax.Array:
+        """(batch, stripes, height, width, channels) -> the same shape."""
+        dtype, param_dtype = self.config.dtype, self.config.param_dtype
+        kernel = self.param("kernel", weight_init, (3, 3, 1, v.shape[-1]), param_dtype).astype(dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), (v.shape[-1],), param_dtype).astype(dtype)
+        height, width = v.shape[2:4]
+        padded = jnp.pad(v, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+        total = bias
+        for row in range(3):
+            for column in range(3):
+                if abs(row - 1) < height and abs(column - 1) < width:
+                    total = total + padded[:, :, row : row + height, column : column + width] * kernel[row, column, 0]
+        return total
+
+
+class StripeAttention(nn.Module):
+    """Self-attention within stripes, plus LePE (Dong et al. 2022, Eq. 4 and 8).
+
+    `num_heads` heads of consecutive channels; queries are scaled by the root of a head's own width.
+    """
+
+    config: CSWinConfig
+    num_heads: int
+    stripe_height: int
+    stripe_width: int
+
+    @nn.compact
+    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        """Three maps (batch, height, width, channels) -> one map of the same shape."""
+        height, width, channels = q.shape[1:]
+        head_dim = channels // self.num_heads
+        q, k, v = (stripes_from_image(x, self.stripe_height, self.stripe_width) for x in (q, k, v))
+        tokens = (*q.shape[:2], self.stripe_height * self.stripe_width, self.num_heads, head_dim)
+
+        scores = jnp.einsum("bsqhd,bskhd->bshqk", (q * head_dim**-0.5).reshape(tokens), k.reshape(tokens))
+        # In float32 at least: bfloat16 has too few digits for a sum of exponentials.
+        weights = nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32))).astype(v.dtype)
+        attended = jnp.einsum("bshqk,bskhd->bsqhd", weights, v.reshape(tokens)).reshape(v.shape)
+        return image_from_stripes(attended + LePE(self.config, name="lepe")(v), height, width)
+
+
+class Block(nn.Module, _Layers):
+    """A CSWin Transformer block (Dong et al. 2022, Eq. 9): cross-shaped attention, then an MLP, each on a residual.
+
+    Half of the channels attend in vertical stripes, half in horizontal ones. Where `whole_map` is set all channels
+    attend over the whole map.
+    """
+
+    config: CSWinConfig
+    num_heads: int
+    stripe_width: int
+    whole_map: bool
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array, drop_path_rate: jax.Array) -> tuple[jax.Array, None]:
+        """(batch, height, width, channels) -> the same shape; the None is there for `nn.scan`."""
+        channels = x.shape[-1]
+        y = self.capture("norm1_out", self.layer_norm("norm1")(x))
+        y = self.capture("qkv_out", self.dense(3 * channels, "qkv")(y))
+        y = self.attention(*jnp.split(y, 3, axis=-1))
+        y = self.capture("proj_out", self.dense(channels, "proj")(y))
+        x = x + self.drop_path(y, drop_path_rate)
+
+        y = self.capture("norm2_out", self.layer_norm("norm2")(x))
+        y = self.capture("fc1_out", self.dense(int(channels * self.config.mlp_ratio), "fc1")(y))
+        y = self.capture("gelu_out", gelu(y))
+        y = self.capture("fc2_out", self.dense(channels, "fc2")(y))
+        x = x + self.drop_path(y, drop_path_rate)
+        return self.capture("out", x), None
+
+    def attention(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+        """The branches' attention side by side, before `proj`."""
+        height, width, channels = q.shape[1:]
+        if self.whole_map:
+            branch = StripeAttention(self.config, self.num_heads, height, width, name="whole")
+            return self.capture("whole_out", branch(q, k, v))
+        half = channels // 2
+        vertical = StripeAttention(self.config, self.num_heads // 2, height, self.stripe_width, name="vertical")
+        horizontal = StripeAttention(self.config, self.num_heads // 2, self.stripe_width, width, name="horizontal")
+        first = self.capture("vertical_out", vertical(q[..., :half], k[..., :half], v[..., :half]))
+        second = self.capture("horizontal_out", horizontal(q[..., half:], k[..., half:], v[..., half:]))
+        return jnp.concatenate([first, second], axis=-1)
+
+    def drop_path(self, x: jax.Array, rate: jax.Array) -> jax.Array:
+        """Stochastic depth (Huang et al. 2016): drops a sample's branch; the others are scaled to keep the mean."""
+        if self.deterministic or self.config.drop_path_rate == 0:
+            return x
+        keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (x.shape[0], 1, 1, 1))
+        return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
+
+
+class Downsample(nn.Module, _Layers):
+    """A convolution of stride 2 and a LayerNorm: the patch embedding (7 x 7) and the merges between stages (3 x 3)."""
+
+    config: CSWinConfig
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, height, width, channels) -> (batch, height / 2, width / 2, features)."""
+        return self.layer_norm("norm")(self.conv(self.features, self.size, "conv")(x))
+
+
+class CSWin(nn.Module, _Layers):
+    """Stamps -> features. Parameters of a stage's blocks are stacked along their first axis, in the blocks' order.
+
+    Intermediate maps come by name: `intermediates(model, params, stamps)`.
+    """
+
+    config: CSWinConfig = CSWinConfig()
+
+    @nn.compact
+    def __call__(self, stamps: jax.Array, deterministic: bool = True) -> jax.Array:
+        """The features of a batch of stamps.
+
+        Args:
+            stamps: (batch, height, width, bands), scaled.
+            deterministic: False drops paths, with `rngs={"drop_path": key}`, if `config.drop_path_rate` is not 0.
+
+        Returns:
+            (batch, config.num_features), in `config.dtype`.
+
+        Raises:
+            ValueError: if the stamps' size is not divisible by a stage's stride and stripe width, or their bands are
+                not as many as the network's.
+        """
+        config = self.config
+        config.check_stamps(stamps.shape)
+        x = Downsample(config, config.embed_dim, 7, name="patch_embed")(stamps.astype(config.dtype))
+        self.capture("patch_embed_out", x)
+        for stage in range(len(config.depths)):
+            if stage:
+                x = Downsample(config, 2 * x.shape[-1], 3, name=f"merge{stage}")(x)
+                self.capture(f"merge{stage}_out", x)
+            x = self.capture(f"stage{stage + 1}_out", self.stage(stage, x, deterministic))
+        x = self.capture("norm_out", self.layer_norm("norm")(x))
+        return x.mean(axis=(1, 2))
+
+    def stage(self, stage: int, x: jax.Array, deterministic: bool) -> jax.Array:
+        """Stage `stage` (from 0): its blocks, one after the other."""
+        config = self.config
+        depth, stripe_width = config.depths[stage], config.stripe_widths[stage]
+        # The authors' rule: the last stage, and any map no larger than its stripes, has a single branch.
+        whole_map = stage + 1 == len(config.depths) or x.shape[1:3] == (stripe_width, stripe_width)
+        rates = jnp.linspace(0, config.drop_path_rate, sum(config.depths))[sum(config.depths[:stage]) :][:depth]
+        blocks = nn.scan(
+            Block,
+            variable_axes={"params": 0, "intermediates": 0},
+            split_rngs={"params": True, "drop_path": True},
+            length=depth,
+            unroll=depth if depth <= UNROLLED_DEPTH else 1,
+        )
+        arguments = (config, config.num_heads[stage], stripe_width, whole_map, deterministic)
+        return blocks(*arguments, name=f"stage{stage + 1}")(x, rates)[0]
+
+
+def intermediates(model: CSWin, params: dict, stamps: jax.Array) -> dict:
+    """Every named intermediate map of a deterministic forward pass.
+
+    Returns:
+        "patch_embed_out", "stage1_out", "merge1_out", ... "norm_out": (batch, height, width, channels); and under
+        "stage1", "stage2", ... the operations of its blocks: "norm1_out", "qkv_out", "vertical_out", "horizontal_out"
+        (or "whole_out"), "proj_out", "norm2_out", "fc1_out", "gelu_out", "fc2_out", "out", each with the block's number
+        as an axis before the batch's.
+    """
+    _, state = model.apply({"params": params}, stamps, mutable="intermediates")
+    return state["intermediates"]
