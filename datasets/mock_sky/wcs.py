@@ -52,8 +52,10 @@ def frame_wcs(ra_deg, dec_deg, x_img, y_img, ccd, rotator_deg) -> FrameWCS:
     Within two degrees of the pole, where no pointing with north up may do it, the telescope points at the star itself.
 
     Args:
-        ra_deg, dec_deg: the star's position.
-        x_img, y_img: its pixel on the CCD, 1-based as FITS counts.
+        ra_deg: the star's right ascension.
+        dec_deg: its declination.
+        x_img: its column on the CCD, 1-based as FITS counts.
+        y_img: its row.
         ccd: 1 to 32.
         rotator_deg: position angle of the CCD's columns, from north through east.
     """
