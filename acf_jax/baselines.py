@@ -1,0 +1,99 @@
+"""Gradient boosting on catalogue magnitudes, colours and parallax: what the images have to beat (paper Sec. 5.2).
+
+The same training stars as the network's, the same validation stars, whose labels never come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, product
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingRegressor
+from tqdm import tqdm
+
+PHOTOMETRY_FIELDS = ("psf_mag", "ebmv_sfd", "parallax", "parallax_error")
+"""Fields of the dataset that the features are made of."""
+
+BASELINES = {"gradient boosting": True, "gradient boosting, no parallax": False}
+"""Name of each baseline, and whether it is given the parallax."""
+
+
+def photometric_features(
+    stars: Mapping[str, np.ndarray], bands: str, extinction_coefficients: Mapping[str, float], use_parallax: bool
+) -> dict[str, np.ndarray]:
+    """Features (n,) by name; NaN where a magnitude is missing or a parallax is not positive.
+
+    Without parallax: dereddened magnitudes m0 = m - A and the colours of neighbouring bands. With it also
+    log10 parallax, log10 parallax_error and the absolute magnitudes M0 = m0 + 5 + 5 log10(parallax in arcsec), Eq. 17.
+
+    Args:
+        stars: ``PHOTOMETRY_FIELDS``: psf_mag (n, n_bands) in mag, ebmv_sfd in mag, parallax and parallax_error in mas.
+        bands: the order of psf_mag's last axis, from blue to red.
+        extinction_coefficients: A_f / E(B-V) per band, for the reddening of ebmv_sfd.
+        use_parallax: whether to add what the parallax tells.
+    """
+    ebmv = stars["ebmv_sfd"].astype(np.float64)
+    mags = {band: stars["psf_mag"][:, i] - extinction_coefficients[band] * ebmv for i, band in enumerate(bands)}
+    features = {f"{band}_0": mag for band, mag in mags.items()}
+    features |= {f"{blue}-{red}": mags[blue] - mags[red] for blue, red in pairwise(bands)}
+    if use_parallax:
+        log_parallax = _log10(stars["parallax"])
+        features |= {"log_parallax": log_parallax, "log_parallax_error": _log10(stars["parallax_error"])}
+        features |= {f"M_{band}": mag + 5 + 5 * (log_parallax - 3) for band, mag in mags.items()}
+    return features
+
+
+def gradient_boosting(features: np.ndarray, labels: np.ndarray, seed: int = 0) -> HistGradientBoostingRegressor:
+    """A fitted regressor; a tenth of the stars, drawn by the seed, decides when to stop adding trees.
+
+    Args:
+        features: (n, n_features) of the training stars; NaN goes down a branch of its own.
+        labels: (n,), finite.
+        seed: of that tenth.
+    """
+    return HistGradientBoostingRegressor(
+        learning_rate=0.05, max_iter=2_000, max_leaf_nodes=15, l2_regularization=1.0,
+        early_stopping=True, validation_fraction=0.1, n_iter_no_change=30, random_state=seed,
+    ).fit(features, labels)  # fmt: skip
+
+
+def photometric_baselines(
+    train: Mapping[str, np.ndarray],
+    stars: Mapping[str, np.ndarray],
+    targets: Sequence[str],
+    bands: str,
+    extinction_coefficients: Mapping[str, float],
+    *,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, dict[str, np.ndarray]]:
+    """Predictions of every one of ``BASELINES`` for ``stars``: {baseline: {target: (n,)}}.
+
+    Args:
+        train: the training stars' ``PHOTOMETRY_FIELDS`` and labels; a star without a label is left out for that target.
+        stars: the ``PHOTOMETRY_FIELDS`` of the stars to predict; nothing else of them is looked at.
+        targets: names of labels; each has a regressor of its own.
+        bands: the order of psf_mag's last axis, from blue to red.
+        extinction_coefficients: A_f / E(B-V) per band.
+        seed: of the early stopping's hold-out.
+        progress: whether to show a bar over the fits.
+    """
+    predictions: dict[str, dict[str, np.ndarray]] = {name: {} for name in BASELINES}
+    fits = list(product(BASELINES.items(), targets))
+    for (name, use_parallax), target in tqdm(fits, desc="gradient boosting", unit="fit", disable=not progress):
+        train_features, features = (
+            np.column_stack(list(photometric_features(s, bands, extinction_coefficients, use_parallax).values()))
+            for s in (train, stars)
+        )
+        labelled = np.isfinite(train[target])
+        train_features, labels = train_features[labelled], train[target][labelled]
+        known = np.isfinite(train_features).any(axis=0)  # scikit-learn cannot bin a column of NaN alone
+        regressor = gradient_boosting(train_features[:, known], labels, seed)
+        predictions[name][target] = regressor.predict(features[:, known])
+    return predictions
+
+
+def _log10(values: np.ndarray) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    return np.log10(np.where(values > 0, values, np.nan))

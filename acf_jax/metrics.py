@@ -1,0 +1,143 @@
+"""How far predictions are from a reference, and how far their uncertainties can be trusted.
+
+A residual is prediction minus reference, as in the lower panels of the paper's Fig. 8. Stars without a finite
+prediction or reference are counted and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+
+MAD_TO_STD = 1.4826
+"""The standard deviation of a Gaussian in units of its median absolute deviation."""
+
+INTERVALS = {"coverage_68": 1.0, "coverage_95": 1.96}
+"""Half-width, in predicted standard deviations, of the two central intervals whose coverage is counted."""
+
+NOMINAL_COVERAGE = {"coverage_68": 0.6827, "coverage_95": 0.9500}
+"""The fraction of a Gaussian's residuals inside each of ``INTERVALS``."""
+
+
+@dataclass(frozen=True)
+class ResidualMetrics:
+    """Moments of the residuals of one parameter, in that parameter's unit; NaN where no star is left."""
+
+    n: int  # stars with a finite prediction and a finite reference
+    n_without_prediction: int
+    n_without_reference: int  # among those with a prediction
+    offset: float  # mean residual, the paper's mu
+    std: float  # standard deviation about the offset, ddof 0, the paper's sigma
+    mad_std: float  # 1.4826 x median absolute deviation from the median
+    rmse: float  # root mean square residual: offset^2 + std^2 = rmse^2
+    coverage_68: float | None  # fraction with |residual| <= 1 predicted std; 0.6827 if calibrated and Gaussian
+    coverage_95: float | None  # fraction with |residual| <= 1.96 predicted std; 0.95 if so; None without std
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain values for JSON, which has no NaN: None in its place."""
+        return _without_nan(asdict(self))
+
+
+@dataclass(frozen=True)
+class ResidualBin:
+    """Residuals of the stars with lower <= x < upper; NaN moments in an empty bin."""
+
+    lower: float
+    upper: float
+    n: int
+    offset: float
+    std: float  # ddof 0
+
+    @property
+    def offset_error(self) -> float:
+        """Standard error of the offset, std / sqrt(n)."""
+        return self.std / np.sqrt(self.n) if self.n else float("nan")
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain values for JSON, which has no NaN: None in its place."""
+        return _without_nan(asdict(self))
+
+
+def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndarray | None = None) -> ResidualMetrics:
+    """Metrics of one parameter over a sample.
+
+    Args:
+        prediction: (n,) predicted values; NaN or infinite for a star that has none.
+        reference: (n,) labels or injected truth, in the same unit; NaN where unknown.
+        std: (n,) predicted standard deviations, in the same unit; None for a method that gives none.
+
+    Raises:
+        ValueError: if the lengths differ.
+    """
+    prediction, reference = _aligned(prediction, reference)
+    predicted = np.isfinite(prediction)
+    used = predicted & np.isfinite(reference)
+    residual = (prediction - reference)[used]
+    moments = dict.fromkeys(("offset", "std", "mad_std", "rmse"), float("nan"))
+    if residual.size:
+        moments = {
+            "offset": float(residual.mean()),
+            "std": float(residual.std()),
+            "mad_std": float(MAD_TO_STD * np.median(np.abs(residual - np.median(residual)))),
+            "rmse": float(np.sqrt(np.mean(residual**2))),
+        }
+    coverage = dict.fromkeys(INTERVALS)
+    if std is not None:
+        _, std = _aligned(prediction, std)
+        coverage = {name: interval_coverage(residual, std[used], width) for name, width in INTERVALS.items()}
+    return ResidualMetrics(
+        n=int(used.sum()),
+        n_without_prediction=int((~predicted).sum()),
+        n_without_reference=int((predicted & ~used).sum()),
+        **moments,
+        **coverage,
+    )
+
+
+def interval_coverage(residual: np.ndarray, std: np.ndarray, width: float) -> float:
+    """Fraction of residuals within ``width`` predicted standard deviations of zero; NaN for no residual."""
+    residual, std = _aligned(residual, std)
+    return float(np.mean(np.abs(residual) <= width * std)) if residual.size else float("nan")
+
+
+def magnitude_edges(mag: np.ndarray, step_mag: float = 0.5) -> np.ndarray:
+    """Edges at multiples of ``step_mag`` that hold every finite magnitude; two at least."""
+    finite = mag[np.isfinite(mag)]
+    if not finite.size:
+        return np.array([0.0, step_mag])
+    first, last = np.floor(finite.min() / step_mag), np.floor(finite.max() / step_mag) + 1
+    return step_mag * np.arange(first, last + 1)
+
+
+def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> list[ResidualBin]:
+    """Offset and standard deviation of residuals in bins of ``x``, e.g. of the log g residual in g magnitude.
+
+    Stars whose residual or ``x`` is not finite are in no bin.
+
+    Args:
+        residual: (n,) prediction minus reference.
+        x: (n,) the quantity to bin in.
+        edges: (n_bins + 1,) increasing; a bin holds lower <= x < upper.
+    """
+    residual, x = _aligned(residual, x)
+    bins = []
+    for lower, upper in pairwise(edges):
+        inside = residual[(x >= lower) & (x < upper) & np.isfinite(residual)]
+        offset, std = (inside.mean(), inside.std()) if inside.size else (np.nan, np.nan)
+        bins.append(ResidualBin(float(lower), float(upper), int(inside.size), float(offset), float(std)))
+    return bins
+
+
+def _aligned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 vectors, so that sums over many float32 stars keep their digits."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"expected two vectors of one length, one value per star; got shapes {a.shape} and {b.shape}")
+    return a, b
+
+
+def _without_nan(values: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+    return {name: None if value is None or not np.isfinite(value) else value for name, value in values.items()}
