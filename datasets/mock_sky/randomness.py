@@ -1,0 +1,55 @@
+"""Random draws that hang on a name, and stay the same on any machine, in any process and in any order of asking."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from scipy.special import ndtri
+
+
+class Draws:
+    """The stream of random numbers for one purpose and one block of stars of one seed.
+
+    NumPy keeps the raw bits of its bit generators stable between versions but not what its distributions make of them,
+    so everything here is made from raw bits by inverse distribution functions.
+    """
+
+    def __init__(self, seed: int, purpose: str, block: int):
+        """Opens the stream of ``purpose`` for block number ``block`` of the sky ``seed`` (both not negative)."""
+        entropy = (seed, zlib.crc32(purpose.encode()), block)
+        self._bits = np.random.PCG64(np.random.SeedSequence(entropy))
+
+    def uniform(self, low=0.0, high=1.0, size=None) -> np.ndarray:
+        """Uniform numbers strictly between ``low`` and ``high``; ``size`` as in NumPy, required."""
+        count = int(np.prod(size))
+        raw = self._bits.random_raw(count) >> np.uint64(12)
+        unit = (raw.astype(np.float64) + 0.5) * 2.0**-52
+        return low + (high - low) * unit.reshape(size)
+
+    def normal(self, mean=0.0, sigma=1.0, size=None) -> np.ndarray:
+        """Gaussian numbers."""
+        return mean + sigma * ndtri(self.uniform(size=size))
+
+    def happens(self, probability, size=None) -> np.ndarray:
+        """True with the given probability."""
+        return self.uniform(size=size) < probability
+
+    def pick(self, values, weights, size=None) -> np.ndarray:
+        """Elements of ``values`` with probabilities proportional to ``weights``."""
+        return np.asarray(values)[self.index(np.cumsum(weights), size)]
+
+    def index(self, cumulative: np.ndarray, size=None) -> np.ndarray:
+        """Indices distributed as the cumulative weights say (any total; weights of zero are never drawn)."""
+        return np.searchsorted(cumulative, self.uniform(0.0, cumulative[-1], size), side="right")
+
+    def poisson(self, mean, size=None, largest: int = 60) -> np.ndarray:
+        """Poisson counts, none above ``largest``."""
+        level = self.uniform(size=size)
+        term = np.broadcast_to(np.exp(-np.asarray(mean, dtype=np.float64)), level.shape).copy()
+        total, count = term.copy(), np.zeros(level.shape, dtype=np.int64)
+        for k in range(1, largest + 1):
+            count += level > total
+            term = term * mean / k
+            total = total + term
+        return count
