@@ -6,6 +6,7 @@ A star has some forty files of a few thousand pixels; written this way they take
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 
@@ -48,6 +49,7 @@ def fits_bytes(cards: Mapping[str, tuple[Value, str]], data: np.ndarray, bzero: 
     return _padded(text.encode("ascii"), b" ") + _padded(stored.tobytes(), b"\0")
 
 
+@lru_cache(maxsize=1024, typed=True)  # most cards of a file are those of the file before
 def card(keyword: str, value: Value, comment: str = "") -> str:
     """One header card in the standard's fixed format, exactly 80 characters."""
     if isinstance(value, bool):
