@@ -28,10 +28,18 @@ FIELDS: dict[str, Field] = {
     "source_id": Field((), "int64", "", "Gaia EDR3 source_id"),
     "ra": Field((), "float64", "deg", "right ascension, raj2000 of dr4.master"),
     "dec": Field((), "float64", "deg", "declination, dej2000 of dr4.master"),
-    "stamp": Field((STAMP_SIZE_PX, STAMP_SIZE_PX, _N), "float32", "uJy / pix",
-                   "stacked, sky-subtracted, dereddened flux; (y, x, band), bands u v g r i z"),
-    "mask": Field((STAMP_SIZE_PX, STAMP_SIZE_PX, _N), "uint8", "",
-                  "1 where no detection had a good pixel: the stamp's value there is a fill"),
+    "stamp": Field(
+        (STAMP_SIZE_PX, STAMP_SIZE_PX, _N),
+        "float32",
+        "uJy / pix",
+        "stacked, sky-subtracted, dereddened flux; (y, x, band), bands u v g r i z",
+    ),
+    "mask": Field(
+        (STAMP_SIZE_PX, STAMP_SIZE_PX, _N),
+        "uint8",
+        "",
+        "1 where no detection had a good pixel: the stamp's value there is a fill",
+    ),
     "n_detections": Field((_N,), "int32", "", "detections averaged, per band"),
     "fwhm": Field((_N,), "float32", "arcsec", "mean seeing of the averaged detections, per band"),
     "n_masked_pixels": Field((_N,), "int32", "pix", "masked pixels over all averaged detections, per band"),
@@ -64,3 +72,12 @@ TRUTH_FIELDS: dict[str, Field] = {
     "true_mag": Field((_N,), "float32", "mag", "injected AB magnitude of the star alone, reddened"),
 }
 """Further fields of the mock configs: what was put in."""
+
+
+def field_table() -> str:
+    """The fields as a Markdown table, as the README has it."""
+    lines = ["| field | shape | type | unit | meaning |", "|---|---|---|---|---|"]
+    for name, field in (FIELDS | TRUTH_FIELDS).items():
+        shape = " x ".join(map(str, field.shape))
+        lines.append(f"| `{name}` | {shape} | {field.dtype} | {field.unit} | {field.description} |")
+    return "\n".join(lines)

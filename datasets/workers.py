@@ -1,0 +1,93 @@
+"""Tasks spread over worker processes, their results in the order of the tasks."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any
+
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+
+
+@contextlib.contextmanager
+def worker_pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
+    """Processes for :func:`run_in_order`, or None for one worker: this process.
+
+    They start when there is work, and are gone at the end, after the tasks in hand.
+    """
+    if n_workers == 1:
+        yield None
+        return
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n_workers, mp_context=spawn, initializer=_end_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_in_order(
+    function: Callable[[Any], Any], tasks: Iterable[Any], pool: ProcessPoolExecutor | None
+) -> Iterator[Any]:
+    """Yield ``function(task)`` for each task, in order; ``tasks`` may be endless, and ``function`` must be importable.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: if a worker dies.
+    """
+    if pool is None:
+        yield from map(function, tasks)
+        return
+    tasks = iter(tasks)
+    # Several tasks a worker in flight: a slow one at the head of the queue leaves the others something to do.
+    running = deque(_submit(pool, function, task) for task in itertools.islice(tasks, 3 * pool._max_workers))
+    try:
+        while running:
+            result = running.popleft().result()
+            running.extend(_submit(pool, function, task) for task in itertools.islice(tasks, 1))
+            yield result
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _end_with_parent() -> None:
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    # A parent that was killed outright cannot tell its workers, which would wait for tasks for ever.
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], task: Any) -> Future:
+    with _settings_of_children():
+        return pool.submit(function, task)
+
+
+@contextlib.contextmanager
+def _settings_of_children() -> Iterator[None]:
+    """What the processes started inside inherit: one thread per numerical library, and no ear for ctrl-C.
+
+    Ctrl-C in a terminal reaches every process of the group; only the parent should act on it.
+    """
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(_ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
