@@ -11,7 +11,7 @@ from datasets.mock_sky.neighbours import contaminating_flux, nearest_catalogued
 from datasets.mock_sky.randomness import Draws
 from datasets.mock_sky.sky import SkyBlock
 
-MASTER_FLOOR = np.array([0.006, 0.006, 0.004, 0.004, 0.003, 0.0035])
+MASTER_FLOOR = np.array([0.005, 0.005, 0.0055, 0.0055, 0.004, 0.0045])
 """The part of a mean magnitude's error that more detections do not lessen, mag."""
 SFD_ERROR = 0.06
 POSITION_ERROR_ARCSEC = 0.06
@@ -38,6 +38,7 @@ def master(block: SkyBlock) -> Table:
     near_id, near_dist = nearest_catalogued(stars, block.neighbours)
     gaia_id, gaia_dist = _gaia_match(draws, stars, 3600 * np.hypot(*offset))
     mean = _mean_photometry(block)
+    mean["mag"] += MASTER_FLOOR * draws.normal(size=(n, 6))
     ebv = stars["ebv_column"] * (1 + draws.normal(0.0, SFD_ERROR, n)) + draws.normal(0.0, 0.002, n)
     columns = {
         "object_id": (stars["object_id"], None),
@@ -237,15 +238,15 @@ def _labels(draws: Draws, stars: np.ndarray, row: np.ndarray, snr: np.ndarray) -
     noise = 40.0 / snr
     columns = {}
     for name, unit, common, single, quoted, harder in (
-        ("teff", u.K, 45.0, 40.0, 1.3, hot),
-        ("logg", u.dex, 0.03, 0.03, 4.0, hot),
-        ("fe_h", u.dex, 0.045, 0.05, 1.3, hot * poor),
+        ("teff", u.K, 55.0, 45.0, 1.2, hot),
+        ("logg", u.dex, 0.035, 0.035, 3.7, hot),
+        ("fe_h", u.dex, 0.055, 0.06, 1.2, hot * poor),
     ):
         error = np.hypot(common, single * noise) * harder
         shared = draws.normal(size=len(stars))[row]
         value = star[name] + harder * (common * shared + single * noise * draws.normal(size=n))
         columns[name] = value, unit
-        # GALAH quotes errors larger than the scatter of its labels: for log g, which rests on the parallax, much larger.
+        # GALAH quotes errors larger than its labels' scatter: for log g, which rests on the parallax, much larger.
         columns["e_" + name] = quoted * error * np.exp(draws.normal(0.0, 0.1, n)), unit
     teff = columns["teff"][0]
     outside = (teff < 4000.0) | (teff > 8000.0)

@@ -10,20 +10,23 @@ from datasets.mock_sky.randomness import Draws
 
 GAIN_E_PER_ADU = 0.75
 READ_NOISE_E = 7.0
-SATURATION_ADU = 60000.0
-"""A star is saturated where its brightest pixel, sky included, would exceed this."""
+"""A middling CCD's."""
+SATURATION_ADU = 60_000.0
+"""Counts at which a pixel is full; a star is saturated where its brightest pixel, sky included, exceeds this."""
 CCD_SHAPE = (4096, 2048)
 MAIN_EXP_TIME_S = 100.0
 SHORT_EXP_TIME_S = np.array([40.0, 20.0, 5.0, 5.0, 10.0, 20.0])
 SHORT_ZEROPOINT = np.array([25.4, 24.9, 25.78, 25.5, 25.6, 25.66])
 ZEROPOINT_SCATTER = 0.03
-CALIBRATION_ERROR = np.array([0.010, 0.009, 0.008, 0.007, 0.006, 0.006])
+CALIBRATION_ERROR = np.array([0.008, 0.007, 0.007, 0.006, 0.006, 0.006])
 """Scatter of an exposure's zpapprox about its true zeropoint, mag."""
 MEDIAN_FWHM_ARCSEC = np.array([3.15, 3.00, 2.80, 2.63, 2.54, 2.49])
 SKY_MAG_ARCSEC2 = np.array([21.9, 21.8, 21.6, 20.9, 19.7, 18.8])
-SHORT_MEAN_EXTRA = np.array([0.35, 0.45, 0.7, 0.9, 1.0, 1.1])
-MAIN_MEAN = np.array([0.65, 0.85, 1.9, 2.6, 2.9, 3.3])
-"""Exposures per band beside the first short one: short ones (0 to 2) and main ones, before any is rejected."""
+FIRST_IS_SHORT = np.array([0.3, 0.5, 1.0, 1.0, 1.0, 1.0])
+"""The chance that the exposure that a star has for certain is a short one."""
+MORE_SHORT = np.array([0.15, 0.2, 0.6, 0.9, 1.1, 1.2])
+MORE_MAIN = np.array([0.85, 1.1, 2.3, 3.25, 3.75, 3.85])
+"""Mean numbers of further exposures, short (0 to 2) and main."""
 LOST_BAND = 0.012
 """The chance that a band has no exposure of a star at all."""
 SLOTS_PER_BAND, SLOTS_PER_STAR = 10, 64
@@ -88,8 +91,9 @@ def draw_exposures(seed: int, block: int, stars: np.ndarray, neighbours: np.ndar
 def _schedule(draws: Draws, n_stars: int):
     """Row of the star, band, whether a main exposure, and the slot (different for every exposure of a star)."""
     shape = (n_stars, len(BANDS))
-    n_short = 1 + sum(draws.happens(SHORT_MEAN_EXTRA / 2, shape).astype(int) for _ in range(2))
-    n_main = draws.poisson(MAIN_MEAN, shape, largest=SLOTS_PER_BAND - 3)
+    first_is_short = draws.happens(FIRST_IS_SHORT, shape)
+    n_short = first_is_short + sum(draws.happens(MORE_SHORT / 2, shape).astype(int) for _ in range(2))
+    n_main = ~first_is_short + draws.poisson(MORE_MAIN, shape, largest=SLOTS_PER_BAND - 3)
     lost = draws.happens(LOST_BAND, shape)
     n_short, n_all = np.where(lost, 0, n_short), np.where(lost, 0, n_short + n_main)
     taken = np.arange(SLOTS_PER_BAND) < n_all[..., None]

@@ -17,8 +17,11 @@ AV_PER_EBV_SFD = 2.742
 N_RA, N_DEC = 72, 30
 HIGHEST_DEC_DEG = 2.0
 LOW_LATITUDE_DEG = 10.0
-LOW_LATITUDE_SHARE = 0.05
-"""GALAH keeps off the plane: of the stars at |b| < 10 deg that its magnitudes would allow, this part was observed."""
+LOW_LATITUDE_SHARE = 0.12
+"""GALAH keeps off the plane: this part of the directions at |b| < 10 deg was observed."""
+CROWDING_EXPONENT = 0.4
+"""Every field of GALAH has the same number of fibres, so that of n stars in it a share of n**-0.4 is observed: between
+the same share everywhere (0) and the same number (1), set to give GALAH's mixture of near dwarfs and far giants."""
 
 ICRS_TO_GALACTIC = np.array(
     [
@@ -62,9 +65,9 @@ class Component:
 
 
 COMPONENTS = (
-    Component("thin", 1.0, -0.05, 0.22, (0.5, 10.0)),
+    Component("thin", 1.0, -0.05, 0.22, (0.7, 10.0)),
     Component("thick", 0.04, -0.55, 0.28, (8.0, 12.0)),
-    Component("halo", 0.0015, -1.5, 0.55, (10.0, 12.6)),
+    Component("halo", 0.0011, -1.5, 0.55, (10.0, 12.6)),
 )
 
 
@@ -91,28 +94,27 @@ def footprint_density(moduli: np.ndarray, step: float) -> np.ndarray:
     place = place_in_cell(cells, np.full((2, len(cells)), 0.5))
     true_modulus = np.arange(0.0, moduli[-1] + step / 2, step / 2)
     distance = 10 ** (true_modulus / 5 - 2)[:, None]  # kpc
-    l, b = np.radians(place["glon"]), np.radians(place["glat"])
+    glon, glat = np.radians(place["glon"]), np.radians(place["glat"])
+    flat_distance = distance * np.cos(glat)
+    radius = np.hypot(SUN_RADIUS_KPC - flat_distance * np.cos(glon), flat_distance * np.sin(glon))
+    height = distance * np.sin(glat) + SUN_HEIGHT_KPC
     apparent = true_modulus[:, None] + extinction_v(place["glon"], place["glat"], distance)
-    flat = np.clip(((apparent - moduli[0]) / step + 0.5).astype(int), 0, len(moduli)) * len(cells) + cells
-    radius = np.hypot(SUN_RADIUS_KPC - distance * np.cos(b) * np.cos(l), distance * np.cos(b) * np.sin(l))
-    height = distance * np.sin(b) + SUN_HEIGHT_KPC
-    volume = distance**3 * np.where(np.abs(place["glat"]) < LOW_LATITUDE_DEG, LOW_LATITUDE_SHARE, 1.0)
-    shape = (len(moduli) + 1, len(cells))
-    return np.stack(
-        [
-            np.bincount(flat.ravel(), (c.density(radius, height) * volume).ravel(), shape[0] * shape[1]).reshape(shape)[
-                :-1
-            ]
-            for c in COMPONENTS
-        ]
-    )
+    nearest = np.clip(((apparent - moduli[0]) / step + 0.5).astype(int), 0, len(moduli))
+    shape = (len(moduli) + 1, len(cells))  # the last row collects what is too far
+    into = (nearest * len(cells) + cells).ravel()
+    counts = [(component.density(radius, height) * distance**3).ravel() for component in COMPONENTS]
+    density = np.stack([np.bincount(into, weights, shape[0] * shape[1]) for weights in counts])
+    density = density.reshape(-1, *shape)[:, :-1]
+    crowding = density[:, (moduli > 7.5) & (moduli < 12.5)].sum(axis=(0, 1))
+    avoided = np.where(np.abs(place["glat"]) < LOW_LATITUDE_DEG, LOW_LATITUDE_SHARE, 1.0)
+    return density * crowding**-CROWDING_EXPONENT * avoided
 
 
 def extinction_v(glon: np.ndarray, glat: np.ndarray, distance_kpc: np.ndarray) -> np.ndarray:
     """Mean A_V (mag) up to a distance, of dust that thins out exponentially with height and Galactocentric radius.
 
-    The integral along the line of sight takes the Galactocentric radius to change linearly with distance, which is exact
-    to first order in distance / 8 kpc, the dust's thinness making more needless.
+    The integral takes the Galactocentric radius to change linearly along the line of sight: the dust is so thin that
+    beyond a kiloparsec or two there is hardly any left, save in the plane.
     """
     sine = np.abs(np.sin(np.radians(glat)))
     outward = -np.cos(np.radians(glon)) * np.cos(np.radians(glat))

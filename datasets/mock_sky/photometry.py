@@ -15,8 +15,8 @@ REFERENCE_STAR = {"teff": 5500.0, "logg": 4.0, "fe_h": -0.25}
 def extinctions(ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
     """A_x (n, 10) of stars behind the reddening ``ebv`` (raw SFD scale).
 
-    The scale is the survey's own R_f, so that dereddening with R_f is right on average; how A_f depends on the star's own
-    spectrum is the table's.
+    The scale is the survey's own R_f, so that dereddening with R_f is right on average; how A_f depends on the star's
+    own spectrum is the table's.
     """
     corrections = bolometric_corrections()
     ratios = corrections.extinction_ratios(teff, logg, fe_h)

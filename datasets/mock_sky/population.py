@@ -1,7 +1,7 @@
 """Which stars are in the sky: thin disc, thick disc and halo seen through a GALAH-like magnitude selection.
 
-A star is drawn from the density of (component, [Fe/H], age, EEP, distance, direction), tabulated in fine cells, and then
-placed at random inside its cell, so that no two stars are alike.
+A star is drawn from the density of (component, [Fe/H], age, EEP, distance, direction), tabulated in fine cells, and
+then placed at random inside its cell, so that no two stars are alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from datasets.mock_sky import galaxy
 from datasets.mock_sky.randomness import Draws
-from datasets.mock_sky.stellar_tables import PASSBANDS, bolometric_corrections, isochrones
+from datasets.mock_sky.stellar_tables import MBOL_SUN, PASSBANDS, bolometric_corrections, isochrones
 
 FEH_STEP = 0.05
 FEH_CENTRES = np.arange(-2.975, 0.5, FEH_STEP)
@@ -23,9 +23,9 @@ MODULI = np.arange(0.0, 17.0, MODULUS_STEP) + MODULUS_STEP / 2
 
 
 def selection_function(v_mag: np.ndarray) -> np.ndarray:
-    """The chance that GALAH observed a star of this V: mostly 12 to 14, with brighter programmes beside."""
-    edges = np.array([9.0, 12.0, 14.0, 14.6])
-    return np.array([0.0, 0.15, 1.0, 0.15, 0.0])[np.searchsorted(edges, v_mag, side="right")]
+    """The chance that GALAH observed a star of this V: mostly 12 to 14, with its brighter programmes beside."""
+    edges = np.array([9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 14.6])
+    return np.array([0.0, 0.3, 0.5, 0.75, 1.0, 0.5, 0.07, 0.0])[np.searchsorted(edges, v_mag, side="right")]
 
 
 def kroupa_number(mass: np.ndarray) -> np.ndarray:
@@ -86,7 +86,7 @@ def _isochrone_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     inside &= centre[..., 3] > corrections.axes[1][0]
     absolute_v = np.full(inside.shape, 99.0)
     feh = np.broadcast_to(FEH_CENTRES[:, None, None], inside.shape)[inside]
-    mbol = 4.74 - 2.5 * centre[..., 4][inside]
+    mbol = MBOL_SUN - 2.5 * centre[..., 4][inside]
     v = corrections.absolute_magnitudes(mbol, teff[inside], centre[..., 3][inside], feh)[:, PASSBANDS.index("V")]
     absolute_v[inside] = v
     return np.where(inside, births, 0.0), absolute_v, (tables.log_age[:-1] + tables.log_age[1:]) / 2
@@ -123,7 +123,7 @@ def draw_stars(seed: int, block: int, count: int) -> dict[str, np.ndarray]:
 
 def _draw_moduli(draws: Draws, component: np.ndarray, absolute_v: np.ndarray, model: _Model) -> np.ndarray:
     """Apparent distance moduli, from the stars per modulus times the chance to be observed at that magnitude."""
-    # The edge of the selection is sharp: a modulus in a bin that straddles it may fall outside, so draw finer than bins.
+    # The selection's edges are sharp, and a bin that straddles one would spill over it: draw in finer bins.
     finer = 5
     step = MODULUS_STEP / finer
     fine = np.arange(len(MODULI) * finer) * step + step / 2

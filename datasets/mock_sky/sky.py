@@ -45,10 +45,10 @@ STAR_COLUMNS = np.dtype(
         ("v_mag", "f8"),
     ]
 )
-"""One row per star, all true values. Angles in deg, ``mag`` u v g r i z (AB, apparent, reddened), proper motions mas/yr.
+"""One row per star, all true values: angles in deg, proper motions in mas/yr, ages in Gyr, masses solar.
 
-``component`` indexes ``galaxy.COMPONENTS``; ``ebv`` is the star's own E(B-V) and ``ebv_column`` that of the whole line of
-sight, both on the scale of the raw SFD map.
+``mag`` is u v g r i z (AB, apparent, reddened); ``component`` indexes ``galaxy.COMPONENTS``; ``ebv`` is the star's own
+E(B-V) and ``ebv_column`` that of the whole line of sight, both on the scale of the raw SFD map.
 """
 
 

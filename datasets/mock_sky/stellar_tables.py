@@ -1,6 +1,6 @@
 """MIST isochrones and bolometric corrections, interpolated between their grid points.
 
-Sources: Choi et al. 2016 (ApJ 823, 102), Dotter 2016 (ApJS 222, 8); ``data/PROVENANCE.md`` says how the files were made.
+Sources: Choi et al. 2016 (ApJ 823, 102), Dotter 2016 (ApJS 222, 8); how the files were made: ``data/PROVENANCE.md``.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def trilinear(grid: np.ndarray, axes: tuple[np.ndarray, ...], points: tuple[np.n
 class Isochrones:
     """MIST isochrones on a regular grid of [Fe/H], log age and equivalent evolutionary point (EEP).
 
-    ``grid`` is (n_feh, n_age, n_eep, 5): initial mass and present mass (solar), log Teff (K), log g (cgs), log L (solar);
-    NaN below the lowest mass tabulated.
+    ``grid`` is (n_feh, n_age, n_eep, 5): initial mass and present mass (solar), log Teff (K), log g (cgs) and log L
+    (solar); NaN below the lowest mass tabulated.
     """
 
     feh: np.ndarray
