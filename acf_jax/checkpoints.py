@@ -57,7 +57,7 @@ def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
         sidecar = read_sidecar(manager, step)
         params = restore_params(manager, step)
     return TrainedModel(
-        model=model_from_config(sidecar["config"]["model"]),
+        model=model_from_config(sidecar["config"]),
         params=params,
         input_scaling=InputScaling.from_dict(sidecar["input_scaling"]),
         label_scaling=LabelScaling.from_dict(sidecar["label_scaling"]),
@@ -68,12 +68,15 @@ def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
     )
 
 
-def model_from_config(model: Mapping[str, Any]) -> ACF:
-    """The network that a config's ``model`` section describes."""
-    backbone_names = {field.name for field in fields(CSWinConfig)}
-    values = {name: tuple(value) if isinstance(value, list | tuple) else value for name, value in model.items()}
-    backbone = {name: values.pop(name) for name in list(values) if name in backbone_names}
-    return ACF(ACFConfig(backbone=CSWinConfig(**backbone), **values))
+def model_from_config(config: Mapping[str, Any]) -> ACF:
+    """The network that a config's ``model`` section describes, for the bands of its ``dataset`` section.
+
+    Raises:
+        ValueError: if its numbers contradict each other.
+    """
+    values = dict(config["model"])
+    backbone = {field.name: values.pop(field.name) for field in fields(CSWinConfig) if field.name in values}
+    return ACF(ACFConfig(backbone=CSWinConfig(num_bands=len(config["dataset"]["bands"]), **backbone), **values))
 
 
 def open_manager(run_dir: str | Path, *, create: bool = False) -> ocp.CheckpointManager:

@@ -1,0 +1,61 @@
+"""What a training shows: a progress bar, a line after each validation, TensorBoard files."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from acf_jax.labels import LABELS
+
+
+class RunLog:
+    """Progress bar and TensorBoard of one training, from step ``first_step`` on."""
+
+    def __init__(self, workdir: str | Path, num_steps: int, batch_size: int, first_step: int, every_steps: int):
+        self._batch_size, self._every_steps = batch_size, every_steps
+        # What a killed run logged after its last checkpoint is logged again; purge_step hides the first version.
+        self._writer = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=first_step + 1)
+        self._bar = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, disable=None)
+        self._postfix: dict[str, str] = {}
+        self.restart_clock()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+        self._writer.close()
+
+    def restart_clock(self) -> None:
+        """Measure images per second from now: compiling and validating are not training."""
+        self._started, self._n_steps = time.monotonic(), 0
+
+    def step(self, step: int, loss: float, gradient_norm: float, learning_rate: float) -> None:
+        """A step is done."""
+        self._n_steps += 1
+        self._bar.update()
+        if step % self._every_steps:
+            return
+        images_per_s = self._batch_size * self._n_steps / (time.monotonic() - self._started)
+        self.restart_clock()
+        scalars = {"loss": loss, "gradient_norm": gradient_norm, "learning_rate": learning_rate}
+        for name, value in (scalars | {"images_per_s": images_per_s}).items():
+            self._writer.add_scalar(f"train/{name}", value, step)
+        self._postfix |= {"loss": f"{loss:.3f}", "images/s": f"{images_per_s:.0f}"}
+        self._bar.set_postfix(self._postfix)
+
+    def validation(self, step: int, epoch: float, validated: Mapping) -> None:
+        """A validation is done: ``validated`` as ``training.validate`` returns it."""
+        for kind in ("labels", "truth"):
+            for target, moments in validated.get(kind, {}).items():
+                for name, value in moments.items():
+                    self._writer.add_scalar(f"validation_{kind}/{target}_{name}", value, step)
+        sigmas = [f"{target} {m['std']:.3g} {LABELS[target]}" for target, m in validated["labels"].items()]
+        self._postfix["sigma"] = ", ".join(sigmas)
+        self._bar.set_postfix(self._postfix)
+        tqdm.write(f"step {step}, epoch {epoch:.2f}: validation sigma {', '.join(sigmas)}")
+        self.restart_clock()
