@@ -1,0 +1,112 @@
+"""The command line of evaluate.py: what it prints, what it refuses, with what exit status."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import evaluate
+from acf_jax.evaluation import EvaluationError
+
+ROOT = Path(evaluate.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_compiled_programs():
+    """Leaves JAX as it was: main() points it to the clone's cache."""
+    folder = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", folder)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stands in for the evaluation, which has tests of its own: records its arguments."""
+    recorded = []
+
+    def stand_in(*args, **kwargs):
+        recorded.append((args, kwargs))
+        moments = {"n": 9, "offset": 1.25, "std": 90.0, "mad_std": 80.0, "rmse": 90.1}
+        moments |= {"coverage_68": 0.5, "coverage_95": 0.75}
+        return {
+            "sample": "mock sky, validation split", "network": "ACF", "n_stars": 9, "n_without_prediction": 0,
+            "checkpoint": {"folder": args[0], "step": 7}, "mc_dropout": {"n_samples": 100, "seed": 0},
+            "dataset": {"name": "smss_stamps", "config": "mock", "version": "1.0.0", "fingerprint": "f" * 64},
+            "code_version": {"evaluation": "0.1.0"}, "units": {"teff": "K"}, "residuals_by_g": {},
+            "results": {"ACF": {"label": {"teff": moments}, "truth": {}}},
+        }  # fmt: skip
+
+    monkeypatch.setattr(evaluate, "evaluate", stand_in)
+    return recorded
+
+
+def test_prints_the_table_and_what_to_do_next(calls, capsys):
+    assert evaluate.main(["--checkpoint", "runs/demo"]) == 0
+    assert calls == [
+        (("runs/demo", None, Path("runs/demo/evaluation")), {"n_samples": 100, "seed": 0, "baselines": True})
+    ]
+    lines = capsys.readouterr().out.splitlines()
+    row = next(line for line in lines if line.startswith("| Teff (K)"))
+    assert [cell.strip() for cell in row.strip("|").split("|")] == [
+        "Teff (K)", "ACF", "+1.2", "90.0", "80.0", "90.1", "50.0 %", "75.0 %", "9",
+    ]  # fmt: skip
+    assert lines[-2] == "Tables, predictions and figures are in runs/demo/evaluation."
+    assert lines[-1].startswith("Next: ")
+
+
+def test_options_reach_the_evaluation(calls):
+    options = ["--data_dir", "elsewhere", "--out", "results", "--samples", "20", "--seed", "3", "--no-baselines"]
+    evaluate.main(["--checkpoint", "runs/demo", *options])
+    assert calls == [(("runs/demo", "elsewhere", "results"), {"n_samples": 20, "seed": 3, "baselines": False})]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "--checkpoint"),
+        (["--checkpoint", "runs/demo", "--samples", "1"], "--samples 1: a standard deviation needs 2 samples or more."),
+        (["--checkpoint", "runs/demo", "--samples", "many"], "invalid int value: 'many'"),
+        (["--checkpoint", "runs/demo", "--seed", "-1"], "--seed -1"),
+        (["--checkpoint", "runs/demo", "--sample_size", "5"], "--sample_size"),
+    ],
+)
+def test_wrong_options_end_with_status_2(calls, capsys, options, words):
+    with pytest.raises(SystemExit) as exit_:
+        evaluate.main(options)
+    assert exit_.value.code == 2
+    assert words in capsys.readouterr().err
+    assert not calls
+
+
+def test_no_such_run_is_one_sentence(tmp_path, capsys):
+    assert evaluate.main(["--checkpoint", str(tmp_path / "none")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"evaluate.py: {tmp_path}/none: no such folder.")
+    assert "train.py" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (EvaluationError("The stamps do not fit."), "evaluate.py: The stamps do not fit.\n"),
+        (PermissionError(13, "Permission denied", "/out"), "evaluate.py: /out: Permission denied.\n"),
+        (OSError(28, "No space left on device"), "evaluate.py: runs/demo/evaluation: No space left on device.\n"),
+    ],
+)
+def test_refusals_are_one_line(monkeypatch, capsys, error, line):
+    def refuse(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(evaluate, "evaluate", refuse)
+    assert evaluate.main(["--checkpoint", "runs/demo"]) == 1
+    assert capsys.readouterr().err == line
+
+
+def test_help_teaches():
+    done = subprocess.run([sys.executable, "evaluate.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    for word in ("python evaluate.py --checkpoint runs/demo", "predictions.parquet", "figure_9.png", "--no-baselines"):
+        assert word in done.stdout
