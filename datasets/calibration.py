@@ -16,7 +16,8 @@ SKY_RADIUS_FWHM = 2.5
 
 _MAX_SKY_RADIUS_PX = 18.0
 _MIN_SKY_PIXELS = 200
-_CLIPPING_ROUNDS = 3
+_CLIPPING_ROUNDS = 2
+_NEIGHBOUR_MARGIN_PX = 3
 _QUANTISATION_NOISE_ADU = 0.3  # of whole numbers: 1 / sqrt(12)
 
 
@@ -55,10 +56,10 @@ def measure_sky(
 ) -> float:
     """The sky level under a star, in ADU per pixel, from the cutout itself.
 
-    A star's wings reach over the whole cutout: a clipped median of the outer pixels takes about 1 % of a star's flux
-    with it. So sky and wings are fitted together, ``sky + amplitude * profile``, by least squares outside
-    ``SKY_RADIUS_FWHM``. Pixels off by more than three sigma (neighbours, cosmic rays) are left out, and so are those
-    that touch a bright one.
+    A star's wings reach over the whole cutout: a clipped median of the outer pixels takes 0.5 to 1 % of a star's
+    flux with it. So sky and wings are fitted together, ``sky + amplitude * profile``, by least squares outside
+    ``SKY_RADIUS_FWHM``. Pixels off by more than three sigma are left out, and around those that are bright (neighbours,
+    cosmic rays) a margin for what falls off below three sigma.
 
     Args:
         pixels: (ny, nx) in ADU, not yet sky-subtracted.
@@ -72,12 +73,19 @@ def measure_sky(
     """
     radius = min(SKY_RADIUS_FWHM * fwhm_px, _MAX_SKY_RADIUS_PX)
     outer = good & (distance2 > radius**2)
-    start, sigma = _median_and_sigma(pixels[outer])
-    residual = np.where(outer, pixels, start).astype(np.float64) - start
-    columns = np.stack([np.ones(residual.size), (profile / profile.max()).ravel(), residual.ravel()])
+    if np.count_nonzero(outer) < _MIN_SKY_PIXELS:
+        raise CalibrationError(f"only {np.count_nonzero(outer)} pixels of the cutout show the sky")
+    # The star's brightness in its core tells its wings well enough to start from: clipping must not begin with them.
+    shape = profile / profile.max()
+    counts = np.where(good, pixels, 0.0).astype(np.float64)
+    peak = np.vdot(counts - counts[outer].mean() * good, shape) / np.vdot(shape, shape * good)
+    residual = counts - peak * shape
+    start, sigma = _median_and_sigma(residual[outer])
+    residual = np.where(outer, residual - start, 0.0)
+    columns = np.stack([np.ones(residual.size), shape.ravel(), residual.ravel()])
     for _ in range(_CLIPPING_ROUNDS):
         threshold = 3 * max(sigma, _QUANTISATION_NOISE_ADU)
-        keep = outer & (residual > -threshold) & ~dilated(outer & (residual > threshold))
+        keep = outer & (residual > -threshold) & ~dilated(outer & (residual > threshold), _NEIGHBOUR_MARGIN_PX)
         sky, wings, sigma = _least_squares(columns, keep.ravel())
         residual = (columns[2] - sky - wings * columns[1]).reshape(outer.shape)
     return start + sky
@@ -85,8 +93,6 @@ def measure_sky(
 
 def _median_and_sigma(values: np.ndarray) -> tuple[float, float]:
     """Median and 1.4826 MAD, by partition: `np.median` takes twice as long."""
-    if values.size < _MIN_SKY_PIXELS:
-        raise CalibrationError(f"only {values.size} pixels of the cutout show the sky")
     middle = values.size // 2
     median = np.partition(values, middle)[middle]
     return float(median), 1.4826 * float(np.partition(np.abs(values - median), middle)[middle])
@@ -104,12 +110,12 @@ def _least_squares(columns: np.ndarray, keep: np.ndarray) -> tuple[float, float,
     return a, b, math.sqrt(max(syy - a * s1y - b * s2y, 0.0) / n)
 
 
-def dilated(mask: np.ndarray) -> np.ndarray:
-    """``mask`` (ny, nx) bool, grown by one pixel in all eight directions."""
-    wide = mask.copy()
-    wide[:, 1:] |= mask[:, :-1]
-    wide[:, :-1] |= mask[:, 1:]
-    grown = wide.copy()
-    grown[1:] |= wide[:-1]
-    grown[:-1] |= wide[1:]
+def dilated(mask: np.ndarray, pixels: int = 1) -> np.ndarray:
+    """``mask`` (ny, nx) bool, grown by some pixels in all eight directions."""
+    grown = mask.copy()
+    for lines in (grown, grown.T):
+        before = lines.copy()
+        for step in range(1, pixels + 1):
+            lines[step:] |= before[:-step]
+            lines[:-step] |= before[step:]
     return grown

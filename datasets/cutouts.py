@@ -148,11 +148,12 @@ def _number(cards: _Cards, key: bytes, default: float | None = None) -> float:
             raise CutoutError(f"the FITS header has no {key.decode()}")
         return default
     try:
-        return float(value.replace(b"D", b"E"))
+        number = float(value.replace(b"D", b"E"))
     except ValueError:
-        raise CutoutError(
-            f"{key.decode()} = {value.decode(errors='replace')} in the FITS header is no number"
-        ) from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise CutoutError(f"{key.decode()} = {value.decode(errors='replace')} in the FITS header is no number")
+    return number
 
 
 def _read_wcs(cards: _Cards) -> Wcsprm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,7 @@ def header(rotator_deg=0.0, shift=(0.0, 0.0), size=56, projection="TPV", scale_a
     return out
 
 
+@functools.cache
 def moffat(shape, x, y, fwhm_px, beta=3.0, elongation=1.0):
     """A Moffat star of unit total flux, integrated over each pixel by 4 x 4 Gauss-Legendre points."""
     nodes, weights = np.polynomial.legendre.leggauss(4)
@@ -47,6 +49,7 @@ def moffat(shape, x, y, fwhm_px, beta=3.0, elongation=1.0):
         for dx, wx in zip(nodes / 2, weights / 2, strict=True):
             r2 = ((columns + dx - x) / elongation) ** 2 + ((rows + dy - y) * elongation) ** 2
             out += wx * wy * (beta - 1) / (math.pi * alpha**2) * (1 + r2 / alpha**2) ** -beta
+    out.flags.writeable = False
     return out
 
 
@@ -102,7 +105,7 @@ class Exposure:
         cards["EXPTIME"], cards["ZPAPPROX"], cards["QAFWHM"] = self.exp_time, self.zpapprox, self.fwhm
         return cards
 
-    def cutout(self, rounded=True):
+    def cutout(self):
         pixels = self.expected_adu()
         if self.noise_seed is not None:
             rng = np.random.default_rng(self.noise_seed)
@@ -112,8 +115,9 @@ class Exposure:
         for y, x in self.masked:
             mask[y, x] = 4
             pixels[y, x] = self.masked_value
-        pixels = np.rint(pixels).astype(np.int32) if rounded else pixels.astype(np.float32)
-        if rounded and pixels.max() < 32767:
+        # Whole numbers, as the archive's; rounded at random, as noise would: the nearest would blot out faint wings.
+        pixels = np.floor(pixels + np.random.default_rng(self.image_id).random(pixels.shape)).astype(np.int32)
+        if pixels.max() < 32767:
             pixels = pixels.astype(np.int16)
         return Cutout(fits_bytes(pixels, self.header()), fits_bytes(mask))
 
