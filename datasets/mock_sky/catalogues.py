@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import astropy.units as u
 import numpy as np
-from astropy.table import MaskedColumn, Table
+from astropy.table import Column, MaskedColumn, Table
 
 from datasets.archives.skymapper import BANDS
 from datasets.mock_sky.neighbours import contaminating_flux, nearest_catalogued
 from datasets.mock_sky.randomness import Draws
 from datasets.mock_sky.sky import SkyBlock
+from datasets.mock_sky.wcs import frame_wcs
 
 MASTER_FLOOR = np.array([0.005, 0.005, 0.0055, 0.0055, 0.004, 0.0045])
 """The part of a mean magnitude's error that more detections do not lessen, mag."""
@@ -18,14 +19,17 @@ POSITION_ERROR_ARCSEC = 0.06
 
 
 def _table(columns: dict[str, tuple]) -> Table:
-    """A table of name -> (values, unit); masked and NaN values are NULL."""
-    table = Table()
-    for name, (values, unit) in columns.items():
-        values = np.ma.array(values, copy=True)
-        if values.dtype.kind == "f":
-            values = np.ma.masked_invalid(values)
-        table[name] = MaskedColumn(values, unit=unit) if values.mask.any() else MaskedColumn(values.data, unit=unit)
-    return table
+    """A table of name -> (values, unit); masked and NaN values are NULL, in masked columns."""
+    return Table([_column(name, values, unit) for name, (values, unit) in columns.items()], copy=False)
+
+
+def _column(name: str, values, unit) -> Column:
+    null = np.ma.getmaskarray(values) if np.ma.isMaskedArray(values) else None
+    if null is None and np.asarray(values).dtype.kind == "f" and np.isnan(values).any():
+        null = np.isnan(values)
+    if null is None:
+        return Column(np.array(values), name, unit=unit)
+    return MaskedColumn(np.ma.getdata(values), name, mask=null, unit=unit)
 
 
 def master(block: SkyBlock) -> Table:
@@ -154,19 +158,18 @@ def photometry(block: SkyBlock) -> Table:
 
 
 def images(block: SkyBlock) -> Table:
-    """dr4.images: one row per exposure. In the mock every exposure belongs to one star; it points within a degree."""
-    e, draws = block.exposures, Draws(block.seed, "images", block.index)
+    """dr4.images: one row per exposure. In the mock every exposure was made for one star alone."""
+    e = block.exposures
     star = block.stars[e["star"] - block.stars["star"][0]]
-    offset = draws.uniform(-1.0, 1.0, (2, len(e)))
-    dec = np.clip(star["dec"] + offset[1], -89.9, 89.9)
+    pointing = frame_wcs(star["ra"], star["dec"], e["x_img"], e["y_img"], e["ccd"], e["rotator_pos"]).crval
     units = {"exp_time": u.s, "rotator_pos": u.deg, "fwhm": u.arcsec, "zpapprox": u.mag, "date": u.day}
     names = ("image_id", "date", "exp_time", "airmass", "filter", "rotator_pos", "image_type", "fwhm", "elong",
              "background", "zpapprox")  # fmt: skip
     columns = {name: (e[name], units.get(name)) for name in names}
     columns |= {
         "night_mjd": (np.floor(e["date"]).astype(np.int32), u.day),
-        "ra": ((star["ra"] + offset[0] / np.cos(np.radians(dec))) % 360.0, u.deg),
-        "decl": (dec, u.deg),
+        "ra": (pointing[:, 0] % 360.0, u.deg),
+        "decl": (pointing[:, 1], u.deg),
         "field_id": ((10_000 + (90 + star["dec"]) // 2 * 100 + star["ra"] // 4).astype(np.int32), None),
         "object": (np.where(e["image_type"] == "ms", "Main Survey", "Short Survey"), None),
     }
@@ -211,11 +214,11 @@ def galah(block: SkyBlock) -> Table:
     star, n = stars[row], len(row)
     snr = 48.0 * 10 ** (-0.15 * (star["v_mag"] - 13.3)) * np.exp(draws.normal(0.0, 0.3, n))
     labels = _labels(draws, stars, row, snr)
-    day = (20131216 + (draws.uniform(size=n) * 5).astype(int) * 10_000).astype(np.int64)
+    day = 131216 + 10_000 * (draws.uniform(size=n) * 5).astype(np.int64)
     unmatched = draws.happens(0.002, len(stars))[row]
     return _table(
         {
-            "sobject_id": (day * 10_000_000_000 + star["star"] * 100 + visit, None),
+            "sobject_id": (day * 1_000_000_000 + star["star"] * 100 + visit, None),
             "star_id": ([_two_mass_name(*p) for p in _sexagesimal(star["ra"], star["dec"])], None),
             "dr3_source_id": (np.ma.array(star["source_id"], mask=unmatched), None),
             "ra_dr2": (star["ra"], u.deg),

@@ -68,7 +68,7 @@ def _mean_count(glat_deg: np.ndarray) -> np.ndarray:
 def _field_colours() -> tuple[np.ndarray, np.ndarray]:
     """Colours m - g (k, 6) of a library of unreddened dwarfs, and the reddening of m - g per E(B-V), (6,)."""
     stars = population.draw_stars(seed=0, block=0, count=2048)
-    dwarf = stars["logg"] > 4.0
+    dwarf = stars["logg"] > 4.3
     stars = {name: values[dwarf] for name, values in stars.items()}
     parameters = (stars["teff"], stars["logg"], stars["fe_h"])
     plain = apparent_magnitudes(stars["absolute"], stars["distance_pc"], np.zeros(dwarf.sum()), *parameters)[:, :6]
@@ -84,8 +84,8 @@ def _overlap_table() -> tuple[np.ndarray, np.ndarray]:
     From the profile's Fourier transform, (k a)^2 K_2(k a) for beta 3, squared and transformed back.
     """
     core_per_fwhm = 1 / (2 * np.sqrt(2 ** (1 / MOFFAT_BETA) - 1))
-    separation = np.linspace(0.0, 20.0, 401)
-    k = np.linspace(1e-4, 40.0, 8000)
+    separation = np.linspace(0.0, 20.0, 201)
+    k = np.linspace(1e-4, 40.0, 4000)
     power = k * (k**2 * kn(2, k)) ** 2
     overlap = (power * j0(k * separation[:, None] / core_per_fwhm)).sum(axis=1)
     return separation, overlap / overlap[0]

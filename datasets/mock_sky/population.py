@@ -87,8 +87,7 @@ def _isochrone_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     absolute_v = np.full(inside.shape, 99.0)
     feh = np.broadcast_to(FEH_CENTRES[:, None, None], inside.shape)[inside]
     mbol = MBOL_SUN - 2.5 * centre[..., 4][inside]
-    v = corrections.absolute_magnitudes(mbol, teff[inside], centre[..., 3][inside], feh)[:, PASSBANDS.index("V")]
-    absolute_v[inside] = v
+    absolute_v[inside] = corrections.absolute_v(mbol, teff[inside], centre[..., 3][inside], feh)
     return np.where(inside, births, 0.0), absolute_v, (tables.log_age[:-1] + tables.log_age[1:]) / 2
 
 

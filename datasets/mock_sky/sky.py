@@ -57,7 +57,7 @@ class SkyBlock:
     """``BLOCK_SIZE`` consecutive stars, and everything true about them.
 
     ``stars`` (``STAR_COLUMNS``), ``neighbours`` (``neighbours.NEIGHBOUR_COLUMNS``) and ``exposures``
-    (``exposures.EXPOSURE_COLUMNS``) are structured arrays; the latter two are sorted by ``star``.
+    (``exposures.EXPOSURE_COLUMNS``) are structured arrays, read-only; the latter two are sorted by ``star``.
     """
 
     seed: int
@@ -71,19 +71,34 @@ class MockSky:
     """An endless sky of stars numbered from 0; the same star for the same seed, whatever else is asked."""
 
     def __init__(self, seed: int = 0):
-        """A sky; ``seed`` must not be negative."""
+        """A sky.
+
+        Raises:
+            ValueError: if ``seed`` is negative.
+        """
         if seed < 0:
             raise ValueError(f"the mock sky's seed is {seed}; give a number that is not negative.")
         self.seed = seed
-        self.block = lru_cache(maxsize=4)(self._draw_block)
 
-    def _draw_block(self, index: int) -> SkyBlock:
-        """Block number ``index``: stars ``index * BLOCK_SIZE`` onwards. The last few blocks are kept."""
+    def block(self, index: int) -> SkyBlock:
+        """Block number ``index``: stars ``index * BLOCK_SIZE`` onwards. The last few blocks are kept.
+
+        Raises:
+            ValueError: if ``index`` is negative, or so large that the survey's nights are used up.
+        """
         if index < 0:
             raise ValueError(f"block {index} of the mock sky does not exist; blocks are numbered from 0.")
-        stars = _draw_stars(self.seed, index)
-        neighbours = draw_neighbours(self.seed, index, stars)
-        return SkyBlock(self.seed, index, stars, neighbours, draw_exposures(self.seed, index, stars, neighbours))
+        return _draw_block(self.seed, index)
+
+
+@lru_cache(maxsize=4)
+def _draw_block(seed: int, index: int) -> SkyBlock:
+    stars = _draw_stars(seed, index)
+    neighbours = draw_neighbours(seed, index, stars)
+    exposures = draw_exposures(seed, index, stars, neighbours)
+    for table in (stars, neighbours, exposures):
+        table.flags.writeable = False
+    return SkyBlock(seed, index, stars, neighbours, exposures)
 
 
 def object_id_of_star(star):
