@@ -103,10 +103,6 @@ class Examples:
         example = self._features.deserialize_example_np(self._records[index])
         return {name: np.asarray(example[name], dtype) for name, dtype in self._dtypes.items()}
 
-    def __repr__(self) -> str:
-        # Grain stores this with the iterator's state and compares it on restoring.
-        return f"Examples(n={len(self)}, fields={sorted(self._dtypes)})"
-
     def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """The examples at ``indices`` (default: all), stacked field by field."""
         indices = range(len(self)) if indices is None else indices
@@ -124,16 +120,13 @@ class InMemoryExamples:
     """Examples read once; the same sequence as ``Examples``."""
 
     def __init__(self, examples: Examples):
-        self._arrays, self._description = examples.stack(), repr(examples)
+        self._arrays = examples.stack()
 
     def __len__(self) -> int:
         return len(next(iter(self._arrays.values())))
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {name: values[index] for name, values in self._arrays.items()}
-
-    def __repr__(self) -> str:
-        return self._description
 
     def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """The examples at ``indices`` (default: all), stacked field by field."""
@@ -177,7 +170,7 @@ def open_dataset(folder: str | Path) -> PreparedDataset:
         version=str(info.version),
         metadata=metadata,
         splits={name: split.num_examples for name, split in info.splits.items()},
-        fields=tuple(info.features.keys()),
+        fields=tuple(sorted(info.features)),  # TFDS keeps no order
     )
 
 

@@ -1,0 +1,127 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acf_jax import acf, checkpoints
+from acf_jax.checkpoints import SCORE, CheckpointError
+from acf_jax.labels import LabelScaling
+from acf_jax.run import plain
+from acf_jax.scaling import InputScaling
+from configs import demo
+
+TARGETS = ("teff", "logg")
+LABEL_SCALING = LabelScaling(TARGETS, (5500.0, 4.0), (700.0, 0.6))
+ROW = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+INPUT_SCALING = InputScaling("uvgriz", "whitened", (3.0,) * 6, (ROW,) * 6, "log", (0.1, 0.2), (0.3, 0.4))
+
+
+def make_config():
+    config = demo.get_config()
+    config.model.update({"targets": TARGETS, "embed_dim": 8, "num_heads": (2, 2, 2, 2), "depths": (1, 1, 1, 1)})
+    return plain(config)
+
+
+def make_params(seed):
+    """Some arrays; no checkpoint cares which."""
+    rng = np.random.default_rng(seed)
+    return {"dense": {"kernel": rng.normal(size=(3, 2)).astype(np.float32), "bias": np.zeros(2, np.float32)}}
+
+
+def save(manager, step, score, params, **changes):
+    sidecar = {
+        "format_version": checkpoints.FORMAT_VERSION,
+        "code_version": "0.1.0",
+        "config": make_config(),
+        "targets": list(TARGETS),
+        "bands": "uvgriz",
+        "label_scaling": LABEL_SCALING.to_dict(),
+        "input_scaling": INPUT_SCALING.to_dict(),
+        "validation": {SCORE: score},
+    }
+    optimizer = {"mu": jax.tree.map(np.zeros_like, params)}
+    iterator = {"next_index": step}
+    checkpoints.save(manager, step, params=params, optimizer=optimizer, iterator=iterator, sidecar=sidecar | changes)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run whose second checkpoint of four is the best."""
+    folder = tmp_path_factory.mktemp("run")
+    with checkpoints.open_manager(folder, create=True) as manager:
+        for step, score in ((1, 0.9), (2, 0.3), (3, 0.5), (4, 0.4)):
+            save(manager, step, score, make_params(step))
+    return folder
+
+
+def assert_trees_equal(tree, expected):
+    jax.tree.map(np.testing.assert_array_equal, tree, expected)
+
+
+def test_the_latest_and_the_best_are_kept(run_dir):
+    with checkpoints.open_manager(run_dir) as manager:
+        assert sorted(manager.all_steps()) == [2, 4]
+        assert checkpoints.find_step(manager, "best") == 2
+        assert checkpoints.find_step(manager, "latest") == 4
+
+
+@pytest.mark.parametrize(("which", "step"), [("best", 2), ("latest", 4)])
+def test_a_loaded_model_is_the_saved_one(run_dir, which, step):
+    trained = checkpoints.load_model(run_dir, which)
+    assert trained.step == step
+    assert_trees_equal(trained.params, make_params(step))
+    assert trained.model.config == acf.ACFConfig(
+        backbone=acf.CSWinConfig(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2)), targets=TARGETS
+    )
+    assert (trained.targets, trained.bands) == (TARGETS, "uvgriz")
+    assert (trained.label_scaling, trained.input_scaling) == (LABEL_SCALING, INPUT_SCALING)
+
+
+def test_training_goes_on_from_what_was_saved(run_dir):
+    like = jax.tree.map(jnp.asarray, make_params(0))
+    with checkpoints.open_manager(run_dir) as manager:
+        params, optimizer, iterator = checkpoints.restore_training(manager, 4, like, {"mu": like})
+    assert_trees_equal(params, make_params(4))
+    assert_trees_equal(optimizer, {"mu": jax.tree.map(jnp.zeros_like, like)})
+    assert iterator == {"next_index": 4}
+
+
+def test_an_unfinished_checkpoint_is_ignored_and_cleared(run_dir, tmp_path):
+    with checkpoints.open_manager(tmp_path, create=True) as manager:
+        save(manager, 1, 0.5, {"a": jnp.ones(3)})
+    leftover = tmp_path / "checkpoints/2.orbax-checkpoint-tmp"
+    leftover.mkdir()
+    with checkpoints.open_manager(tmp_path) as manager:
+        assert manager.latest_step() == 1
+    with checkpoints.open_manager(tmp_path, create=True) as manager:
+        manager.wait_until_finished()
+    assert not leftover.exists()
+
+
+def test_refusals(run_dir, tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere: no such folder"):
+        checkpoints.load_model(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="it is not a run's folder"):
+        checkpoints.load_model(tmp_path)
+    with pytest.raises(CheckpointError, match="ask for 'best' or 'latest'"):
+        checkpoints.load_model(run_dir, "worst")
+    with checkpoints.open_manager(tmp_path, create=True) as manager:
+        with pytest.raises(CheckpointError, match="no checkpoint yet"):
+            checkpoints.load_model(tmp_path)
+        save(manager, 1, 0.5, {"a": jnp.ones(3)}, format_version=checkpoints.FORMAT_VERSION + 1, code_version="9.0")
+    with pytest.raises(CheckpointError, match=r"has format 2, written by ACF-JAX 9\.0; this code reads"):
+        checkpoints.load_model(tmp_path)
+
+
+def test_differences_name_each_side():
+    old = {"batch_size": 32, "model": {"depths": [1, 1], "only_old": 1}}
+    new = {"batch_size": 32, "model": {"depths": [1, 2], "only_new": 2}}
+    assert checkpoints.differences(old, new) == [
+        "- model.depths: [1, 1]",
+        "+ model.depths: [1, 2]",
+        "+ model.only_new: 2",
+        "- model.only_old: 1",
+    ]
+    assert checkpoints.differences(json.loads(json.dumps(old)), old) == []
