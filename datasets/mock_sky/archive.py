@@ -31,8 +31,8 @@ TABLES = tuple(_MAKERS)
 class MockArchive:
     """One mock sky, served as SkyMapper, Gaia and GALAH serve theirs (meets ``archives.interface.Archive``).
 
-    Everything hangs on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and the same pixels
-    in a sky of any size, in any process and in any order of asking, and a pixel the same counts in a cutout of any size.
+    Everything hangs on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and the same frames
+    in a sky of any size, in any process and in any order of asking, and a pixel has the same counts in every cutout.
     """
 
     name = "mock_sky"
@@ -154,11 +154,11 @@ def _area(detection: Detection, centre: tuple[float, float], size_px: int, reach
     """The pixels to serve, ``size_px`` around ``centre`` and on the CCD."""
     if size_px < 1:
         raise ArchiveError(f"a cutout of {size_px} px was asked for; ask for at least one.")
-    asked = area_around(*centre, size_px) if np.all(np.isfinite(centre)) else None
-    if asked is None or not reach.contains(asked):
+    asked = area_around(*centre, size_px)
+    if not reach.contains(asked):
         raise ArchiveError(
-            f"a cutout of {size_px} px there is not within the {reach.nx} px around object_id {detection.object_id} that"
-            f" the mock sky photographs on frame {_frame_name(detection)}; ask for fewer pixels, or nearer to the star."
+            f"frame {_frame_name(detection)} of the mock sky shows the {reach.nx} px around object_id"
+            f" {detection.object_id} only: ask for fewer than {size_px} px, or nearer to the star."
         )
     area = asked.on_ccd()
     if area.nx < 1 or area.ny < 1:

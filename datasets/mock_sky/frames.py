@@ -11,11 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from datasets.mock_sky.exposures import GAIN_E_PER_ADU, SATURATION_ADU
 from datasets.mock_sky.wcs import CCD_HEIGHT_PX, CCD_WIDTH_PX
-
-GAIN_E_PER_ADU = 0.75
-SATURATION_ADU = 60_000
-"""Counts at which a pixel is full: the peak of a star of r = 12.8 mag in a main-survey frame of 2.6 arcsec seeing."""
 
 MASK_BAD_PIXEL = 1
 MASK_SATURATED = 2

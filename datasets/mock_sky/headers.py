@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from datasets.mock_sky.exposures import GAIN_E_PER_ADU, SATURATION_ADU
 from datasets.mock_sky.fits_bytes import Value
 from datasets.mock_sky.frames import (
-    GAIN_E_PER_ADU,
     MASK_BAD_PIXEL,
     MASK_COSMIC_RAY,
     MASK_SATURATED,
-    SATURATION_ADU,
     Area,
 )
 from datasets.mock_sky.wcs import FrameWCS
@@ -18,8 +17,8 @@ from datasets.mock_sky.wcs import FrameWCS
 BZERO = 30_000
 """ADU of a stored 0: the 16 bits hold -2768 to 62767 ADU.
 
-Unsigned counts, as BZERO = 32768 would store them, would cut the noise at 0: the sky of a short v frame is 4 ADU per pixel
-and its read noise 9 ADU, so that the cut alone would raise the sky by an ADU.
+Unsigned counts (BZERO = 32768) would cut the noise at 0: with the 4 ADU per pixel of sky in a short v frame and 9 ADU
+of read noise, the cut alone would raise the sky by half. Signed ones (BZERO = 0) would end below saturation.
 """
 
 Cards = dict[str, tuple[Value, str]]
@@ -38,7 +37,7 @@ def image_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards
         "ROTSKYPA": (float(exposure["rotator_pos"]), "[deg] rotator position angle"),
         "IMGTYPE": (str(exposure["image_type"]), "fs short, ms main survey"),
         "GAIN": (GAIN_E_PER_ADU, "[e-/ADU]"),
-        "SATURATE": (float(SATURATION_ADU), "[ADU]"),
+        "SATURATE": (SATURATION_ADU, "[ADU]"),
         "ZPAPPROX": (round(float(exposure["zpapprox"]), 4), "[mag] AB, of 1 ADU in the whole exposure"),
         "ZPTERR": (0.01, "[mag] error of ZPAPPROX"),
         "QAFWHM": (round(float(exposure["fwhm"]), 4), "[arcsec] seeing"),

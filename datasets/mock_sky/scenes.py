@@ -50,12 +50,11 @@ class BlockScenes:
         exposure = self.block.exposures[row]
         star = self.block.stars[exposure["star"] - self._first_star]
         dec, dec0, delta_ra = np.radians([dec_deg, star["dec"], ra_deg - star["ra"]])
-        # Orthographic, so that 0 and 360 degrees, and the pole, need no care; the far side of the sky is far away.
+        # Orthographic, so that 0 and 360 degrees, and the pole, need no care. What is behind, or NaN, is far away.
         east = np.cos(dec) * np.sin(delta_ra)
         north = np.sin(dec) * np.cos(dec0) - np.cos(dec) * np.sin(dec0) * np.cos(delta_ra)
         near = np.sin(dec) * np.sin(dec0) + np.cos(dec) * np.cos(dec0) * np.cos(delta_ra) > 0
-        offset_arcsec = np.degrees([east, north]) * 3600 if near else np.array([np.inf, np.inf])
-        dx, dy = (self.wcs.px_per_arcsec[row] * offset_arcsec).sum(axis=1)
+        dx, dy = self.wcs.px_per_arcsec[row] @ (np.degrees([east, north]) * 3600 if near else [1e9, 1e9])
         return float(exposure["x_img"] + dx), float(exposure["y_img"] + dy)
 
     def scene(self, row: int) -> Scene:

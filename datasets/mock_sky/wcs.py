@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CCD_WIDTH_PX = 2048
-CCD_HEIGHT_PX = 4096
+from datasets.mock_sky.exposures import CCD_SHAPE
+
+CCD_HEIGHT_PX, CCD_WIDTH_PX = CCD_SHAPE
 N_CCDS = 32
 
 _CCD_COLUMNS = 8  # the mosaic of the mock camera: 8 x 4 CCDs without gaps, counted along the rows

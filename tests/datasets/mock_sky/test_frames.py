@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from datasets.mock_sky import frames
+from datasets.mock_sky.exposures import GAIN_E_PER_ADU, SATURATION_ADU
 from datasets.mock_sky.frames import (
-    GAIN_E_PER_ADU,
     MASK_BAD_PIXEL,
     MASK_COSMIC_RAY,
     MASK_SATURATED,
-    SATURATION_ADU,
     Area,
     Scene,
     area_around,

@@ -1,0 +1,60 @@
+"""How fast one process draws and photographs the mock sky: ``python -m benchmarks.mock_sky [--stars N] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from datasets.mock_sky.archive import MockArchive
+from datasets.mock_sky.sky import BLOCK_SIZE
+
+CUTOUT_SIZE_PX = 56
+
+
+def measure(n_stars: int, seed: int = 0) -> dict[str, float]:
+    """Figures of a sky of ``n_stars``, in seconds of processor time so that a busy machine does not matter."""
+    catalogues = MockArchive(seed)
+    catalogues.tables_of_block(0)  # reads the stellar tables, once
+    start = time.process_time()
+    catalogues.tables_of_block(1)
+    catalogue_s_per_star = (time.process_time() - start) / BLOCK_SIZE
+
+    archive = MockArchive(seed, n_stars)
+    stars = archive.table("dr4.master")["object_id", "raj2000", "dej2000"]
+    archive.detections(stars["object_id"][0])
+    n_frames = n_bytes = 0
+    start = time.process_time()
+    for object_id, ra_deg, dec_deg in stars.iterrows():
+        for detection in archive.detections(object_id):
+            cutout = archive.cutout(detection, ra_deg, dec_deg, CUTOUT_SIZE_PX)
+            n_frames += 1
+            n_bytes += len(cutout.image) + len(cutout.mask)
+    frames_s = time.process_time() - start
+    return {
+        "stars_per_s_per_core": round(n_stars / (frames_s + n_stars * catalogue_s_per_star), 2),
+        "catalogue_stars_per_s_per_core": round(1 / catalogue_s_per_star, 1),
+        "ms_per_detection": round(1e3 * frames_s / n_frames, 4),
+        "detections_per_star": round(n_frames / n_stars, 2),
+        "bytes_per_star": round(n_bytes / n_stars),
+        "stars": n_stars,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser("python -m benchmarks.mock_sky", description=measure.__doc__)
+    parser.add_argument("--stars", type=int, default=100, help="how many stars to photograph (default 100)")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
+    options = parser.parse_args(arguments)
+    if options.stars < 1:
+        parser.error(f"--stars {options.stars}: give at least one.")
+    figures = measure(options.stars)
+    for name, value in figures.items():
+        print(f"{name:<32}{value:>12,}")
+    if options.json:
+        print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

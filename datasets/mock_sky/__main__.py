@@ -1,0 +1,110 @@
+"""Write a small mock sky to files that DS9 and TOPCAT open: ``python -m datasets.mock_sky --stars 20 --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import astropy.units as u
+from astropy.table import Table
+from tqdm import tqdm
+
+from datasets.archives.interface import ArchiveError, Detection
+from datasets.mock_sky.archive import TABLES, MockArchive
+
+CUTOUT_SIZE_PX = 56
+
+_DESCRIPTION = """\
+Draw a mock sky and write what the archives would serve of it: the catalogues as FITS tables, and a FITS cutout with
+its mask for every detection of every star. The same seed gives the same sky; star 17 of it is the same whether 20 stars
+are written or 200.
+"""
+_EPILOG = f"""\
+files:
+  dr4_master.fits           SkyMapper: one row per star, mean magnitudes
+  dr4_photometry.fits       SkyMapper: one row per detection
+  dr4_images.fits           SkyMapper: one row per exposure
+  gaia.fits, galah.fits     parallaxes; atmospheric parameters, one row per spectrum
+  truth.fits                what was put in
+  cutouts/<object_id>/<image_id>-<ccd>-<band>.fits
+                            {CUTOUT_SIZE_PX} pixels around the star, ADU, with its TPV coordinate system
+  cutouts/<object_id>/<image_id>-<ccd>-<band>-mask.fits
+                            the same pixels: 0 good, 1 bad pixel or column, 2 saturated, 4 cosmic ray (added up)
+
+A star takes about 0.6 MB. example:
+  python -m datasets.mock_sky --stars 20 --seed 3 --out mock_sky_files
+"""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; refusals end it with one sentence and status 2."""
+    parser = argparse.ArgumentParser(
+        "python -m datasets.mock_sky",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--stars", type=int, default=20, help="how many stars to write, from star 0 on (default 20)")
+    parser.add_argument("--seed", type=int, default=0, help="which sky, a number >= 0 (default 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the files")
+    options = parser.parse_args(arguments)
+    try:
+        archive = MockArchive(options.seed, options.stars)
+        _claim(options.out)
+        n_frames = write_sky(archive, options.out)
+    except ArchiveError as error:
+        parser.error(str(error))
+    except OSError as error:
+        parser.error(f"cannot write to {options.out}: {error.strerror or error}; choose another folder with --out.")
+    print(_summary(options.out, options.stars, n_frames))
+
+
+def write_sky(archive: MockArchive, out: Path) -> int:
+    """Write the tables and cutouts of the archive's whole sky into the folder ``out``; return the number of frames."""
+    for name in TABLES:
+        _without_dex(archive.table(name)).write(out / f"{name.replace('.', '_')}.fits", overwrite=True)
+    n_frames = 0
+    master = archive.table("dr4.master")
+    for star in tqdm(master, desc="cutouts", unit="star", file=sys.stderr):
+        folder = out / "cutouts" / str(star["object_id"])
+        folder.mkdir(parents=True, exist_ok=True)
+        for detection in archive.detections(star["object_id"]):
+            cutout = archive.cutout(detection, star["raj2000"], star["dej2000"], CUTOUT_SIZE_PX)
+            (folder / f"{_stem(detection)}.fits").write_bytes(cutout.image)
+            (folder / f"{_stem(detection)}-mask.fits").write_bytes(cutout.mask)
+            n_frames += 1
+    return n_frames
+
+
+def _claim(out: Path) -> None:
+    """Make the folder. A folder with other files would end up as a mixture of two skies."""
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise ArchiveError(f"the folder {out} is not empty; give a new one with --out, or empty it first.")
+
+
+def _without_dex(table: Table) -> Table:
+    """FITS has no unit dex: such columns are pure numbers there."""
+    for column in table.itercols():
+        if column.unit == u.dex:
+            column.unit = None
+    return table
+
+
+def _stem(detection: Detection) -> str:
+    return f"{detection.image_id}-{detection.ccd:02d}-{detection.filter}"
+
+
+def _summary(out: Path, n_stars: int, n_frames: int) -> str:
+    first = sorted((out / "cutouts").iterdir())[0]
+    return f"""
+{n_stars} star{"s" * (n_stars != 1)}, {n_frames} frames with masks, {len(TABLES)} tables in {out}
+
+  all r-band frames of one star, north up:  ds9 -zscale -lock frame wcs -wcs align yes {first}/*-r.fits
+  the catalogues, to match by object_id:    topcat {out}/dr4_master.fits {out}/truth.fits
+"""
+
+
+if __name__ == "__main__":
+    main()
