@@ -80,7 +80,7 @@ def measure_sky(
     counts = np.where(good, pixels, 0.0).astype(np.float64)
     peak = np.vdot(counts - counts[outer].mean() * good, shape) / np.vdot(shape, shape * good)
     residual = counts - peak * shape
-    start, sigma = _median_and_sigma(residual[outer])
+    start, sigma = _median_and_sigma(residual[outer][::3])  # a third of the pixels is plenty to start from
     residual = np.where(outer, residual - start, 0.0)
     columns = np.stack([np.ones(residual.size), shape.ravel(), residual.ravel()])
     for _ in range(_CLIPPING_ROUNDS):
