@@ -18,45 +18,50 @@ _ONE_THREAD = dict.fromkeys(
 )
 
 
-@contextlib.contextmanager
-def worker_pool(n_workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """Processes for :func:`run_in_order`, or None for one worker: this process.
+class Workers:
+    """A number of processes, which start when there is work; with one worker there is only this process.
 
-    They start when there is work, and are gone at the end, after the tasks in hand.
+    A context manager: at its end the processes are gone, after the tasks in hand.
     """
-    if n_workers == 1:
-        yield None
-        return
-    spawn = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(n_workers, mp_context=spawn, initializer=_end_with_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
+    def __init__(self, n_workers: int):
+        self.n_workers = n_workers
+        self._pool: ProcessPoolExecutor | None = None
+        if n_workers > 1:
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(n_workers, mp_context=spawn, initializer=_end_with_parent)
 
-def run_in_order(
-    function: Callable[[Any], Any], tasks: Iterable[Any], pool: ProcessPoolExecutor | None
-) -> Iterator[Any]:
-    """Yield ``function(task)`` for each task, in order; ``tasks`` may be endless, and ``function`` must be importable.
+    def __enter__(self) -> Workers:
+        return self
 
-    Raises:
-        concurrent.futures.process.BrokenProcessPool: if a worker dies.
-    """
-    if pool is None:
-        yield from map(function, tasks)
-        return
-    tasks = iter(tasks)
-    # Several tasks a worker in flight: a slow one at the head of the queue leaves the others something to do.
-    running = deque(_submit(pool, function, task) for task in itertools.islice(tasks, 3 * pool._max_workers))
-    try:
-        while running:
-            result = running.popleft().result()
-            running.extend(_submit(pool, function, task) for task in itertools.islice(tasks, 1))
-            yield result
-    finally:
-        for future in running:
-            future.cancel()
+    def __exit__(self, *error: object) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        """Yield ``function(task)`` for each task, in order; ``tasks`` may be endless, ``function`` must be importable.
+
+        Raises:
+            concurrent.futures.process.BrokenProcessPool: if a worker dies.
+        """
+        if self._pool is None:
+            yield from map(function, tasks)
+            return
+        tasks = iter(tasks)
+        # Several tasks a worker in flight: a slow one at the head of the queue leaves the others something to do.
+        running = deque(self._submit(function, task) for task in itertools.islice(tasks, 3 * self.n_workers))
+        try:
+            while running:
+                result = running.popleft().result()
+                running.extend(self._submit(function, task) for task in itertools.islice(tasks, 1))
+                yield result
+        finally:
+            for future in running:
+                future.cancel()
+
+    def _submit(self, function: Callable[[Any], Any], task: Any) -> Future:
+        with _settings_of_children():
+            return self._pool.submit(function, task)
 
 
 def _end_with_parent() -> None:
@@ -66,11 +71,6 @@ def _end_with_parent() -> None:
 
     # A parent that was killed outright cannot tell its workers, which would wait for tasks for ever.
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _submit(pool: ProcessPoolExecutor, function: Callable[[Any], Any], task: Any) -> Future:
-    with _settings_of_children():
-        return pool.submit(function, task)
 
 
 @contextlib.contextmanager

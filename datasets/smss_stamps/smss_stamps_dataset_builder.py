@@ -40,9 +40,16 @@ class RepeatableWriter(ExampleWriter):
     """Writes the same examples as the same bytes: TFDS leaves the order of an example's fields to chance."""
 
     def write(self, path, examples):
-        """Write (key, serialised example) pairs to ``path``."""
+        """Write (key, serialised example) pairs to ``path``.
+
+        Raises:
+            OSError: if the file cannot be written, say because the disk is full.
+        """
         parse = tf_example_pb2.Example.FromString
-        return super().write(path, ((key, parse(e).SerializeToString(deterministic=True)) for key, e in examples))
+        try:
+            return super().write(path, ((key, parse(e).SerializeToString(deterministic=True)) for key, e in examples))
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
 
 
 class Builder(tfds.core.ShardBasedBuilder):
