@@ -97,7 +97,7 @@ def _mean_photometry(block: SkyBlock) -> dict[str, np.ndarray]:
     with np.errstate(invalid="ignore", divide="ignore"):
         return {
             "mag": total(weight * used["mag_psf"]) / weights,
-            "error": np.hypot(weights**-0.5, np.where(count > 0, MASTER_FLOOR, np.nan)),
+            "error": np.where(count > 0, np.hypot(weights**-0.5, MASTER_FLOOR), np.nan),
             "chi2": total(used["chi2_psf"]) / count,
             "foreign": np.nan_to_num(total(foreign) / count),
             "epoch": total(used["date"]).sum(axis=1) / count.sum(axis=1),
