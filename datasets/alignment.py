@@ -157,7 +157,8 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
         flux = ndimage.map_coordinates(coefficients, (y, x), order=3, mode="constant", prefilter=False)
     else:
         flux = _reproject(image, wcs, grid)
-    area_ratio = abs(np.linalg.det(quadratic[:, 1:3])) / _HALF**2
+    (_, dx_du, dx_dv, *_), (_, dy_du, dy_dv, *_) = quadratic.tolist()
+    area_ratio = abs(dx_du * dy_dv - dx_dv * dy_du) / _HALF**2
     flux = np.where(covered, flux * area_ratio, 0.0)
     good = covered
     if masked.any():

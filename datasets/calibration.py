@@ -16,7 +16,6 @@ SKY_RADIUS_FWHM = 2.5
 
 _MAX_SKY_RADIUS_PX = 18.0
 _MIN_SKY_PIXELS = 200
-_CLIPPING_ROUNDS = 2
 _NEIGHBOUR_MARGIN_PX = 3
 _QUANTISATION_NOISE_ADU = 0.3  # of whole numbers: 1 / sqrt(12)
 
@@ -58,8 +57,8 @@ def measure_sky(
 
     A star's wings reach over the whole cutout: a clipped median of the outer pixels takes 0.5 to 1 % of a star's
     flux with it. So sky and wings are fitted together, ``sky + amplitude * profile``, by least squares outside
-    ``SKY_RADIUS_FWHM``. Pixels off by more than three sigma are left out, and around those that are bright (neighbours,
-    cosmic rays) a margin for what falls off below three sigma.
+    ``SKY_RADIUS_FWHM``. Left out are pixels off by more than three sigma and, around those that are bright (neighbours,
+    cosmic rays), a margin for what falls off below three sigma.
 
     Args:
         pixels: (ny, nx) in ADU, not yet sky-subtracted.
@@ -73,22 +72,24 @@ def measure_sky(
     """
     radius = min(SKY_RADIUS_FWHM * fwhm_px, _MAX_SKY_RADIUS_PX)
     outer = good & (distance2 > radius**2)
-    if np.count_nonzero(outer) < _MIN_SKY_PIXELS:
-        raise CalibrationError(f"only {np.count_nonzero(outer)} pixels of the cutout show the sky")
-    # The star's brightness in its core tells its wings well enough to start from: clipping must not begin with them.
-    shape = profile / profile.max()
+    _check_count(outer)
+    # The star's brightness in its core tells its wings well enough to find the pixels to leave out.
+    wings = profile / profile.max()
     counts = np.where(good, pixels, 0.0).astype(np.float64)
-    peak = np.vdot(counts - counts[outer].mean() * good, shape) / np.vdot(shape, shape * good)
-    residual = counts - peak * shape
-    start, sigma = _median_and_sigma(residual[outer][::3])  # a third of the pixels is plenty to start from
-    residual = np.where(outer, residual - start, 0.0)
-    columns = np.stack([np.ones(residual.size), shape.ravel(), residual.ravel()])
-    for _ in range(_CLIPPING_ROUNDS):
-        threshold = 3 * max(sigma, _QUANTISATION_NOISE_ADU)
-        keep = outer & (residual > -threshold) & ~dilated(outer & (residual > threshold), _NEIGHBOUR_MARGIN_PX)
-        sky, wings, sigma = _least_squares(columns, keep.ravel())
-        residual = (columns[2] - sky - wings * columns[1]).reshape(outer.shape)
-    return start + sky
+    peak = np.vdot(counts - counts[outer].mean() * good, wings) / np.vdot(wings, wings * good)
+    residual = counts - peak * wings
+    middle, sigma = _median_and_sigma(residual[outer][::3])  # a third of the pixels is plenty for a threshold
+    threshold = 3 * max(sigma, _QUANTISATION_NOISE_ADU)
+    bright, faint = residual > middle + threshold, residual < middle - threshold
+    keep = outer & ~faint & ~dilated(outer & bright, _NEIGHBOUR_MARGIN_PX)
+    _check_count(keep)
+    return _intercept(wings[keep], counts[keep])
+
+
+def _check_count(keep: np.ndarray) -> None:
+    n = np.count_nonzero(keep)
+    if n < _MIN_SKY_PIXELS:
+        raise CalibrationError(f"only {n} pixels of the cutout show the sky")
 
 
 def _median_and_sigma(values: np.ndarray) -> tuple[float, float]:
@@ -98,16 +99,10 @@ def _median_and_sigma(values: np.ndarray) -> tuple[float, float]:
     return float(median), 1.4826 * float(np.partition(np.abs(values - median), middle)[middle])
 
 
-def _least_squares(columns: np.ndarray, keep: np.ndarray) -> tuple[float, float, float]:
-    """Fit ``columns[2] = a columns[0] + b columns[1]`` over the pixels to keep: a, b and the residuals' sigma."""
-    n = np.count_nonzero(keep)
-    if n < _MIN_SKY_PIXELS:
-        raise CalibrationError(f"only {n} pixels of the cutout show the sky")
-    # By hand from the sums: as a general solve, on 3,000 pixels, this took a fifth of a stamp's time.
-    (s11, s12, s1y), (_, s22, s2y), (_, _, syy) = ((columns * keep.astype(np.float64)) @ columns.T).tolist()
-    determinant = s11 * s22 - s12 * s12
-    a, b = (s22 * s1y - s12 * s2y) / determinant, (s11 * s2y - s12 * s1y) / determinant
-    return a, b, math.sqrt(max(syy - a * s1y - b * s2y, 0.0) / n)
+def _intercept(x: np.ndarray, y: np.ndarray) -> float:
+    """The value at ``x = 0`` of the straight line fitted to ``y`` by least squares."""
+    deviation = x - x.mean()
+    return float(y.mean() - np.vdot(deviation, y) / np.vdot(deviation, deviation) * x.mean())
 
 
 def dilated(mask: np.ndarray, pixels: int = 1) -> np.ndarray:
