@@ -222,7 +222,7 @@ def plot_residuals_vs_magnitude(
     offsets = axes.errorbar(
         centre, offset, yerr=error, fmt="o-", color=BLUE, ms=5, lw=1.6, capsize=3, label="offset and its error"
     )
-    axes.legend(loc="upper left", ncols=2, frameon=False)
+    axes.legend(loc="upper left", ncols=2)
     reach = _reach(residual)
     axes.set(ylim=(-reach, reach), xlabel="g (mag, AB)", ylabel=sample.axis("residual"))
     return {"scatter": scatter, "zero": zero, "offsets": offsets, "spread": spread}

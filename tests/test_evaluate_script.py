@@ -5,10 +5,14 @@ import sys
 from pathlib import Path
 
 import jax
+import numpy as np
+import pyarrow.parquet
 import pytest
 
 import evaluate
+from acf_jax import checkpoints, mc_dropout, training
 from acf_jax.evaluation import EvaluationError
+from tests.acf_jax import tiny_dataset, tiny_run
 
 ROOT = Path(evaluate.__file__).parent
 
@@ -103,6 +107,53 @@ def test_refusals_are_one_line(monkeypatch, capsys, error, line):
     monkeypatch.setattr(evaluate, "evaluate", refuse)
     assert evaluate.main(["--checkpoint", "runs/demo"]) == 1
     assert capsys.readouterr().err == line
+
+
+def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
+    """Real checkpoint, dataset and network; what it predicts does not depend on the order or number of stars."""
+    monkeypatch.setattr(tiny_dataset, "SHAPES", tiny_dataset.SHAPES | {"psf_mag": (6,)})
+    splits = {name: photographed(n, seed) for seed, (name, n) in enumerate({"train": 60, "validation": 21}.items())}
+    tiny_dataset.write(tmp_path / "data", splits)
+    save_untrained(tmp_path / "data", tmp_path / "run")
+
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run"), "--samples", "8", "--no-baselines"]) == 0
+    assert "# ACF, mock sky, validation split, n = 21" in capsys.readouterr().out
+    table = pyarrow.parquet.read_table(tmp_path / "run/evaluation/predictions.parquet")
+    stars = splits["validation"]
+    np.testing.assert_array_equal(table["object_id"].to_numpy(), stars["object_id"])
+    assert table["reason"].null_count == 21
+    rows = [13, 4, 20]
+    expected = mc_dropout.predict(
+        checkpoints.load_model(tmp_path / "run"),
+        *(stars[name][rows].astype(np.float32) for name in ("stamp", "parallax", "parallax_error")),
+        stars["object_id"][rows],
+        n_samples=8,
+    )
+    for i, target in enumerate(("teff", "logg", "fe_h")):
+        predicted, std = (table[f"{target}_{what}"].to_numpy()[rows] for what in ("predicted", "std"))
+        np.testing.assert_allclose(predicted, expected.mean[:, i], rtol=1e-5)
+        np.testing.assert_allclose(std, expected.std[:, i], rtol=1e-3)
+        assert (std > 0).all()
+
+    # Without the coefficients the tiny dataset cannot be dereddened, and says so.
+    assert evaluate.main(["--checkpoint", str(tmp_path / "run"), "--samples", "8"]) == 1
+    assert "no extinction_coefficients" in capsys.readouterr().err
+
+
+def save_untrained(data_dir, run_dir):
+    """A checkpoint of a tiny network before its first step, which spares the test the compilation of a step."""
+    run, _ = tiny_run.make_run(data_dir)
+    state = training.create_state(run)
+    with checkpoints.open_manager(run_dir, create=True) as manager:
+        sidecar = run.sidecar(0, [{"step": 0, checkpoints.SCORE: 1.0}])
+        checkpoints.save(manager, 0, params=state.params, optimizer=state.optimizer, iterator={}, sidecar=sidecar)
+
+
+def photographed(n, seed):
+    """Stars of the tiny dataset with the fields that the evaluation reads besides."""
+    stars = tiny_dataset.make_stars(n, seed)
+    stars["psf_mag"] = 23.9 - 2.5 * np.log10(stars["stamp"].sum(axis=(1, 2)))
+    return stars | {"source_id": np.arange(n), "ra": np.arange(n), "dec": -np.arange(n), "ebmv_sfd": np.zeros(n)}
 
 
 def test_help_teaches():
