@@ -140,10 +140,10 @@ def _build(folder: Path, config: str, n_stars: int, seed: int, n_workers: int, p
         select(job, n_stars, workers, progress)
         make_parts(job, n_stars, workers, progress)
     packed = pack(job, n_stars, progress)
-    default_config = folder.parent.parent / ".config"
-    if not default_config.exists():
-        os.replace(job.folder / "packed" / NAME / ".config", default_config)
+    os.sync()  # the parts go next: what was packed from them must be on the disk by then
     os.replace(packed, folder)
+    with contextlib.suppress(OSError):  # TFDS's note of the default config: the same for every config, and there once
+        os.replace(job.folder / "packed" / NAME / ".config", folder.parent.parent / ".config")
     shutil.rmtree(job.folder)
 
 

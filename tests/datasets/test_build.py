@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+import tensorflow_datasets as tfds
 
 from datasets import build as build_module
 from datasets import parts
+from datasets.archives.skymapper import EXTINCTION_COEFFICIENTS
 from datasets.build import build, main
 from datasets.packing import BuildError, damaged_files
 from datasets.parts import load
@@ -229,7 +231,22 @@ def wait_until_all_have_ended(group):
         time.sleep(0.1)
 
 
-def test_killed_and_resumed_is_identical_for_any_number_of_workers(tmp_path):
+@pytest.fixture(scope="module")
+def mock_dataset(tmp_path_factory):
+    """The prepared folder of a build of the mock sky that nothing disturbed, by one process."""
+    return build(n_stars=N_MOCK_STARS, data_dir=tmp_path_factory.mktemp("whole"), workers=1, progress=False)
+
+
+def test_stamps_hold_the_injected_flux(mock_dataset):
+    examples = tfds.builder_from_directory(mock_dataset).as_data_source("train")
+    flux = np.array([example["stamp"].sum(axis=(0, 1)) for example in examples])
+    reddened = np.array([example["true_mag"] for example in examples])
+    extinction = np.outer([example["ebmv_sfd"] for example in examples], list(EXTINCTION_COEFFICIENTS.values()))
+    # A star's noise is some 0.02 mag in u and v, and 64 stars have a median good to an eighth of that.
+    np.testing.assert_allclose(np.median(23.9 - 2.5 * np.log10(flux) - (reddened - extinction), axis=0), 0, atol=0.015)
+
+
+def test_killed_and_resumed_is_identical_for_any_number_of_workers(mock_dataset, tmp_path):
     data_dir = tmp_path / "killed"
     process, _ = start_until_a_part_is_there(data_dir)
     process.kill()
@@ -237,8 +254,7 @@ def test_killed_and_resumed_is_identical_for_any_number_of_workers(tmp_path):
     wait_until_all_have_ended(process.pid)  # the workers with their parent
     done = subprocess.run(command(data_dir), cwd=ROOT, capture_output=True, text=True, check=True)
     assert "Prepared in" in done.stdout
-    whole = build(n_stars=N_MOCK_STARS, data_dir=tmp_path / "whole", workers=1, progress=False)
-    assert contents(data_dir / "smss_stamps/mock/1.0.0") == contents(whole)
+    assert contents(data_dir / "smss_stamps/mock/1.0.0") == contents(mock_dataset)
 
 
 def test_ctrl_c_stops_in_a_sentence_and_keeps_parts(tmp_path):
