@@ -155,7 +155,7 @@ def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainStat
         loss, gradients = jax.lax.pmean((loss, gradients), axis_name="batch")
         updates, optimizer = run.optimizer.update(gradients, state.optimizer, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer)
-        return state, {"loss": loss, "gradient_norm": optax.global_norm(gradients), "star_loss": star_loss}
+        return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), "star_loss": star_loss}
 
     metrics_axes = {"loss": None, "gradient_norm": None, "star_loss": 0}
     return jax.pmap(

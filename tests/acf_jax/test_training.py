@@ -1,0 +1,186 @@
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from acf_jax import checkpoints, training
+from acf_jax.input_pipeline import DatasetError, InMemoryExamples, open_dataset
+from acf_jax.run import TrainingError, check_same_run, fit_scalings, open_checked, plain
+from tests.acf_jax import tiny_dataset, tiny_run
+
+N_DEVICES = 8
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    tiny_dataset.write_stars(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stepped(data_dir):
+    """A run, its compiled step, and what sixty steps over one batch did."""
+    run, examples = tiny_run.make_run(data_dir, num_steps=60)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    chex.clear_trace_counter()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "star_losses", chex.assert_max_traces(training.star_losses, n=1))
+        step = training.make_train_step(run)
+        state = training.create_state(run)
+        batch = next(training.training_batches(examples["train"], run.config.batch_size, seed=0))
+        losses, n_compiled = [], []
+        for _ in range(60):
+            state, metrics = step(state, training.device_batch(batch, run.config.model.targets))
+            losses.append(float(metrics["loss"]))
+            n_compiled.append(len(compiled))
+    jax.monitoring.clear_event_listeners()
+    return SimpleNamespace(**{**locals(), "examples": examples})
+
+
+def test_the_step_compiles_once(stepped):
+    """Neither a second trace (chex raises) nor a second compilation of the same trace for another placement."""
+    assert stepped.n_compiled[0] > 0
+    assert stepped.n_compiled[-1] == stepped.n_compiled[0]
+
+
+def test_repeating_a_batch_lowers_its_loss(stepped):
+    assert np.mean(stepped.losses[-3:]) < 0.8 * stepped.losses[0]
+    assert int(stepped.state.step) == 60
+
+
+def test_a_batch_that_is_not_finite_stops_the_run_and_names_its_star(stepped):
+    batch = {name: values.copy() for name, values in stepped.batch.items()}
+    batch["parallax"][3] = np.nan
+    _, metrics = stepped.step(
+        training.create_state(stepped.run), training.device_batch(batch, stepped.run.config.model.targets)
+    )
+    with pytest.raises(TrainingError) as caught:
+        training.report_step(stepped.run, None, 7, batch["object_id"], metrics)
+    assert str(caught.value).startswith("Step 7: loss nan")
+    assert f"object_id {batch['object_id'][3]}. " in str(caught.value)
+
+
+def test_a_stars_loss_depends_on_its_key_not_on_its_place(stepped):
+    run = stepped.run
+    star_losses = jax.jit(lambda params, batch, key: training.star_losses(run, params, batch, key))
+    batch = {n: a[0] for n, a in training.device_batch(stepped.batch, run.config.model.targets).items()}
+    turned = {name: values[::-1] for name, values in batch.items()}
+    key, other = jax.random.split(jax.random.key(0))
+    params = jax.device_get(stepped.state.params)
+    first = np.asarray(star_losses(params, batch, key))
+    np.testing.assert_allclose(star_losses(params, turned, key)[::-1], first, rtol=1e-4, atol=1e-6)
+    assert np.all(star_losses(params, batch, other) != first)
+
+
+def test_eight_devices_give_the_losses_of_one(data_dir, stepped):
+    n_steps = 4
+    command = [sys.executable, "-m", "tests.acf_jax.tiny_run", str(data_dir), str(n_steps)]
+    flags = f"--xla_force_host_platform_device_count={N_DEVICES} --xla_backend_optimization_level=0"  # compiles sooner
+    done = subprocess.run(command, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, check=True)
+    on_eight = json.loads(done.stdout.splitlines()[-1])
+    assert jax.local_device_count() == 1
+    on_one = tiny_run.losses(stepped.run, stepped.examples, stepped.step, n_steps)
+    # Sums in another order; Adam's first steps, of the size of the rate whatever the gradient, magnify the rounding.
+    np.testing.assert_allclose(on_eight[0], on_one[0], rtol=2e-6)
+    np.testing.assert_allclose(on_eight, on_one, rtol=1e-4)
+
+
+def test_validation_metrics_are_in_physical_units_and_count_every_star_once(stepped):
+    """A network that is off by known amounts, 5 K more for every second star."""
+    stars = stepped.examples["validation"].stack()
+    order = {tuple(pair): i for i, pair in enumerate(training.split_ids(stars["object_id"]).tolist())}
+    errors = np.array([100.0, 0.1, -0.2]) + np.outer(np.arange(10) % 2, [5.0, 0, 0])
+
+    def predict_step(params, batch):
+        rows = [order[tuple(pair)] for pair in batch["star"].reshape(-1, 2).tolist()]
+        return (batch["labels"].reshape(-1, 3) + errors[rows])[None]
+
+    validated = training.validate(stepped.run, predict_step, None, stepped.examples["validation"])
+    teff, logg, fe_h = (validated["labels"][target] for target in ("teff", "logg", "fe_h"))
+    np.testing.assert_allclose([teff["offset"], teff["std"], teff["mad_std"]], [102.5, 2.5, 1.4826 * 2.5], rtol=1e-4)
+    np.testing.assert_allclose([logg["offset"], fe_h["offset"]], [0.1, -0.2], rtol=1e-4)
+    assert validated["truth"] == validated["labels"]
+    assert validated[checkpoints.SCORE] == pytest.approx(2.5 / stepped.run.label_scaling.std[0] / 3, rel=1e-3)
+
+
+def test_predictions_that_are_not_finite_are_refused(stepped):
+    with pytest.raises(TrainingError, match=r"not finite: lower optimizer\.learning_rate"):
+        training.validate(stepped.run, lambda _, batch: batch["labels"] + np.inf, None, stepped.examples["validation"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 41}, "40 training stars, fewer than batch_size = 41"),
+        ({"batch_size": 0}, "batch_size = 0"),
+        ({"num_steps": 0, "num_epochs": 0.0}, "both 0"),
+        ({"dataset__bands": "griz"}, "have bands uvgriz, the config asks for griz"),
+        ({"model__targets": ("age",)}, "different labels of teff, logg, fe_h"),
+        ({"model__num_heads": (3, 2)}, "3 heads"),
+        ({"input__stamp_method": "log"}, "linear, whitened, asinh"),
+        ({"augment__rotations": "some"}, "none, quarter, free"),
+        ({"optimizer__schedule": "constant"}, "staircase, warmup_cosine"),
+        ({"optimizer__warmup_steps": 12}, "warmup_steps = 12 must be below the 12 steps"),
+    ],
+)
+def test_contradictions_are_refused_before_any_work(data_dir, tmp_path, changes, message):
+    with pytest.raises(TrainingError, match=message):
+        training.train(tiny_run.make_config(**changes), tmp_path / "run", data_dir)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(data_dir, monkeypatch):
+    monkeypatch.setattr(jax, "local_device_count", lambda: 3)
+    with pytest.raises(TrainingError, match=r"batch_size = 8 is not divisible by the 3 devices .* multiple of 3"):
+        open_checked(tiny_run.make_config(), data_dir)
+
+
+def test_a_dataset_that_is_not_prepared_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"python -m datasets\.build --config mock"):
+        training.train(tiny_run.make_config(), tmp_path / "run", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["logg", "parallax"])
+def test_values_that_are_not_finite_are_refused_by_the_stars_name(tmp_path, name):
+    train = tiny_dataset.make_stars(20, seed=1)
+    train[name][[3, 5]] = np.nan
+    folder = tiny_dataset.write(tmp_path, {"train": train, "validation": tiny_dataset.make_stars(4, seed=2)})
+    dataset = open_dataset(folder)
+    with pytest.raises(TrainingError, match=f"2 training stars .* {name} .* object_id {train['object_id'][3]} first"):
+        fit_scalings(tiny_run.make_config(), dataset, InMemoryExamples(dataset.examples("train")))
+
+
+def test_a_run_of_another_kind_is_not_continued(stepped):
+    sidecar = json.loads(json.dumps(stepped.run.sidecar(4, [{}])))
+    config, dataset = tiny_run.make_config(num_steps=60), stepped.run.dataset
+    check_same_run(sidecar, config, dataset, "runs/x")
+    config.log_every_steps, config.checkpoint_every_steps = 7, 7
+    check_same_run(sidecar, config, dataset, "runs/x")
+    config.model.embed_dim = 16
+    with pytest.raises(TrainingError, match=r"runs/x holds .*\n  - model.embed_dim: 8\n  \+ model.embed_dim: 16\n"):
+        check_same_run(sidecar, config, dataset, "runs/x")
+    sidecar["dataset"]["fingerprint"] = "other"
+    with pytest.raises(TrainingError, match=r"- data.fingerprint: other\n  \+ data.fingerprint: abc"):
+        check_same_run(sidecar, config, dataset, "runs/x")
+
+
+def test_epochs_may_be_fractions_and_steps_override_them(data_dir):
+    lengths = {
+        tiny_run.make_run(data_dir, num_steps=steps, num_epochs=epochs)[0].num_steps: (steps, epochs)
+        for steps, epochs in ((0, 2.4), (0, 3.0), (7, 3.0))
+    }
+    assert list(lengths) == [12, 15, 7]  # an epoch is 40 // 8 = 5 steps
+
+
+def test_a_config_is_plain_json(stepped):
+    assert json.loads(json.dumps(plain(stepped.run.config))) == plain(stepped.run.config)

@@ -1,0 +1,51 @@
+"""A tiny network's run on a tiny dataset. As a script, it prints the losses of its first steps as JSON."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from acf_jax import run as runs
+from acf_jax import training
+from acf_jax.input_pipeline import training_batches
+from configs import demo
+
+
+def make_config(**changes) -> ConfigDict:
+    """The demo's config with a network of two stages, which compiles soon.
+
+    ``changes`` name fields with ``__`` for the dots.
+    """
+    config = demo.get_config()
+    config.model.update({"embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2), "stripe_widths": (1, 1)})
+    config.model.update({"astrometric_features": 8, "head_widths": (32, 16)})
+    config.batch_size, config.num_steps, config.checkpoint_every_steps = 8, 12, 2
+    config.optimizer.learning_rate, config.optimizer.warmup_steps = 1e-2, 2
+    config.update_from_flattened_dict({name.replace("__", "."): value for name, value in changes.items()})
+    return config
+
+
+def make_run(data_dir: str | Path, **changes) -> tuple[runs.Run, dict]:
+    """The run of ``make_config(**changes)`` and its examples."""
+    config = FrozenConfigDict(make_config(**changes))
+    model, dataset = runs.open_checked(config, data_dir)
+    examples = runs.open_examples(config, dataset)
+    return runs.Run(config, dataset, model, *runs.fit_scalings(config, dataset, examples["train"])), examples
+
+
+def losses(run: runs.Run, examples: dict, step: Callable, n_steps: int) -> list[float]:
+    """Losses of the first steps, from fresh parameters."""
+    state = training.create_state(run)
+    batches = training_batches(examples["train"], run.config.batch_size, run.config.seed)
+    values = []
+    for _ in range(n_steps):
+        state, metrics = step(state, training.device_batch(next(batches), run.config.model.targets))
+        values.append(float(metrics["loss"]))
+    return values
+
+
+if __name__ == "__main__":
+    run, examples = make_run(sys.argv[1], num_steps=60)
+    print(json.dumps(losses(run, examples, training.make_train_step(run), n_steps=int(sys.argv[2]))))
