@@ -7,6 +7,7 @@ builder's code.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import grain
 import numpy as np
 
+VERSION = re.compile(r"\d+\.\d+\.\d+")
 PREPARE_COMMAND = "python -m datasets.build --config mock"
 
 
@@ -140,13 +142,13 @@ def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
         DatasetError: if there is none.
     """
     parent = Path(data_dir) / name / config
-    versions = sorted(parent.glob("*/dataset_info.json"), key=lambda path: _version_key(path.parent.name))
+    versions = [path.parent for path in parent.glob("*/dataset_info.json") if VERSION.fullmatch(path.parent.name)]
     if not versions:
         raise DatasetError(
             f"The dataset {name}/{config} is not prepared in {data_dir}: `{PREPARE_COMMAND}` prepares a mock sky, "
             "and --data_dir names another place to look."
         )
-    return versions[-1].parent
+    return max(versions, key=lambda folder: [int(number) for number in folder.name.split(".")])
 
 
 def open_dataset(folder: str | Path) -> PreparedDataset:
@@ -205,7 +207,3 @@ def _builder(folder: Path):
     import tensorflow_datasets as tfds
 
     return tfds.builder_from_directory(str(folder))
-
-
-def _version_key(version: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else -1 for part in version.split("."))

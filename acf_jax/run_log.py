@@ -21,6 +21,7 @@ class RunLog:
         self._writer = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, disable=None)
         self._postfix: dict[str, str] = {}
+        self._compiled = False
         self.restart_clock()
 
     def __enter__(self) -> RunLog:
@@ -36,8 +37,12 @@ class RunLog:
 
     def step(self, step: int, loss: float, gradient_norm: float, learning_rate: float) -> None:
         """A step is done."""
-        self._n_steps += 1
         self._bar.update()
+        if not self._compiled:  # the first step is mostly compiling
+            self._compiled = True
+            self.restart_clock()
+            return
+        self._n_steps += 1
         if step % self._every_steps:
             return
         images_per_s = self._batch_size * self._n_steps / (time.monotonic() - self._started)

@@ -94,7 +94,7 @@ def test_ordered_batches_count_every_star_once(examples):
 
 
 def test_the_newest_version_is_found(tmp_path):
-    for version in ("1.9.0", "1.10.0", "1.2.0"):
+    for version in ("1.9.0", "1.10.0", "1.2.0", "2.0.0.incomplete"):
         (tmp_path / "smss_stamps/mock" / version).mkdir(parents=True)
         (tmp_path / "smss_stamps/mock" / version / "dataset_info.json").touch()
     assert find_dataset(tmp_path, "smss_stamps", "mock").name == "1.10.0"
