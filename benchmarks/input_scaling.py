@@ -1,0 +1,154 @@
+"""Which scaling of stamps and parallaxes learns best: the same network, data and seeds under each of them.
+
+    python -m benchmarks.input_scaling --config configs/demo.py --steps 1000 --seeds 0 1 2 --out runs/input_scaling
+
+A training that is done already is not repeated, so the command can be interrupted and given again. It ends with a
+Markdown table; ``--json`` adds the same as one JSON object on the last line. The residuals are those of the validation
+split against the injected truth, at the last step, dropout off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import multiprocessing
+import os
+from pathlib import Path
+
+import numpy as np
+
+VARIANTS = {
+    "linear, log parallax": {"stamp_method": "linear", "parallax_method": "log"},
+    "whitened, log parallax": {"stamp_method": "whitened", "parallax_method": "log"},
+    "asinh, log parallax": {"stamp_method": "asinh", "parallax_method": "log"},
+    "linear, raw parallax": {"stamp_method": "linear", "parallax_method": "raw"},
+    "whitened, raw parallax": {"stamp_method": "whitened", "parallax_method": "raw"},
+}
+TARGETS = ("teff", "logg", "fe_h")
+G_EDGES_MAG = (0.0, 12.5, 13.5, 99.0)  # bright, middle, faint
+G_BAND = 2  # in u v g r i z
+
+
+def run_one(task: tuple) -> dict:
+    """Train one variant under one seed, unless it was done before, on one processor core."""
+    config_file, steps, variant, seed, out, data_dir = task
+    folder = Path(out) / f"{variant.replace(', ', '_').replace(' ', '_')}_{steps}_{seed}"
+    result_file = folder / "result.json"
+    if not result_file.exists():
+        result = train_and_measure(config_file, steps, variant, seed, folder, data_dir)
+        result_file.write_text(json.dumps(result))
+    return json.loads(result_file.read_text())
+
+
+def claim_core(cores: multiprocessing.Queue) -> None:
+    """Keep this worker on a core of its own: two trainings side by side get more done than one on two cores."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {cores.get()})
+
+
+def train_and_measure(config_file: str, steps: int, variant: str, seed: int, folder: Path, data_dir: str) -> dict:
+    """Train, and take the last step's residuals against the truth."""
+    # JAX counts the cores when it starts, so it starts here, in a worker that has its own.
+    from acf_jax import mc_dropout, metrics
+    from acf_jax.checkpoints import load_model
+    from acf_jax.input_pipeline import find_dataset, open_dataset
+    from acf_jax.training import train
+
+    config = read_config(config_file)
+    config.seed, config.num_steps = seed, steps
+    config.input.update(VARIANTS[variant])
+    train(config, folder, data_dir)
+    trained = load_model(folder, "latest")
+    arrays = open_dataset(find_dataset(data_dir, config.dataset.name, config.dataset.config)).arrays("validation")
+    inputs = (arrays[name] for name in ("stamp", "parallax", "parallax_error", "object_id"))
+    predicted = dict(zip(trained.targets, mc_dropout.predict(trained, *inputs, n_samples=50).mean.T, strict=True))
+    residuals = {target: predicted[target] - arrays[f"true_{target}"] for target in TARGETS}
+    bins = metrics.binned_residuals(residuals["logg"], arrays["true_mag"][:, G_BAND], G_EDGES_MAG)
+    return {
+        "variant": variant,
+        "seed": seed,
+        "steps": steps,
+        "n": len(residuals["teff"]),
+        "dataset": trained.sidecar["dataset"]["fingerprint"],
+        **{target: float(residuals[target].std()) for target in TARGETS},
+        "logg_offset_by_g": [bin_.offset for bin_ in bins],
+    }
+
+
+def read_config(config_file: str):
+    """The config that a file's ``get_config`` makes."""
+    spec = importlib.util.spec_from_file_location("chosen_config", config_file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
+
+
+def summarise(results: list[dict]) -> list[dict]:
+    """A row a variant: mean over seeds and, for the residuals, the scatter between seeds (ddof 1)."""
+    rows = []
+    for variant in VARIANTS:
+        runs = [result for result in results if result["variant"] == variant]
+        if not runs:
+            continue
+        row = {"variant": variant, "seeds": len(runs), "steps": runs[0]["steps"], "n": runs[0]["n"]}
+        for target in TARGETS:
+            values = [run[target] for run in runs]
+            row[target] = float(np.mean(values))
+            row[f"{target}_scatter"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        row["logg_offset_by_g"] = np.mean([run["logg_offset_by_g"] for run in runs], axis=0).tolist()
+        rows.append(row)
+    return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The table, seed scatter behind the +-."""
+    lines = [
+        "| scaling | seeds | Teff (K) | log g | [Fe/H] | log g offset at g < 12.5, 12.5-13.5, > 13.5 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [
+            f"{row[target]:.{digits}f}"
+            + ("" if row[f"{target}_scatter"] is None else f" ± {row[f'{target}_scatter']:.{digits}f}")
+            for target, digits in (("teff", 0), ("logg", 3), ("fe_h", 3))
+        ]
+        offsets = ", ".join(f"{offset:+.3f}" for offset in row["logg_offset_by_g"])
+        lines.append(f"| {row['variant']} | {row['seeds']} | {' | '.join(cells)} | {offsets} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.input_scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", default="configs/demo.py", help="the run that is varied (default: the demo's)")
+    parser.add_argument("--steps", type=int, default=1000, help="steps a training (default 1000)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds, one training each a variant")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
+    parser.add_argument("--out", default="runs/input_scaling", help="where the runs go")
+    parser.add_argument("--data-dir", default="data", help="where the prepared dataset is")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings side by side, a core each")
+    parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
+    options = parser.parse_args(arguments)
+    tasks = [
+        (options.config, options.steps, variant, seed, options.out, options.data_dir)
+        for seed in options.seeds
+        for variant in options.variants
+    ]
+    context = multiprocessing.get_context("spawn")
+    cores = context.Queue()
+    for worker in range(options.jobs):
+        cores.put(sorted(os.sched_getaffinity(0))[worker] if hasattr(os, "sched_getaffinity") else worker)
+    with context.Pool(options.jobs, initializer=claim_core, initargs=(cores,)) as pool:
+        results = pool.map(run_one, tasks, chunksize=1)
+    rows = summarise(results)
+    print(f"Mock sky, validation split, {rows[0]['n']} stars, against the truth; {rows[0]['steps']} steps.\n")
+    print(markdown(rows))
+    if options.json:
+        print(json.dumps({"rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
