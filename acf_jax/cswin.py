@@ -11,6 +11,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from acf_jax.stripes import image_from_stripes, stripes_from_image
@@ -76,6 +77,12 @@ class CSWinConfig:
         """Features a stamp: the last stage's channels."""
         return self.embed_dim * 2 ** (len(self.depths) - 1)
 
+    @property
+    def drop_path_rates(self) -> tuple[np.ndarray, ...]:
+        """Each stage's rates, (depth,) float32: from 0 in the network's first block linearly to that of the last."""
+        rates = np.linspace(0, self.drop_path_rate, sum(self.depths), dtype=np.float32)
+        return tuple(np.split(rates, np.cumsum(self.depths)[:-1]))
+
     def check_stamps(self, shape: tuple[int, ...]) -> None:
         """Raises ValueError if stamps of `shape` = (batch, height, width, bands) don't fit this network."""
         if len(shape) != 4 or shape[-1] != self.num_bands:
@@ -85,7 +92,7 @@ class CSWinConfig:
             for size in shape[1:3]:
                 if size % stride:
                     raise ValueError(
-                        f"A stamp of {size} pixels is not divisible by {stride}, stage {stage + 1}'s stride."
+                        f"A stamp of {size} pixels is not divisible by stage {stage + 1}'s stride, {stride}."
                     )
                 if size // stride % stripe_width and stage + 1 < len(self.depths):
                     raise ValueError(
@@ -138,12 +145,13 @@ class LePE(nn.Module):
         kernel = self.param("kernel", weight_init, (3, 3, 1, v.shape[-1]), param_dtype).astype(dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (v.shape[-1],), param_dtype).astype(dtype)
         height, width = v.shape[2:4]
-        padded = jnp.pad(v, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+        above, left = min(1, height - 1), min(1, width - 1)
+        padded = jnp.pad(v, ((0, 0), (0, 0), (above, above), (left, left), (0, 0)))
         total = bias
-        for row in range(3):
-            for column in range(3):
-                if abs(row - 1) < height and abs(column - 1) < width:
-                    total = total + padded[:, :, row : row + height, column : column + width] * kernel[row, column, 0]
+        for row in range(2 * above + 1):
+            for column in range(2 * left + 1):
+                weight = kernel[1 - above + row, 1 - left + column, 0]
+                total = total + weight * padded[:, :, row : row + height, column : column + width]
         return total
 
 
@@ -278,7 +286,6 @@ class CSWin(nn.Module, _Layers):
         depth, stripe_width = config.depths[stage], config.stripe_widths[stage]
         # The authors' rule: the last stage, and any map no larger than its stripes, has a single branch.
         whole_map = stage + 1 == len(config.depths) or x.shape[1:3] == (stripe_width, stripe_width)
-        rates = jnp.linspace(0, config.drop_path_rate, sum(config.depths))[sum(config.depths[:stage]) :][:depth]
         blocks = nn.scan(
             Block,
             variable_axes={"params": 0, "intermediates": 0},
@@ -287,7 +294,7 @@ class CSWin(nn.Module, _Layers):
             unroll=depth if depth <= UNROLLED_DEPTH else 1,
         )
         arguments = (config, config.num_heads[stage], stripe_width, whole_map, deterministic)
-        return blocks(*arguments, name=f"stage{stage + 1}")(x, rates)[0]
+        return blocks(*arguments, name=f"stage{stage + 1}")(x, config.drop_path_rates[stage])[0]
 
 
 def intermediates(model: CSWin, params: dict, stamps: jax.Array) -> dict:

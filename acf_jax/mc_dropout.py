@@ -67,12 +67,9 @@ def head_samples(
 
 @partial(jax.jit, static_argnames=("model", "n_samples"))
 def _head_samples(model, params, features, astrometry, keys, n_samples):
-    chunks = jax.lax.map(partial(_chunk, model, params, features, astrometry, keys), _chunk_starts(n_samples))
+    starts = jnp.arange(0, n_samples, SAMPLES_AT_A_TIME)
+    chunks = jax.lax.map(partial(_chunk, model, params, features, astrometry, keys), starts)
     return chunks.reshape(-1, *chunks.shape[2:])[:n_samples]
-
-
-def _chunk_starts(n_samples: int) -> jax.Array:
-    return jnp.arange(0, n_samples, SAMPLES_AT_A_TIME)
 
 
 def _chunk(model, params, features, astrometry, keys, start):
@@ -81,27 +78,27 @@ def _chunk(model, params, features, astrometry, keys, start):
     return jax.vmap(partial(predict_per_star, model, params, features, astrometry))(keys)
 
 
-@partial(jax.jit, static_argnames=("model", "n_samples"))
+@partial(jax.jit, static_argnames="model")
 def _head_moments(model, params, features, astrometry, keys, n_samples):
     """Mean and standard deviation (ddof 0) over the samples, each (n, n_targets), merged chunk by chunk."""
 
-    def merge(moments, start):
-        count, mean, squares = moments
-        samples = _chunk(model, params, features, astrometry, keys, start)
-        used = (start + jnp.arange(SAMPLES_AT_A_TIME) < n_samples)[:, None, None]
-        new = jnp.minimum(n_samples - start, SAMPLES_AT_A_TIME)
+    def merge(chunk, moments):
+        mean, squares = moments
+        count = chunk * SAMPLES_AT_A_TIME
+        new = jnp.minimum(n_samples - count, SAMPLES_AT_A_TIME)
+        used = (jnp.arange(SAMPLES_AT_A_TIME) < new)[:, None, None]
+        samples = _chunk(model, params, features, astrometry, keys, count)
         # Deviations from a sample: sums of them lose no digits, however far the samples are from zero.
         deviations = jnp.where(used, samples - samples[0], 0)
         offset = deviations.sum(axis=0) / new
         new_squares = jnp.where(used, (deviations - offset) ** 2, 0).sum(axis=0)
-        # Chan, Golub & LeVeque (1983), updating formulae for two parts.
+        # Chan, Golub & LeVeque (1983): mean and sum of squares of two parts together.
         step = samples[0] + offset - mean
-        mean = mean + step * new / (count + new)
-        squares = squares + new_squares + step**2 * count * new / (count + new)
-        return (count + new, mean, squares), None
+        return mean + step * new / (count + new), squares + new_squares + step**2 * count * new / (count + new)
 
     zero = jnp.zeros((len(features), len(model.config.targets)), features.dtype)
-    (_, mean, squares), _ = jax.lax.scan(merge, (0, zero, zero), _chunk_starts(n_samples))
+    n_chunks = (n_samples + SAMPLES_AT_A_TIME - 1) // SAMPLES_AT_A_TIME
+    mean, squares = jax.lax.fori_loop(0, n_chunks, merge, (zero, zero))
     return mean, jnp.sqrt(squares / n_samples)
 
 
@@ -170,10 +167,10 @@ def predict(
 
 def _check(trained, stamps, parallax, parallax_error, object_id, n_samples, batch_size):
     n_stars = len(stamps)
+    if np.ndim(stamps) != 4:
+        raise ValueError(f"Stamps must be (n, height, width, bands), not {np.shape(stamps)}.")
     if np.shape(stamps)[-1] != len(trained.bands):
-        raise ValueError(
-            f"Stamps have {np.shape(stamps)[-1]} bands; the model was trained on {''.join(trained.bands)}."
-        )
+        raise ValueError(f"Stamps have {np.shape(stamps)[-1]} bands; the model has {''.join(trained.bands)}.")
     given = {"object_id": object_id}
     if trained.model.config.use_parallax:
         given |= {"parallax": parallax, "parallax_error": parallax_error}

@@ -1,0 +1,190 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acf_jax import cswin
+from acf_jax.cswin import Block, CSWin, CSWinConfig, StripeAttention, gelu, intermediates, weight_init
+
+SMALL = CSWinConfig(embed_dim=4, depths=(2, 1), num_heads=(2, 2), stripe_widths=(2, 2))
+
+
+def random_params(model, *inputs, seed=0, scale=0.3):
+    """Parameters of order `scale` everywhere, so that nothing hides behind zeros and ones."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)["params"]
+    generator = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(generator.normal(0, scale, leaf.shape), leaf.dtype), shapes)
+
+
+def apply(model, params, stamps, **options):
+    """A compiled forward pass; operation by operation it would take longer to compile."""
+    return jax.jit(lambda params, stamps: model.apply({"params": params}, stamps, **options))(params, stamps)
+
+
+@pytest.fixture(scope="module")
+def stamps():
+    return np.random.default_rng(1).normal(size=(3, 16, 16, 6)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def reference(stamps):
+    """Parameters of the small network, and its features and named maps."""
+    params = random_params(CSWin(SMALL), stamps)
+    features, state = apply(CSWin(SMALL), params, stamps, mutable="intermediates")
+    return params, features, state["intermediates"]
+
+
+def test_parameter_count_of_the_paper():
+    """34,139,712 for the backbone at the paper's shapes, as the authors' code has it."""
+    shapes = jax.eval_shape(CSWin().init, jax.random.key(0), jnp.zeros((1, 48, 48, 6)))["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == 34_139_712
+    assert shapes["stage3"]["qkv"]["kernel"].shape == (32, 256, 768)
+    features = jax.eval_shape(CSWin().apply, {"params": shapes}, jnp.zeros((7, 48, 48, 6)))
+    assert features.shape == (7, 512) == (7, CSWinConfig().num_features)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"depths": (1, 1, 1)}, "num_heads = .* one entry a stage"),
+        ({"embed_dim": 18}, r"Stage 2 has 36 channels \(embed_dim 18\), which 8 heads don't divide"),
+        ({"num_heads": (2, 1, 8, 16)}, "Stage 2 has 1 heads; it needs an even number"),
+    ],
+)
+def test_contradicting_sizes_are_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        CSWinConfig.tiny(**{"num_heads": (2, 8, 8, 16), **changes})
+
+
+@pytest.mark.parametrize(
+    ("shape", "sentence"),
+    [
+        ((1, 48, 48, 5), "6 bands"),
+        ((48, 48, 6), "6 bands"),
+        ((1, 46, 48, 6), "46 pixels is not divisible by stage 2's stride, 4"),
+        ((1, 48, 64, 6), "64 pixels gives stage 3 a map of 8 tokens, which stripes of width 3 don't divide"),
+    ],
+)
+def test_stamps_that_do_not_fit_are_refused(shape, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        jax.eval_shape(CSWin(CSWinConfig.tiny()).init, jax.random.key(0), jnp.zeros(shape))
+
+
+def test_stamps_need_not_be_square_or_48_pixels():
+    model = CSWin(SMALL)
+    stamps = jnp.zeros((2, 8, 24, 6))
+    assert jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), stamps))[0].shape == (2, 8)
+
+
+def test_gelu_is_exact():
+    x = np.linspace(-6, 6, 101, dtype=np.float32)
+    np.testing.assert_allclose(gelu(x), jax.nn.gelu(x, approximate=False), atol=6 * 2**-24, rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["vertical", "horizontal"])
+def test_a_token_reaches_its_own_stripe_alone(direction):
+    """Moving one token of q, k and v changes every token of its stripe and none of any other."""
+    height, width = (6, 2) if direction == "vertical" else (2, 6)
+    model = StripeAttention(SMALL, 2, height, width)
+    q, k, v = np.random.default_rng(2).normal(size=(3, 1, 6, 6, 4)).astype(np.float32)
+    params = random_params(model, q, k, v)
+    moved = np.zeros((1, 6, 6, 4), np.float32)
+    moved[0, 3, 2] = 1
+    attend = jax.jit(lambda *qkv: model.apply({"params": params}, *qkv))
+    before = attend(q, k, v)
+    after = attend(q + moved, k + moved, v + moved)
+    changed = np.abs(after - before).max(axis=(0, 3)) > 0
+    expected = np.zeros((6, 6), bool)
+    if direction == "vertical":
+        expected[:, 2:4] = True
+    else:
+        expected[2:4, :] = True
+    np.testing.assert_array_equal(changed, expected)
+
+
+def test_each_half_of_the_channels_has_its_direction(stamps):
+    """A row is as far as the second half of a block's attention sees, a column as far as the first half does."""
+    block = Block(SMALL, num_heads=2, stripe_width=1, whole_map=False, deterministic=True)
+    x = stamps[:1, :6, :6, :4]
+    params = random_params(block, x, 0.0)
+
+    @jax.jit
+    def attention(x):
+        _, state = block.apply({"params": params}, x, 0.0, mutable="intermediates")
+        return state["intermediates"]["vertical_out"], state["intermediates"]["horizontal_out"]
+
+    moved = x.copy()
+    moved[0, 3, 2, 0] += 1
+    vertical, horizontal = (
+        np.abs(new - old).max(axis=(0, 3)) > 0 for new, old in zip(attention(moved), attention(x), strict=True)
+    )
+    np.testing.assert_array_equal(vertical, np.broadcast_to(np.arange(6) == 2, (6, 6)))
+    np.testing.assert_array_equal(horizontal, np.broadcast_to(np.arange(6) == 3, (6, 6)).T)
+
+
+def test_a_scanned_stage_equals_an_unrolled_one(reference, stamps, monkeypatch):
+    params, _, unrolled = reference
+    monkeypatch.setattr(cswin, "UNROLLED_DEPTH", 1)
+    scanned = jax.jit(lambda params: intermediates(CSWin(SMALL), params, stamps))(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), unrolled, scanned)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-5), ("bfloat16", 0.1)])
+def test_dtypes_are_honoured(reference, stamps, dtype, tolerance):
+    reference_params, expected, _ = reference
+    with jax.enable_x64(dtype == "float64"):
+        model = CSWin(CSWinConfig(**{**vars(SMALL), "dtype": dtype, "param_dtype": dtype}))
+        params = jax.eval_shape(model.init, jax.random.key(0), jnp.asarray(stamps))["params"]
+        assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {dtype}
+        params = jax.tree.map(lambda leaf: leaf.astype(dtype), reference_params)
+        options = {"mutable": "intermediates"}
+        features, state = apply(model, params, stamps, **options)
+        assert {leaf.dtype.name for leaf in jax.tree.leaves((features, state))} == {dtype}
+        np.testing.assert_allclose(features.astype("float32"), expected, atol=tolerance, rtol=tolerance)
+
+
+def test_weight_initialisation():
+    """Standard deviation 0.02 whatever the fan-in, cut where a normal distribution has two of its own."""
+    for shape in [(1000, 50), (3, 3, 10, 500)]:
+        weights = np.asarray(weight_init(jax.random.key(0), shape, jnp.float32))
+        assert weights.std() == pytest.approx(0.02, rel=0.02)
+        assert weights.mean() == pytest.approx(0, abs=4 * 0.02 / np.sqrt(weights.size))
+        assert np.abs(weights).max() == pytest.approx(2 * 0.02 / 0.8796, rel=1e-2)
+
+
+class TestDropPath:
+    config = CSWinConfig(**{**vars(SMALL), "drop_path_rate": 0.5})
+
+    def branch(self, rate, n_stamps=4000):
+        """Ones after `drop_path` in a block, one a stamp."""
+        block = Block(self.config, num_heads=2, stripe_width=1, whole_map=False, deterministic=False)
+        x = jnp.ones((n_stamps, 1, 1, 1))
+        return np.ravel(
+            block.apply({}, x, jnp.asarray(rate), method="drop_path", rngs={"drop_path": jax.random.key(0)})
+        )
+
+    def test_whole_stamps_are_dropped_and_the_mean_stays(self):
+        dropped = self.branch(0.25)
+        assert set(np.unique(dropped)) == {0, np.float32(1 / 0.75)}
+        assert dropped.mean() == pytest.approx(1, abs=4 * np.sqrt(0.25 / 0.75 / 4000))
+
+    def test_the_first_block_never_drops(self):
+        assert (self.branch(0.0) == 1).all()
+
+    def test_rates_grow_linearly_over_all_blocks(self):
+        rates = CSWinConfig(drop_path_rate=0.39).drop_path_rates
+        assert [len(stage) for stage in rates] == [2, 4, 32, 2]
+        np.testing.assert_allclose(np.concatenate(rates), 0.01 * np.arange(40), atol=1e-7)
+
+    def test_each_block_has_its_own_rate(self, reference, stamps):
+        """0, nearly 0.5 and nearly 1 in three blocks: the first always acts, the last never does."""
+        params, _, full = reference
+        model = CSWin(CSWinConfig(**{**vars(SMALL), "drop_path_rate": 0.999_999}))
+        options = {"deterministic": False, "mutable": "intermediates", "rngs": {"drop_path": jax.random.key(0)}}
+        drawn = apply(model, params, stamps, **options)[1]["intermediates"]
+        np.testing.assert_allclose(drawn["stage1"]["out"][0], full["stage1"]["out"][0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(drawn["stage2_out"], drawn["merge1_out"])
+
+    def test_prediction_drops_nothing(self, reference, stamps):
+        params, expected, _ = reference
+        np.testing.assert_allclose(apply(CSWin(self.config), params, stamps), expected, rtol=1e-4, atol=1e-5)
