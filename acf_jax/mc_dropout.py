@@ -65,13 +65,13 @@ def head_samples(
     return _head_samples(model, params, features, astrometry, keys, n_samples)
 
 
-@partial(jax.jit, static_argnames=("model", "n_samples"))
 def _head_samples(model, params, features, astrometry, keys, n_samples):
-    starts = jnp.arange(0, n_samples, SAMPLES_AT_A_TIME)
-    chunks = jax.lax.map(partial(_chunk, model, params, features, astrometry, keys), starts)
-    return chunks.reshape(-1, *chunks.shape[2:])[:n_samples]
+    starts = range(0, n_samples, SAMPLES_AT_A_TIME)
+    chunks = [_chunk(model, params, features, astrometry, keys, start) for start in starts]
+    return jnp.concatenate(chunks)[:n_samples]
 
 
+@partial(jax.jit, static_argnames="model")
 def _chunk(model, params, features, astrometry, keys, start):
     """Samples start, start + 1, ...: (SAMPLES_AT_A_TIME, n, n_targets)."""
     keys = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(SAMPLES_AT_A_TIME))
