@@ -34,7 +34,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's folder, e.g. runs/demo")
     parser.add_argument(
-        "--data_dir", metavar="DIR", help="where datasets.build put the dataset (default: as in training)"
+        "--data_dir", "--data-dir", metavar="DIR", help="where datasets.build put the dataset (default: as in training)"
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: evaluation in the run's folder)")
     parser.add_argument("--samples", type=int, default=100, help="Monte Carlo dropout samples per star (default: 100)")

@@ -284,7 +284,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", required=True, choices=CONFIGS, help="what to build, see below")
-    parser.add_argument("--data-dir", default="data", help="where datasets are kept (default: %(default)s)")
+    parser.add_argument(
+        "--data-dir", "--data_dir", default="data", help="where datasets are kept (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, help="processes (default: one per CPU)")
     parser.add_argument("--stars", type=int, help="selected stars (default: the config's number)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the mock sky (default: %(default)s)")

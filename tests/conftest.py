@@ -1,8 +1,12 @@
-"""What all tests share: one CPU device with few threads, no windows, and one small prepared mock dataset."""
+"""What all tests share: the settings of JAX and matplotlib, made before any test imports them."""
 
 import os
+from pathlib import Path
 
-# Set before JAX, numpy and matplotlib are imported by any test.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Most of the tests' time is compiling small programs: leave out what makes them fast, and keep them for the next time
+# and for the processes that some tests start.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
