@@ -202,16 +202,18 @@ def test_verify_finds_a_changed_byte(small_sky, tmp_path, capsys):
 N_MOCK_STARS = 80
 
 
-def command(data_dir):
-    options = ["--config", "mock", "--stars", str(N_MOCK_STARS), "--workers", "2", "--data-dir", str(data_dir)]
+def command(data_dir, n_stars=N_MOCK_STARS):
+    options = ["--config", "mock", "--stars", str(n_stars), "--workers", "2", "--data-dir", str(data_dir)]
     return [sys.executable, "-m", "datasets.build", *options]
 
 
-def start_until_a_part_is_there(data_dir):
+def start_until_a_part_is_there(data_dir, n_stars=N_MOCK_STARS):
     """The running command, in a process group of its own, and the file of what it says."""
     said = data_dir.with_suffix(".said")
     with open(said, "w") as output:  # a file, because a pipe that nobody reads fills up
-        process = subprocess.Popen(command(data_dir), cwd=ROOT, stderr=output, stdout=output, start_new_session=True)
+        process = subprocess.Popen(
+            command(data_dir, n_stars), cwd=ROOT, stderr=output, stdout=output, start_new_session=True
+        )
     deadline = time.monotonic() + 120
     while not list(data_dir.glob("smss_stamps/mock/*parts*/part-*.npz")):
         assert process.poll() is None, said.read_text()
@@ -258,7 +260,8 @@ def test_killed_and_resumed_is_identical_for_any_number_of_workers(mock_dataset,
 
 
 def test_ctrl_c_stops_in_a_sentence_and_keeps_parts(tmp_path):
-    process, said = start_until_a_part_is_there(tmp_path / "data")
+    # More stars than could be finished before the signal arrives.
+    process, said = start_until_a_part_is_there(tmp_path / "data", n_stars=640)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to parent and workers
     assert process.wait(timeout=60) == 130, said.read_text()
     assert "stopped. The same command goes on from here." in said.read_text()
