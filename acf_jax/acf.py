@@ -12,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from scipy.special import ndtr, ndtri
 
-from acf_jax.cswin import STD_OF_CUT_NORMAL, WEIGHT_CUT, WEIGHT_STD, CSWin, CSWinConfig, gelu, weight_init
+from acf_jax.cswin import STD_OF_CUT_NORMAL, WEIGHT_CUT, CSWin, CSWinConfig, gelu, weight_init
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +47,8 @@ class ACF(nn.Module):
     def setup(self):
         """Names the parts: `backbone`, `astrometric`, `head_0` to `head_2`."""
         config, backbone = self.config, self.config.backbone
-        options = {"kernel_init": weight_init, "dtype": backbone.dtype, "param_dtype": backbone.param_dtype}
+        kernel_init = weight_init(backbone.weight_std)
+        options = {"kernel_init": kernel_init, "dtype": backbone.dtype, "param_dtype": backbone.param_dtype}
         self.backbone = CSWin(backbone)
         if config.use_parallax:
             self.astrometric = nn.Dense(config.astrometric_features, **options)
@@ -105,15 +106,15 @@ def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 
         if not name.endswith("kernel"):
             return jnp.full(leaf.shape, name.endswith("scale"), leaf.dtype)
         generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        return jnp.asarray(truncated_normal(generator, leaf.shape), leaf.dtype)
+        return jnp.asarray(truncated_normal(generator, leaf.shape, model.config.backbone.weight_std), leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
-def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
     """The distribution of `cswin.weight_init`, drawn by NumPy."""
     low, high = ndtr(-WEIGHT_CUT), ndtr(WEIGHT_CUT)
-    return WEIGHT_STD / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
+    return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
 
 
 def star_keys(key: jax.Array, ids: np.ndarray) -> jax.Array:

@@ -17,10 +17,8 @@ from flax import linen as nn
 from acf_jax.stripes import image_from_stripes, stripes_from_image
 
 LAYER_NORM_EPSILON = 1e-5
-WEIGHT_STD = 0.02  # of every weight, whatever its fan-in
 WEIGHT_CUT = 2  # where the normal distribution of the weights is cut, in its own standard deviations
 STD_OF_CUT_NORMAL = 0.8796256610342398  # of what such a cut leaves of a standard normal distribution
-weight_init = nn.initializers.truncated_normal(WEIGHT_STD / STD_OF_CUT_NORMAL, lower=-WEIGHT_CUT, upper=WEIGHT_CUT)
 # A stage of identical blocks is one block, scanned over its depth: 32 of them compile as fast as one. Short stages are
 # unrolled, which XLA schedules better.
 UNROLLED_DEPTH = 4
@@ -45,6 +43,7 @@ class CSWinConfig:
     drop_path_rate: float = 0.0  # of the last block; grows linearly from 0 in the first
     dtype: str = "float32"  # of the computation
     param_dtype: str = "float32"
+    weight_std: float = 0.02  # of every initial weight, whatever its fan-in
 
     def __post_init__(self):
         for name in ("depths", "num_heads", "stripe_widths"):
@@ -101,6 +100,11 @@ class CSWinConfig:
                     )
 
 
+def weight_init(std: float) -> nn.initializers.Initializer:
+    """A normal distribution cut at `WEIGHT_CUT` standard deviations; `std` is what is left after the cut."""
+    return nn.initializers.truncated_normal(std / STD_OF_CUT_NORMAL, lower=-WEIGHT_CUT, upper=WEIGHT_CUT)
+
+
 def gelu(x: jax.Array) -> jax.Array:
     """X times Phi(x), with the exact normal distribution function Phi, not its tanh approximation."""
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
@@ -110,15 +114,17 @@ class _Layers:
     """The layers of a module that has a `config`, with the settings that all of them share."""
 
     def dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, name=name, kernel_init=weight_init, **self.dtypes())
+        return nn.Dense(features, name=name, **self.options())
 
     def conv(self, features: int, size: int, name: str) -> nn.Conv:
         """A convolution of stride 2, padded symmetrically by half its size."""
-        options = {"strides": 2, "padding": size // 2, "kernel_init": weight_init, "name": name}
-        return nn.Conv(features, (size, size), **options, **self.dtypes())
+        return nn.Conv(features, (size, size), strides=2, padding=size // 2, name=name, **self.options())
 
     def layer_norm(self, name: str) -> nn.LayerNorm:
         return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name, **self.dtypes())
+
+    def options(self) -> dict:
+        return {"kernel_init": weight_init(self.config.weight_std), **self.dtypes()}
 
     def dtypes(self) -> dict:
         return {"dtype": self.config.dtype, "param_dtype": self.config.param_dtype}
@@ -142,7 +148,8 @@ class LePE(nn.Module):
     def __call__(self, v: jax.Array) -> jax.Array:
         """(batch, stripes, height, width, channels) -> the same shape."""
         dtype, param_dtype = self.config.dtype, self.config.param_dtype
-        kernel = self.param("kernel", weight_init, (3, 3, 1, v.shape[-1]), param_dtype).astype(dtype)
+        init = weight_init(self.config.weight_std)
+        kernel = self.param("kernel", init, (3, 3, 1, v.shape[-1]), param_dtype).astype(dtype)
         bias = self.param("bias", nn.initializers.zeros_init(), (v.shape[-1],), param_dtype).astype(dtype)
         height, width = v.shape[2:4]
         above, left = min(1, height - 1), min(1, width - 1)

@@ -34,6 +34,7 @@ def get_config() -> ConfigDict:
     config.model.stripe_widths = (1, 2, 3, 3)  # tokens, per stage
     config.model.mlp_ratio = 4.0  # hidden width of a block's MLP / channels
     config.model.drop_path_rate = 0.0  # probability; stochastic depth, which the paper does not use
+    config.model.weight_std = 0.02  # of the initial weights, a truncated normal distribution; biases are 0
     config.model.astrometric_features = 128  # width of the astrometric branch
     config.model.head_widths = (320, 160)  # hidden widths of the prediction module
     config.model.dropout_rate = 0.2  # probability; on the input of each dense layer, in training and in prediction

@@ -143,13 +143,18 @@ def test_dtypes_are_honoured(reference, stamps, dtype, tolerance):
         np.testing.assert_allclose(features.astype("float32"), expected, atol=tolerance, rtol=tolerance)
 
 
-def test_weight_initialisation():
-    """Standard deviation 0.02 whatever the fan-in, cut where a normal distribution has two of its own."""
-    for shape in [(1000, 50), (3, 3, 10, 500)]:
-        weights = np.asarray(weight_init(jax.random.key(0), shape, jnp.float32))
-        assert weights.std() == pytest.approx(0.02, rel=0.02)
-        assert weights.mean() == pytest.approx(0, abs=4 * 0.02 / np.sqrt(weights.size))
-        assert np.abs(weights).max() == pytest.approx(2 * 0.02 / 0.8796, rel=1e-2)
+@pytest.mark.parametrize("std", [0.02, 0.1])
+@pytest.mark.parametrize("shape", [(1000, 50), (3, 3, 10, 500)])
+def test_weight_initialisation(shape, std):
+    """The asked standard deviation whatever the fan-in, cut where a normal distribution has two of its own."""
+    weights = np.asarray(weight_init(std)(jax.random.key(0), shape, jnp.float32))
+    assert weights.std() == pytest.approx(std, rel=0.02)
+    assert weights.mean() == pytest.approx(0, abs=4 * std / np.sqrt(weights.size))
+    assert np.abs(weights).max() == pytest.approx(2 * std / 0.8796, rel=1e-2)
+
+
+def test_the_papers_weights_have_a_standard_deviation_of_002():
+    assert CSWinConfig().weight_std == 0.02
 
 
 class TestDropPath:
