@@ -16,7 +16,7 @@ import grain
 import numpy as np
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
-PREPARE_COMMAND = "python -m datasets.build --config mock"
+PREPARE_COMMAND = "python -m datasets.build --config"
 
 
 class DatasetError(Exception):
@@ -145,8 +145,9 @@ def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
     versions = [path.parent for path in parent.glob("*/dataset_info.json") if VERSION.fullmatch(path.parent.name)]
     if not versions:
         raise DatasetError(
-            f"The dataset {name}/{config} is not prepared in {data_dir}: `{PREPARE_COMMAND}` prepares a mock sky, "
-            "and --data_dir names another place to look."
+            f"The dataset {name}/{config} is not prepared in {data_dir}. `{PREPARE_COMMAND} {config}` prepares it; "
+            f"`{PREPARE_COMMAND} mock` prepares a mock sky, to be trained on with --config.dataset.config mock; "
+            "--data_dir names another place to look."
         )
     return max(versions, key=lambda folder: [int(number) for number in folder.name.split(".")])
 
@@ -159,7 +160,7 @@ def open_dataset(folder: str | Path) -> PreparedDataset:
     """
     folder = Path(folder)
     if not (folder / "dataset_info.json").exists():
-        raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND}` prepares a mock sky.")
+        raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND} mock` prepares a mock sky.")
     info = _builder(folder).info
     metadata = dict(info.metadata or {})
     missing = {"bands", "fingerprint"} - metadata.keys()
