@@ -41,7 +41,8 @@ def get_config() -> ConfigDict:
 
     config.input = ConfigDict()
     # The paper does not say how fluxes are scaled. "whitened" is "linear" with a fixed 6 x 6 matrix behind it that the
-    # first convolution could learn by itself, so the network's reach is the same; it learns colours sooner.
+    # first convolution could learn by itself, so the network's reach is the same; it learns colours sooner. Measured on
+    # the mock sky with a small network: docs/input-scaling.md.
     config.input.stamp_method = "whitened"  # linear, whitened or asinh
     config.input.asinh_softening_sigma = 100.0  # sky sigma; where asinh turns from linear to logarithmic
     config.input.parallax_method = "log"  # log or raw
