@@ -3,8 +3,8 @@
 python -m datasets.build --config mock_large
 python train.py --config configs/mock.py
 
-Not yet run by us: it needs a GPU. By its arithmetic, 7.2 GFLOP a stamp over 25 million stamps (84,900 training stars, 300
-epochs), it is 1.8e17 FLOP.
+Not yet run by us: it needs a GPU. By its arithmetic, 7.2 GFLOP a stamp over 25 million stamps (84,900 training stars,
+300 epochs), it is 1.8e17 FLOP.
 """
 
 from ml_collections import ConfigDict
