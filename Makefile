@@ -10,7 +10,7 @@ JOBS ?= 2
 .PHONY: help setup demo test test-all lint format clean
 
 help:
-	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation (about 15 minutes on two cores)"
+	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation (about 10 minutes on two cores)"
 	@echo "make test      set-up, then the tests (under 12 minutes on two cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff, as CI runs it;  make format  lets ruff mend what it can"
