@@ -73,7 +73,8 @@ def test_a_loaded_model_is_the_saved_one(run_dir, which, step):
     assert trained.step == step
     assert_trees_equal(trained.params, make_params(step))
     assert trained.model.config == acf.ACFConfig(
-        backbone=acf.CSWinConfig(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2)), targets=TARGETS
+        backbone=acf.CSWinConfig(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(2, 2, 2, 2), weight_std=0.1),
+        targets=TARGETS,
     )
     assert (trained.targets, trained.bands) == (TARGETS, "uvgriz")
     assert (trained.label_scaling, trained.input_scaling) == (LABEL_SCALING, INPUT_SCALING)

@@ -210,10 +210,15 @@ def command(data_dir, n_stars=N_MOCK_STARS):
 def start_until_a_part_is_there(data_dir, n_stars=N_MOCK_STARS):
     """The running command, in a process group of its own, and the file of what it says."""
     said = data_dir.with_suffix(".said")
-    with open(said, "w") as output:  # a file, because a pipe that nobody reads fills up
-        process = subprocess.Popen(
-            command(data_dir, n_stars), cwd=ROOT, stderr=output, stdout=output, start_new_session=True
-        )
+    # Tests that run in the background of a script ignore ctrl-C, and what they start would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with open(said, "w") as output:  # a file, because a pipe that nobody reads fills up
+            process = subprocess.Popen(
+                command(data_dir, n_stars), cwd=ROOT, stderr=output, stdout=output, start_new_session=True
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not list(data_dir.glob("smss_stamps/mock/*parts*/part-*.npz")):
         assert process.poll() is None, said.read_text()
