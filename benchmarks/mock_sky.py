@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 
+from benchmarks import command
 from datasets.mock_sky.archive import MockArchive
 from datasets.mock_sky.sky import BLOCK_SIZE
 
@@ -43,17 +42,7 @@ def measure(n_stars: int, seed: int = 0) -> dict[str, float]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("python -m benchmarks.mock_sky", description=measure.__doc__)
-    parser.add_argument("--stars", type=int, default=100, help="how many stars to photograph (default 100)")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
-    options = parser.parse_args(arguments)
-    if options.stars < 1:
-        parser.error(f"--stars {options.stars}: give at least one.")
-    figures = measure(options.stars)
-    for name, value in figures.items():
-        print(f"{name:<32}{value:>12,}")
-    if options.json:
-        print(json.dumps(figures))
+    command.run("mock_sky", measure, 100, arguments)
 
 
 if __name__ == "__main__":

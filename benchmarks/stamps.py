@@ -9,9 +9,7 @@ header and aligns with `reproject_interp` (bicubic). Times are processor time in
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import math
 import time
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from reproject import reproject_interp
 
+from benchmarks import command
 from datasets.alignment import fill_masked
 from datasets.archives.interface import Cutout, Detection
 from datasets.archives.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
@@ -151,17 +150,7 @@ def _timed(make, stars: list[Star]) -> tuple[float, list]:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser("python -m benchmarks.stamps", description=measure.__doc__)
-    parser.add_argument("--stars", type=int, default=20, help="how many stars (default 20)")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
-    options = parser.parse_args(arguments)
-    if options.stars < 1:
-        parser.error(f"--stars {options.stars}: give at least one.")
-    figures = measure(options.stars)
-    for name, value in figures.items():
-        print(f"{name:<32}{value:>12,}")
-    if options.json:
-        print(json.dumps(figures))
+    command.run("stamps", measure, 20, arguments)
 
 
 if __name__ == "__main__":
