@@ -70,16 +70,33 @@ def test_a_batch_that_is_not_finite_stops_the_run_and_names_its_star(stepped):
     assert f"object_id {batch['object_id'][3]}. " in str(caught.value)
 
 
-def test_a_stars_loss_depends_on_its_key_not_on_its_place(stepped):
-    run = stepped.run
-    star_losses = jax.jit(lambda params, batch, key: training.star_losses(run, params, batch, key))
+def star_losses_under_two_keys(run, stepped):
+    """Losses of a batch's stars; of the same stars in the opposite order, put back; and under another key."""
+    star_losses = jax.jit(lambda batch, key: training.star_losses(run, params, batch, key))
     batch = {n: a[0] for n, a in training.device_batch(stepped.batch, run.config.model.targets).items()}
     turned = {name: values[::-1] for name, values in batch.items()}
     key, other = jax.random.split(jax.random.key(0))
     params = jax.device_get(stepped.state.params)
-    first = np.asarray(star_losses(params, batch, key))
-    np.testing.assert_allclose(star_losses(params, turned, key)[::-1], first, rtol=1e-4, atol=1e-6)
-    assert np.all(star_losses(params, batch, other) != first)
+    return star_losses(batch, key), star_losses(turned, key)[::-1], star_losses(batch, other)
+
+
+def test_a_stars_loss_depends_on_its_key_not_on_its_place(stepped):
+    first, elsewhere, under_other_key = star_losses_under_two_keys(stepped.run, stepped)
+    np.testing.assert_allclose(elsewhere, first, rtol=1e-4, atol=1e-6)
+    assert np.all(under_other_key != first)
+
+
+def test_a_stars_dropped_paths_depend_on_its_key_not_on_its_place(data_dir, stepped):
+    """Nothing but drop path is left to chance: half of the last block's branches are dropped, star by star."""
+    chance = {"model__dropout_rate": 0.0, "augment__flips": False, "augment__rotations": "none"}
+    run, _ = tiny_run.make_run(data_dir, num_steps=60, model__drop_path_rate=0.5, **chance)
+    first, elsewhere, under_other_key = star_losses_under_two_keys(run, stepped)
+    np.testing.assert_allclose(elsewhere, first, rtol=1e-4, atol=1e-6)
+    n_changed = np.count_nonzero(np.asarray(under_other_key) != first)
+    assert 0 < n_changed <= len(first)
+    without, _ = tiny_run.make_run(data_dir, num_steps=60, **chance)
+    first, _, under_other_key = star_losses_under_two_keys(without, stepped)
+    np.testing.assert_array_equal(under_other_key, first)
 
 
 def test_eight_devices_give_the_losses_of_one(data_dir, stepped):
