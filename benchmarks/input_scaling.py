@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.build import available_cpus
+
 VARIANTS = {
     "linear, log parallax": {"stamp_method": "linear", "parallax_method": "log"},
     "whitened, log parallax": {"stamp_method": "whitened", "parallax_method": "log"},
@@ -131,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--out", default="runs/input_scaling", help="where the runs go")
     parser.add_argument("--data-dir", default="data", help="where the prepared dataset is")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings side by side, a core each")
+    parser.add_argument("--jobs", type=int, default=available_cpus(), help="trainings side by side, a core each")
     parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
     options = parser.parse_args(arguments)
     tasks = [
@@ -142,7 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
     context = multiprocessing.get_context("spawn")
     cores = context.Queue()
     for worker in range(options.jobs):
-        cores.put(sorted(os.sched_getaffinity(0))[worker] if hasattr(os, "sched_getaffinity") else worker)
+        # More workers than cores share them.
+        cores.put(sorted(os.sched_getaffinity(0))[worker % available_cpus()] if hasattr(os, "sched_getaffinity") else 0)
     with context.Pool(options.jobs, initializer=claim_core, initargs=(cores,)) as pool:
         results = pool.map(run_one, tasks, chunksize=1)
     rows = summarise(results)

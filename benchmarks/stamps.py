@@ -22,10 +22,10 @@ from reproject import reproject_interp
 from benchmarks import command
 from datasets.alignment import fill_masked
 from datasets.archives.interface import Cutout, Detection
-from datasets.archives.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
+from datasets.archives.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 from datasets.calibration import dilated, flux_scale, measure_sky, star_profile
 from datasets.mock_sky.archive import MockArchive
-from datasets.stamps import CUTOUT_SIZE_PX, Stamp, StampError, make_stamp
+from datasets.stamps import Stamp, StampError, make_stamp
 
 CUTOUTS_PER_STAR = 24
 SHAPE = (STAMP_SIZE_PX, STAMP_SIZE_PX)

@@ -17,15 +17,9 @@ from astropy.wcs import Wcsprm
 
 from datasets.alignment import Aligned, AlignmentError, Method, align, fill_masked, pixel_of, stamp_grid
 from datasets.archives.interface import Archive, ArchiveError, Detection
-from datasets.archives.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
+from datasets.archives.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 from datasets.calibration import CalibrationError, flux_scale, measure_sky, star_profile
 from datasets.cutouts import CutoutError, read_image, read_mask
-
-CUTOUT_SIZE_PX = 56
-"""Asked of the archive: a stamp and a margin for sub-pixel shifts and interpolation.
-
-The corners of frames rotated by odd angles stay uncovered.
-"""
 
 CORE_RADIUS_FWHM = 0.5
 """A detection is dropped when a pixel this near the star is masked or missing: the star's flux cannot be restored."""

@@ -9,6 +9,12 @@ PIXEL_SCALE_ARCSEC = 0.497
 STAMP_SIZE_PX = 48
 """Side of a stamp (paper, section 2.2)."""
 
+CUTOUT_SIZE_PX = 56
+"""Asked of the archive: a stamp and a margin for sub-pixel shifts and interpolation.
+
+The corners of frames rotated by odd angles stay uncovered.
+"""
+
 EXTINCTION_COEFFICIENTS = {"u": 4.294, "v": 4.026, "g": 2.986, "r": 2.288, "i": 1.588, "z": 1.206}
 """A_f / E(B-V) for the raw SFD reddening of ``ebmv_sfd``.
 

@@ -11,9 +11,8 @@ from astropy.table import Table
 from tqdm import tqdm
 
 from datasets.archives.interface import ArchiveError, Detection
+from datasets.archives.skymapper import CUTOUT_SIZE_PX
 from datasets.mock_sky.archive import TABLES, MockArchive
-
-CUTOUT_SIZE_PX = 56
 
 _DESCRIPTION = """\
 Draw a mock sky and write what the archives would serve of it: the catalogues as FITS tables, and a FITS cutout with
