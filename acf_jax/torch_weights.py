@@ -1,4 +1,4 @@
-"""Parameters of the CSWin authors' PyTorch code -> parameters of `cswin.CSWin`; needs no PyTorch."""
+"""Parameters of the CSWin authors' PyTorch code <-> parameters of `cswin.CSWin`; needs no PyTorch."""
 
 from collections.abc import Mapping
 
@@ -43,12 +43,7 @@ def cswin_params_from_torch(
             this network has no place for (-).
     """
     shapes = parameter_shapes(config, stamp_size)
-    expected = {name: shape for path, leaf in shapes.items() for name, shape in torch_shapes(path, leaf.shape).items()}
-    given = {name: tuple(np.shape(array)) for name, array in state_dict.items()}
-    if given != expected:
-        raise ValueError(
-            "The state dict does not fit the network (+ wanted, - given):\n" + _differences(expected, given)
-        )
+    _check_fit("The state dict does", _torch_shapes_of(shapes), state_dict)
     params: dict[str, dict] = {}
     for path, leaf in shapes.items():
         arrays = [np.asarray(state_dict[name]) for name in torch_shapes(path, leaf.shape)]
@@ -62,12 +57,45 @@ def cswin_params_from_torch(
     return params
 
 
+def torch_from_cswin_params(
+    params: Mapping[str, Mapping], config: CSWinConfig, stamp_size: int = 48
+) -> dict[str, np.ndarray]:
+    """The authors' named arrays from Flax parameters: the inverse of `cswin_params_from_torch`, bit by bit.
+
+    Args:
+        params: of `CSWin(config)`; of an `ACF`, its `params["backbone"]`.
+        config: of the network they belong to.
+        stamp_size: pixels on a side, as in `cswin_params_from_torch`.
+
+    Returns:
+        name -> array in PyTorch's layout and of the parameter's dtype, contiguous.
+
+    Raises:
+        ValueError: listing every path that is missing or has another shape in the network (+) and every path or shape
+            that the network has no place for (-).
+    """
+    shapes = parameter_shapes(config, stamp_size)
+    leaves = _by_path(params)
+    _check_fit("The parameters do", {path: leaf.shape for path, leaf in shapes.items()}, leaves)
+    state_dict = {}
+    for path, leaf in leaves.items():
+        blocks = np.asarray(leaf) if _is_stacked(path) else [np.asarray(leaf)]
+        if path.endswith("kernel"):
+            blocks = [block.transpose(np.argsort(KERNEL_AXES[block.ndim])) for block in blocks]
+        names = torch_shapes(path, np.shape(leaf))
+        state_dict |= {name: block.copy() for name, block in zip(names, blocks, strict=True)}
+    return state_dict
+
+
 def parameter_shapes(config: CSWinConfig, stamp_size: int = 48) -> dict[str, jax.ShapeDtypeStruct]:
     """Path ("stage1/qkv/kernel") -> shape and dtype of every parameter, without computing any."""
     stamps = jnp.zeros((1, stamp_size, stamp_size, config.num_bands))
-    shapes = jax.eval_shape(CSWin(config).init, jax.random.key(0), stamps)["params"]
-    leaves = jax.tree_util.tree_leaves_with_path(shapes)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return _by_path(jax.eval_shape(CSWin(config).init, jax.random.key(0), stamps)["params"])
+
+
+def torch_state_shapes(config: CSWinConfig, stamp_size: int = 48) -> dict[str, tuple[int, ...]]:
+    """The authors' names and shapes of all parameters of the network."""
+    return _torch_shapes_of(parameter_shapes(config, stamp_size))
 
 
 def torch_shapes(path: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
@@ -77,16 +105,35 @@ def torch_shapes(path: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]
         modules = modules.replace(ours, theirs)
     modules = modules.replace("/", ".")
     stage, _, rest = modules.partition(".")
-    blocks = shape[0] if path.startswith("stage") else None
-    one = shape if blocks is None else shape[1:]
+    one = shape[1:] if _is_stacked(path) else shape
     if path.endswith("kernel"):
         axes = KERNEL_AXES[len(one)]
         one = tuple(one[axes.index(axis)] for axis in range(len(one)))
-    return {modules: one} if blocks is None else {f"{stage}.{block}.{rest}": one for block in range(blocks)}
+    return {f"{stage}.{block}.{rest}": one for block in range(shape[0])} if _is_stacked(path) else {modules: one}
 
 
-def _differences(expected: dict[str, tuple], given: dict[str, tuple]) -> str:
-    """The entries of the two that differ, a line each, as a diff shows them."""
+def _torch_shapes_of(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for path, leaf in shapes.items() for name, shape in torch_shapes(path, leaf.shape).items()}
+
+
+def _is_stacked(path: str) -> bool:
+    """Whether the parameter's first axis counts the blocks of a stage."""
+    return path.startswith("stage")
+
+
+def _by_path(tree: Mapping) -> dict:
+    """Path -> leaf of a tree of parameters."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def _check_fit(subject: str, expected: dict[str, tuple], arrays: Mapping) -> None:
+    """Raises ValueError, listing the entries of the two that differ as a diff does, if the arrays are others."""
+    given = {name: tuple(np.shape(array)) for name, array in arrays.items()}
     lines = [(name, "+", shape) for name, shape in expected.items() if given.get(name) != shape]
     lines += [(name, "-", shape) for name, shape in given.items() if expected.get(name) != shape]
-    return "\n".join(f"{sign} {name} {shape}" for name, sign, shape in sorted(lines))
+    if lines:
+        raise ValueError(
+            f"{subject} not fit the network (+ wanted, - given):\n"
+            + "\n".join(f"{sign} {name} {shape}" for name, sign, shape in sorted(lines))
+        )
