@@ -22,6 +22,7 @@ STD_OF_CUT_NORMAL = 0.8796256610342398  # of what such a cut leaves of a standar
 # A stage of identical blocks is one block, scanned over its depth: 32 of them compile as fast as one. Short stages are
 # unrolled, which XLA schedules better.
 UNROLLED_DEPTH = 4
+REMAT = ("nothing", "dots", "blocks")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,9 @@ class CSWinConfig:
     stripe_widths: tuple[int, ...] = (1, 2, 3, 3)  # tokens; sw in the CSWin paper, split_size in its code
     mlp_ratio: float = 4
     drop_path_rate: float = 0.0  # of the last block; grows linearly from 0 in the first
+    # What the backward pass computes again instead of keeping it: "nothing"; whatever is no product with a weight
+    # matrix ("dots": half the memory, no slower); or all but a block's input ("blocks": least memory, a third slower).
+    remat: str = "dots"
     dtype: str = "float32"  # of the computation
     param_dtype: str = "float32"
     weight_std: float = 0.02  # of every initial weight, whatever its fan-in
@@ -54,6 +58,8 @@ class CSWinConfig:
                 )
         for name in ("dtype", "param_dtype"):
             object.__setattr__(self, name, jnp.dtype(getattr(self, name)).name)
+        if self.remat not in REMAT:
+            raise ValueError(f"remat = {self.remat!r} must be one of {', '.join(REMAT)}.")
         for stage, heads in enumerate(self.num_heads):
             channels = self.embed_dim * 2**stage
             if channels % heads:
@@ -115,10 +121,6 @@ class _Layers:
 
     def dense(self, features: int, name: str) -> nn.Dense:
         return nn.Dense(features, name=name, **self.options())
-
-    def conv(self, features: int, size: int, name: str) -> nn.Conv:
-        """A convolution of stride 2, padded symmetrically by half its size."""
-        return nn.Conv(features, (size, size), strides=2, padding=size // 2, name=name, **self.options())
 
     def layer_norm(self, name: str) -> nn.LayerNorm:
         return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name, **self.dtypes())
@@ -207,7 +209,7 @@ class Block(nn.Module, _Layers):
         channels = x.shape[-1]
         y = self.capture("norm1_out", self.layer_norm("norm1")(x))
         y = self.capture("qkv_out", self.dense(3 * channels, "qkv")(y))
-        y = self.attention(*jnp.split(y, 3, axis=-1))
+        y = self.attention(y)
         y = self.capture("proj_out", self.dense(channels, "proj")(y))
         x = x + self.drop_path(y, drop_path_rate)
 
@@ -218,17 +220,18 @@ class Block(nn.Module, _Layers):
         x = x + self.drop_path(y, drop_path_rate)
         return self.capture("out", x), None
 
-    def attention(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        """The branches' attention side by side, before `proj`."""
-        height, width, channels = q.shape[1:]
+    def attention(self, qkv: jax.Array) -> jax.Array:
+        """(batch, height, width, 3 x channels) -> the branches' attention side by side, before `proj`."""
+        height, width = qkv.shape[1:3]
         if self.whole_map:
             branch = StripeAttention(self.config, self.num_heads, height, width, name="whole")
-            return self.capture("whole_out", branch(q, k, v))
-        half = channels // 2
+            return self.capture("whole_out", branch(*jnp.split(qkv, 3, axis=-1)))
         vertical = StripeAttention(self.config, self.num_heads // 2, height, self.stripe_width, name="vertical")
         horizontal = StripeAttention(self.config, self.num_heads // 2, self.stripe_width, width, name="horizontal")
-        first = self.capture("vertical_out", vertical(q[..., :half], k[..., :half], v[..., :half]))
-        second = self.capture("horizontal_out", horizontal(q[..., half:], k[..., half:], v[..., half:]))
+        # One split into six, whose gradient is one concatenation; halves of thirds would be padded and added.
+        sixths = jnp.split(qkv, 6, axis=-1)
+        first = self.capture("vertical_out", vertical(*sixths[0::2]))
+        second = self.capture("horizontal_out", horizontal(*sixths[1::2]))
         return jnp.concatenate([first, second], axis=-1)
 
     def drop_path(self, x: jax.Array, rate: jax.Array) -> jax.Array:
@@ -237,6 +240,46 @@ class Block(nn.Module, _Layers):
             return x
         keep = jax.random.bernoulli(self.make_rng("drop_path"), 1 - rate, (x.shape[0], 1, 1, 1))
         return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
+
+
+class StridedConv(nn.Module):
+    """A convolution of stride 2, padded symmetrically by half its size.
+
+    Written as one product of the windows' pixels with the weights: XLA's own convolution has a gradient that is 30
+    times slower on a CPU once it stands inside a loop, as it does where gradients are accumulated.
+    """
+
+    config: CSWinConfig
+    features: int
+    size: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(batch, height, width, channels) -> (batch, height / 2, width / 2, features)."""
+        dtype, param_dtype = self.config.dtype, self.config.param_dtype
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", weight_init(self.config.weight_std), shape, param_dtype).astype(dtype)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), param_dtype).astype(dtype)
+        # Columns first: the channels of the result are ordered as the kernel's axes, row by row.
+        windows = strided_windows(strided_windows(x, 2, self.size), 1, self.size)
+        return windows @ kernel.reshape(-1, self.features) + bias
+
+
+def strided_windows(x: jax.Array, axis: int, size: int) -> jax.Array:
+    """Windows of `size` pixels around every second pixel along `axis`, side by side in the channels.
+
+    Args:
+        x: (batch, height, width, channels); zeros lie around it.
+        axis: 1 or 2.
+        size: of a window, odd.
+
+    Returns:
+        As `x`, half as long along `axis` and with `size` times the channels.
+    """
+    length = x.shape[axis]
+    x = jnp.pad(x, [(size // 2, size // 2) if i == axis else (0, 0) for i in range(x.ndim)])
+    pixels = [jax.lax.slice_in_dim(x, start, start + length, stride=2, axis=axis) for start in range(size)]
+    return jnp.concatenate(pixels, axis=-1)
 
 
 class Downsample(nn.Module, _Layers):
@@ -249,7 +292,7 @@ class Downsample(nn.Module, _Layers):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, height, width, channels) -> (batch, height / 2, width / 2, features)."""
-        return self.layer_norm("norm")(self.conv(self.features, self.size, "conv")(x))
+        return self.layer_norm("norm")(StridedConv(self.config, self.features, self.size, name="conv")(x))
 
 
 class CSWin(nn.Module, _Layers):
@@ -294,7 +337,7 @@ class CSWin(nn.Module, _Layers):
         # The authors' rule: the last stage, and any map no larger than its stripes, has a single branch.
         whole_map = stage + 1 == len(config.depths) or x.shape[1:3] == (stripe_width, stripe_width)
         blocks = nn.scan(
-            Block,
+            rematerialised(Block, config.remat),
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "drop_path": True},
             length=depth,
@@ -302,6 +345,13 @@ class CSWin(nn.Module, _Layers):
         )
         arguments = (config, config.num_heads[stage], stripe_width, whole_map, deterministic)
         return blocks(*arguments, name=f"stage{stage + 1}")(x, config.drop_path_rates[stage])[0]
+
+
+def rematerialised(block: type[Block], remat: str) -> type[Block]:
+    """`block`, keeping for the backward pass no more than `CSWinConfig.remat` says."""
+    if remat == "dots":
+        return nn.remat(block, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+    return nn.remat(block) if remat == "blocks" else block
 
 
 def intermediates(model: CSWin, params: dict, stamps: jax.Array) -> dict:

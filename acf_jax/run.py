@@ -11,19 +11,25 @@ import jax
 import ml_collections
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 
 import acf_jax
 from acf_jax import checkpoints
 from acf_jax.acf import ACF
 from acf_jax.augment import check_rotations
+from acf_jax.imagenet_weights import backbone_params_from_file
 from acf_jax.input_pipeline import Examples, InMemoryExamples, PreparedDataset, find_dataset, open_dataset
 from acf_jax.labels import LabelScaling, check_targets
+from acf_jax.microbatches import microbatch_size
 from acf_jax.optimizer import adam_with_l2, learning_rate_schedule
 from acf_jax.scaling import InputScaling, check_methods
+from acf_jax.torch_files import WeightsFileError
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
 SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
-FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory")  # none touches what is learned
+ADDED_LATER = {"backbone_weights": "", "model.dtype": "float32"}  # fields that older runs lack, and what those runs did
+# None of these touches what is learned, but for the last digits.
+FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
 
 
 class TrainingError(Exception):
@@ -39,6 +45,7 @@ class Run:
     model: ACF
     input_scaling: InputScaling
     label_scaling: LabelScaling
+    backbone: Mapping | None = None  # parameters that its backbone starts from; None: drawn as the others are
 
     @property
     def num_steps(self) -> int:
@@ -101,6 +108,29 @@ def open_checked(config: ml_collections.FrozenConfigDict, data_dir: str | Path) 
     return model, dataset
 
 
+def initial_backbone(config: ml_collections.FrozenConfigDict, model: ACF, workdir: str | Path) -> dict | None:
+    """Parameters from the file ``config.backbone_weights``; None without one, and for a run that has checkpoints.
+
+    Raises:
+        TrainingError: if the file cannot be read or holds the weights of another network.
+    """
+    if not config.backbone_weights or has_checkpoint(workdir):
+        return None
+    try:
+        return backbone_params_from_file(config.backbone_weights, model.config.backbone)
+    except (WeightsFileError, ValueError) as error:
+        raise TrainingError(f"The backbone cannot start from backbone_weights: {error}") from error
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a training would go on from there."""
+    try:
+        with checkpoints.open_manager(workdir) as manager:
+            return manager.latest_step() is not None
+    except checkpoints.CheckpointError:  # no such folder
+        return False
+
+
 def run_length(config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> tuple[int, int]:
     """Steps of the training, and of an epoch: the whole batches in the training split."""
     steps_per_epoch = dataset.n_examples("train") // config.batch_size
@@ -122,6 +152,7 @@ def check_config(config: ml_collections.FrozenConfigDict) -> ACF:
     if config.num_steps <= 0 and config.num_epochs <= 0:
         raise TrainingError("num_steps and num_epochs are both 0: one of them must give the length of the training.")
     try:
+        microbatch_size(config.batch_size // n_devices, config.microbatch_size)
         check_targets(config.model.targets)
         check_methods(config.input.stamp_method, config.input.parallax_method)
         check_rotations(config.augment.rotations)
@@ -162,7 +193,7 @@ def check_same_run(
         TrainingError: listing what differs.
     """
     old, new = (
-        {**without(made_by, FREE_TO_CHANGE), "data": without(data, ("folder",))}
+        {**without(ADDED_LATER | flatten_dict(made_by, sep="."), FREE_TO_CHANGE), "data": without(data, ("folder",))}
         for made_by, data in ((sidecar["config"], sidecar["dataset"]), (plain(config), dataset.describe()))
     )
     lines = checkpoints.differences(old, new)

@@ -26,7 +26,17 @@ from acf_jax.labels import LabelScaling
 from acf_jax.losses import smooth_l1
 from acf_jax.mc_dropout import split_ids
 from acf_jax.metrics import residual_metrics
-from acf_jax.run import INPUT_FIELDS, Run, TrainingError, check_same_run, fit_scalings, open_checked, open_examples
+from acf_jax.microbatches import gradients_of_mean, map_microbatches, microbatch_size
+from acf_jax.run import (
+    INPUT_FIELDS,
+    Run,
+    TrainingError,
+    check_same_run,
+    fit_scalings,
+    initial_backbone,
+    open_checked,
+    open_examples,
+)
 from acf_jax.run_log import RunLog
 from acf_jax.scaling import InputScaling
 
@@ -49,13 +59,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
         data_dir: where ``datasets.build`` put the prepared datasets.
 
     Raises:
-        TrainingError: if the config contradicts itself, the dataset or the run in ``workdir``, or the loss stops being
-            finite.
+        TrainingError: if the config contradicts itself, the dataset, the file it starts from or the run in
+            ``workdir``, or the loss stops being finite.
         DatasetError: if the dataset is not prepared.
         CheckpointError: if newer code wrote the run in ``workdir``.
     """
     config = ml_collections.FrozenConfigDict(config)
     model, dataset = open_checked(config, data_dir)
+    backbone = initial_backbone(config, model, workdir)
     with checkpoints.open_manager(workdir, create=True) as manager:
         first_step = manager.latest_step() or 0
         sidecar = checkpoints.read_sidecar(manager, first_step) if first_step else None
@@ -64,7 +75,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
             print(f"Going on with {workdir} from step {first_step} of {sidecar['num_steps']}.")
         if not sidecar or first_step < sidecar["num_steps"]:
             examples = open_examples(config, dataset)
-            run = Run(config, dataset, model, *scalings(config, dataset, examples["train"], sidecar))
+            run = Run(config, dataset, model, *scalings(config, dataset, examples["train"], sidecar), backbone)
             run_from(run, examples, manager, first_step, sidecar["history"] if sidecar else [], workdir)
         latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
     where = "" if str(data_dir) == "data" else f" --data_dir {data_dir}"
@@ -146,13 +157,11 @@ def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainStat
 
     def train_step(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, dict]:
         step_key = jax.random.fold_in(jax.random.key(run.config.seed), state.step)
-
-        def loss(params):
-            star_loss = star_losses(run, params, batch, step_key)
-            return star_loss.mean(), star_loss
-
-        (loss, star_loss), gradients = jax.value_and_grad(loss, has_aux=True)(state.params)
-        loss, gradients = jax.lax.pmean((loss, gradients), axis_name="batch")
+        size = microbatch_size(len(batch["star"]), run.config.microbatch_size)
+        star_loss, gradients = gradients_of_mean(
+            lambda params, part: star_losses(run, params, part, step_key), size, state.params, batch
+        )
+        loss, gradients = jax.lax.pmean((star_loss.mean(), gradients), axis_name="batch")
         updates, optimizer = run.optimizer.update(gradients, state.optimizer, state.params)
         state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer)
         return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), "star_loss": star_loss}
@@ -184,10 +193,14 @@ def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.
 def make_predict_step(run: Run) -> Callable[[Any, Mapping], jax.Array]:
     """``(params, batch) -> (devices, stars a device, n_targets)``: labels in physical units, dropout off."""
 
-    def predict_step(params, batch):
+    def predict(params, batch):
         astrometry = run.input_scaling.astrometry(batch["parallax"], batch["parallax_error"])
         stamps = run.input_scaling.stamps(batch["stamp"])
         return run.label_scaling.invert(run.model.apply({"params": params}, stamps, astrometry, deterministic=True))
+
+    def predict_step(params, batch):
+        size = microbatch_size(len(batch["star"]), run.config.microbatch_size)
+        return map_microbatches(functools.partial(predict, params), size, batch)
 
     return jax.pmap(predict_step, axis_name="batch", in_axes=(None, 0))
 
@@ -246,8 +259,10 @@ def scalings(config, dataset, train: Examples | InMemoryExamples, sidecar: dict 
 
 
 def create_state(run: Run) -> TrainState:
-    """Fresh parameters and optimizer state on all devices."""
+    """Fresh parameters, but for a backbone that the run brings, and optimizer state on all devices."""
     params = acf.init_params(run.model, run.config.seed)
+    if run.backbone is not None:
+        params = {**params, "backbone": run.backbone}
     return replicate(TrainState(np.int32(0), params, run.optimizer.init(params)))
 
 

@@ -14,11 +14,13 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0  # of parameters, shuffling, augmentation and dropout
     config.batch_size = 128  # stars; global: divided among the devices
+    config.microbatch_size = 0  # stars a device works on at a time; 0: about 32 on a CPU, its whole share elsewhere
     config.num_epochs = 300.0  # epochs; may be a fraction
     config.num_steps = 0  # steps; if not 0, instead of num_epochs
     config.checkpoint_every_steps = 0  # steps from one validation and checkpoint to the next; 0: an epoch
     config.log_every_steps = 20  # steps from one TensorBoard point to the next
     config.cache_in_memory = False  # read the dataset once; 55 kB a star
+    config.backbone_weights = ""  # file that the backbone starts from: docs/imagenet-weights.md; "": drawn at random
 
     config.dataset = ConfigDict()
     config.dataset.name = "smss_stamps"  # TFDS name
@@ -34,6 +36,8 @@ def get_config() -> ConfigDict:
     config.model.stripe_widths = (1, 2, 3, 3)  # tokens, per stage
     config.model.mlp_ratio = 4.0  # hidden width of a block's MLP / channels
     config.model.drop_path_rate = 0.0  # probability; stochastic depth, which the paper does not use
+    config.model.dtype = "float32"  # of the backbone's computation; "bfloat16" for GPUs. Parameters stay float32
+    config.model.remat = "dots"  # what the backward pass computes anew: "nothing", "dots" or "blocks" (least memory)
     config.model.weight_std = 0.02  # of the initial weights, a truncated normal distribution; biases are 0
     config.model.astrometric_features = 128  # width of the astrometric branch
     config.model.head_widths = (320, 160)  # hidden widths of the prediction module

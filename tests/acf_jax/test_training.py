@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,10 +9,12 @@ import chex
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from acf_jax import checkpoints, training
 from acf_jax.input_pipeline import DatasetError, InMemoryExamples, open_dataset
-from acf_jax.run import TrainingError, check_same_run, fit_scalings, open_checked, plain
+from acf_jax.run import TrainingError, check_same_run, fit_scalings, initial_backbone, open_checked, plain
+from acf_jax.torch_weights import torch_from_cswin_params, torch_state_shapes
 from tests.acf_jax import tiny_dataset, tiny_run
 
 N_DEVICES = 8
@@ -112,6 +115,18 @@ def test_eight_devices_give_the_losses_of_one(data_dir, stepped):
     np.testing.assert_allclose(on_eight, on_one, rtol=1e-4)
 
 
+def test_microbatches_give_the_losses_of_the_whole_batch(data_dir, stepped):
+    run, examples = tiny_run.make_run(data_dir, num_steps=60, microbatch_size=2)
+    in_parts = tiny_run.losses(run, examples, training.make_train_step(run), 4)
+    np.testing.assert_allclose(
+        in_parts, tiny_run.losses(stepped.run, stepped.examples, stepped.step, 4), rtol=1e-4
+    )  # as for eight devices
+    batch = training.device_batch(stepped.batch, run.config.model.targets)
+    params = training.create_state(run).params
+    whole, parts = (training.make_predict_step(one)(params, batch) for one in (stepped.run, run))
+    np.testing.assert_allclose(parts, whole, rtol=1e-5)
+
+
 def test_validation_metrics_are_in_physical_units_and_count_every_star_once(stepped):
     """A network that is off by known amounts, 5 K more for every second star."""
     stars = stepped.examples["validation"].stack()
@@ -140,12 +155,15 @@ def test_predictions_that_are_not_finite_are_refused(stepped):
     [
         ({"batch_size": 41}, "40 training stars, fewer than batch_size = 41"),
         ({"batch_size": 0}, "batch_size = 0"),
+        ({"microbatch_size": 3}, "microbatch_size = 3 must divide the 8 stars"),
+        ({"model__remat": "everything"}, "remat = 'everything' must be one of nothing, dots, blocks"),
         ({"num_steps": 0, "num_epochs": 0.0}, "both 0"),
         ({"dataset__bands": "griz"}, "have bands uvgriz, the config asks for griz"),
         ({"model__targets": ("age",)}, "different labels of teff, logg, fe_h"),
         ({"model__num_heads": (3, 2)}, "3 heads"),
         ({"input__stamp_method": "log"}, "linear, whitened, asinh"),
         ({"augment__rotations": "some"}, "none, quarter, free"),
+        ({"backbone_weights": "nowhere.pth"}, r"backbone_weights: nowhere\.pth is not there"),
         ({"optimizer__schedule": "constant"}, "staircase, warmup_cosine"),
         ({"optimizer__warmup_steps": 12}, "warmup_steps = 12 must be below the 12 steps"),
     ],
@@ -181,7 +199,8 @@ def test_a_run_of_another_kind_is_not_continued(stepped):
     sidecar = json.loads(json.dumps(stepped.run.sidecar(4, [{}])))
     config, dataset = tiny_run.make_config(num_steps=60), stepped.run.dataset
     check_same_run(sidecar, config, dataset, "runs/x")
-    config.log_every_steps, config.checkpoint_every_steps = 7, 7
+    config.log_every_steps, config.checkpoint_every_steps, config.microbatch_size = 7, 7, 4
+    config.model.remat = "blocks"
     check_same_run(sidecar, config, dataset, "runs/x")
     config.model.embed_dim = 16
     with pytest.raises(TrainingError, match=r"runs/x holds .*\n  - model.embed_dim: 8\n  \+ model.embed_dim: 16\n"):
@@ -189,6 +208,82 @@ def test_a_run_of_another_kind_is_not_continued(stepped):
     sidecar["dataset"]["fingerprint"] = "other"
     with pytest.raises(TrainingError, match=r"- data.fingerprint: other\n  \+ data.fingerprint: abc"):
         check_same_run(sidecar, config, dataset, "runs/x")
+
+
+def test_a_run_that_lacks_later_fields_is_continued_as_it_was(stepped):
+    sidecar = json.loads(json.dumps(stepped.run.sidecar(4, [{}])))
+    del sidecar["config"]["backbone_weights"]
+    for name in ("dtype", "remat"):
+        del sidecar["config"]["model"][name]
+    del sidecar["config"]["microbatch_size"]
+    check_same_run(sidecar, tiny_run.make_config(num_steps=60), stepped.run.dataset, "runs/x")
+    assert checkpoints.model_from_config(sidecar["config"]) == stepped.run.model
+    config = tiny_run.make_config(num_steps=60, backbone_weights="a.pth")
+    with pytest.raises(TrainingError, match=r"runs/x holds .*\n  - backbone_weights: \n  \+ backbone_weights: a.pth\n"):
+        check_same_run(sidecar, config, stepped.run.dataset, "runs/x")
+
+
+@pytest.fixture
+def weights_file(stepped, tmp_path):
+    """Weights of the tiny backbone on three colours, with a classifier."""
+    shapes = torch_state_shapes(dataclasses.replace(stepped.run.model.config.backbone, num_bands=3))
+    shapes |= {"head.weight": (10, 16), "head.bias": (10,)}
+    generator = np.random.default_rng(5)
+    weights = {name: generator.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    save_file(weights, tmp_path / "weights.safetensors")
+    return tmp_path / "weights.safetensors", weights
+
+
+def assert_is_backbone(params, weights, config, atol=0.0):
+    """The backbone's parameters are the file's, but for the first convolution, whose kernels the bands share."""
+    for name, array in torch_from_cswin_params(params["backbone"], config.backbone).items():
+        if name == "stage1_conv_embed.0.weight":
+            np.testing.assert_allclose(array.sum(axis=1), weights[name].sum(axis=1), rtol=0, atol=1e-6)
+        else:
+            np.testing.assert_allclose(array, weights[name], rtol=0, atol=atol, err_msg=name)
+
+
+def test_a_file_gives_the_backbone_and_nothing_else(data_dir, stepped, weights_file, tmp_path):
+    path, weights = weights_file
+    run, _ = tiny_run.make_run(data_dir, num_steps=60, backbone_weights=str(path))
+    backbone = initial_backbone(run.config, run.model, tmp_path / "run")
+    params = training.create_state(dataclasses.replace(run, backbone=backbone)).params
+    assert_is_backbone(params, weights, run.model.config)
+    fresh = training.create_state(stepped.run).params
+    assert jax.tree.structure(params) == jax.tree.structure(fresh)
+    for part in fresh.keys() - {"backbone"}:
+        jax.tree.map(np.testing.assert_array_equal, params[part], fresh[part])
+    config = tiny_run.make_config(model__embed_dim=16, backbone_weights=str(path))
+    with pytest.raises(TrainingError, match=r"(?s)backbone_weights: .*- embed_dim: 8\n  \+ embed_dim: 16"):
+        initial_backbone(config, checkpoints.model_from_config(plain(config)), tmp_path / "run")
+
+
+def test_a_training_starts_from_a_file_and_goes_on_without_it(data_dir, weights_file, tmp_path, monkeypatch):
+    """Its steps are so short that the parameters stay where they were."""
+    path, weights = weights_file
+    config = tiny_run.make_config(num_steps=4, backbone_weights=str(path), optimizer__learning_rate=1e-9)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "report_step", interrupt_at_step_3(training.report_step))
+        with pytest.raises(KeyboardInterrupt):
+            training.train(config, tmp_path / "run", data_dir)
+    path.unlink()
+    training.train(config, tmp_path / "run", data_dir)
+    trained = checkpoints.load_model(tmp_path / "run", "latest")
+    assert trained.step == 4
+    assert trained.sidecar["config"]["backbone_weights"] == str(path)
+    assert_is_backbone(trained.params, weights, trained.model.config, atol=1e-6)
+    (tmp_path / "new/checkpoints").mkdir(parents=True)  # as a run leaves it that ends before its first checkpoint
+    with pytest.raises(TrainingError, match=r"weights\.safetensors is not there"):
+        training.train(config, tmp_path / "new", data_dir)
+
+
+def interrupt_at_step_3(report_step):
+    def report(run, log, step, *arguments):
+        if step == 3:
+            raise KeyboardInterrupt
+        report_step(run, log, step, *arguments)
+
+    return report
 
 
 def test_epochs_may_be_fractions_and_steps_override_them(data_dir):
