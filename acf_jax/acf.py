@@ -47,8 +47,10 @@ class ACF(nn.Module):
     def setup(self):
         """Names the parts: `backbone`, `astrometric`, `head_0` to `head_2`."""
         config, backbone = self.config, self.config.backbone
+        # Never in half precision: that would save no time here, and cost the labels their last digits.
+        self.head_dtype = jnp.promote_types(backbone.dtype, jnp.float32)
         kernel_init = weight_init(backbone.weight_std)
-        options = {"kernel_init": kernel_init, "dtype": backbone.dtype, "param_dtype": backbone.param_dtype}
+        options = {"kernel_init": kernel_init, "dtype": self.head_dtype, "param_dtype": backbone.param_dtype}
         self.backbone = CSWin(backbone)
         if config.use_parallax:
             self.astrometric = nn.Dense(config.astrometric_features, **options)
@@ -77,12 +79,12 @@ class ACF(nn.Module):
             deterministic: True switches dropout off, otherwise `rngs={"dropout": key}` is needed.
 
         Returns:
-            (batch, n_targets), standardised.
+            (batch, n_targets), standardised; float32 at least, whatever the backbone's dtype.
 
         Raises:
             ValueError: if an ACF is given no astrometry.
         """
-        x = features
+        x = features.astype(self.head_dtype)
         if self.config.use_parallax:
             if astrometry is None:
                 raise ValueError("This ACF uses the parallax: give astrometry (batch, 2), or build an ACPF.")

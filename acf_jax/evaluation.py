@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 import acf_jax
 from acf_jax import mc_dropout, plots, report
@@ -139,13 +138,13 @@ def predict_split(
     """Monte Carlo dropout over the whole split, reading a few stamps at a time."""
     n_stars = len(stars["object_id"])
     mean, std, reason = [], [], []
-    with tqdm(total=n_stars, desc="predicting", unit="star", disable=not progress) as bar:
+    with mc_dropout.progress_bar(n_stars, progress) as bar:
         for start in range(0, n_stars, STARS_AT_A_TIME):
             rows = np.arange(start, min(start + STARS_AT_A_TIME, n_stars))
             stamps = dataset.arrays(SPLIT, ("stamp",), rows)["stamp"]
             astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
             part = mc_dropout.predict(
-                trained, stamps, *astrometry, stars["object_id"][rows], n_samples=n_samples, seed=seed
+                trained, stamps, *astrometry, stars["object_id"][rows], n_samples=n_samples, seed=seed, progress=False
             )
             good_stamp = np.isfinite(stamps).all(axis=(1, 2, 3))
             reason += [why_missing(*star) for star in zip(np.isfinite(part.mean).all(axis=1), good_stamp, strict=True)]

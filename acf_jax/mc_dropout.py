@@ -1,25 +1,33 @@
 """Monte Carlo dropout (paper Sec. 3.2): keys -> samples -> mean and standard deviation.
 
-The backbone runs once per star; only the prediction module holds dropout, and its passes are `vmap`ped over stars and
-samples. Sample t of a star hangs on (seed, object_id, t) and on nothing else: not on the batch, the star's place in it,
-the number of samples or the device.
+The backbone holds no dropout and runs once per star. The prediction module's passes are `vmap`ped over stars and
+samples, which makes each of its layers one large matrix product. Sample t of a star hangs on (seed, object_id, t) and
+on nothing else: not on the batch, the star's place in it, the number of samples or the device.
+
+Read downwards: keys, samples, their moments, and `predict`, which most users want.
 """
 
-import dataclasses
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from tqdm import tqdm
 
 from acf_jax.acf import ACF, predict_per_star, star_keys
 from acf_jax.labels import LABELS
+from acf_jax.microbatches import map_microbatches, microbatch_size
+from acf_jax.prediction import Prediction
+from acf_jax.star_inputs import StarInputs
 
-# Samples drawn at a time: it bounds the memory for any number of samples, and being the same for all of them it makes
-# the first 8 of 16 samples the 8 of 8 to the last bit.
-SAMPLES_AT_A_TIME = 20
+# Stars and samples drawn at a time: they bound the memory for any number of either. The number of samples being the
+# same for all T makes the first 8 of 16 samples the 8 of 8 to the last bit.
+STARS_AT_A_TIME = 128
+SAMPLES_AT_A_TIME_ON_CPU = 10  # of 128 stars: what fits a core's cache
+SAMPLES_AT_A_TIME = 100  # elsewhere: enough work for the launch of its kernels
+PROGRESS_AFTER_S = 5.0  # a shorter prediction shows no progress bar
 
 
 def split_ids(object_id: np.ndarray) -> np.ndarray:
@@ -51,7 +59,7 @@ def head_samples(
 
     Args:
         model: the network.
-        params: its parameters.
+        params: its parameters; the backbone's are not needed.
         features: (n, features), from `ACF.encode`.
         astrometry: (n, 2), scaled; None for an ACPF.
         object_id: (n,) int64.
@@ -61,60 +69,104 @@ def head_samples(
     Returns:
         (n_samples, n, n_targets), standardised.
     """
-    keys = star_keys(jax.random.key(seed), split_ids(object_id))
-    return _head_samples(model, params, features, astrometry, keys, n_samples)
+    if not len(features):
+        return jnp.zeros((n_samples, 0, len(model.config.targets)))
+
+    def samples(*stars):
+        return jnp.concatenate(list(_chunks(model, head_params(params), *stars, n_samples)))[:n_samples]
+
+    return _over_stars(samples, features, astrometry, _keys(seed, object_id))
 
 
-def _head_samples(model, params, features, astrometry, keys, n_samples):
-    starts = range(0, n_samples, SAMPLES_AT_A_TIME)
-    chunks = [_chunk(model, params, features, astrometry, keys, start) for start in starts]
-    return jnp.concatenate(chunks)[:n_samples]
+def head_moments(
+    model: ACF,
+    params: dict,
+    features: jax.Array,
+    astrometry: jax.Array | None,
+    object_id: np.ndarray,
+    n_samples: int,
+    seed: int = 0,
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation (ddof 0) over `head_samples`, without keeping the samples.
+
+    Returns:
+        Two arrays (n, n_targets), standardised.
+    """
+    if not len(features):
+        return (jnp.zeros((0, len(model.config.targets))),) * 2
+
+    def moments(*stars):
+        return jnp.stack(_moments(_chunks(model, head_params(params), *stars, n_samples), n_samples))
+
+    return tuple(_over_stars(moments, features, astrometry, _keys(seed, object_id)))
 
 
-@partial(jax.jit, static_argnames="model")
-def _chunk(model, params, features, astrometry, keys, start):
-    """Samples start, start + 1, ...: (SAMPLES_AT_A_TIME, n, n_targets)."""
-    keys = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(SAMPLES_AT_A_TIME))
+def head_params(params: dict) -> dict:
+    """The prediction module's parameters: all but the backbone's."""
+    return {name: values for name, values in params.items() if name != "backbone"}
+
+
+def _keys(seed: int, object_id: np.ndarray) -> jax.Array:
+    """The stars' keys (n,)."""
+    return _star_keys(jax.random.key(seed), split_ids(object_id))
+
+
+_star_keys = jax.jit(star_keys)
+
+
+def _over_stars(draw: Callable, features, astrometry, keys) -> jax.Array:
+    """`draw(features, astrometry, keys)` a part of the stars at a time; the stars are its results' second axis."""
+    n_stars, size = len(features), min(len(features), STARS_AT_A_TIME)
+    parts = []
+    for start in range(0, n_stars, size):
+        first = min(start, n_stars - size)  # the last part overlaps: all have one size, and one compilation
+        rows = slice(first, first + size)
+        part = draw(features[rows], None if astrometry is None else astrometry[rows], keys[rows])
+        parts.append(part[:, start - first :])
+    return jnp.concatenate(parts, axis=1)
+
+
+def _chunks(model, params, features, astrometry, keys, n_samples) -> Iterator[jax.Array]:
+    """The samples in chunks (samples at a time, n, n_targets), of which the last may hold more than were asked for."""
+    chunk = samples_at_a_time()
+    for start in range(0, n_samples, chunk):
+        yield _draw(model, chunk, params, features, astrometry, keys, start)
+
+
+def samples_at_a_time() -> int:
+    """Of each star, on JAX's default device."""
+    return SAMPLES_AT_A_TIME_ON_CPU if jax.default_backend() == "cpu" else SAMPLES_AT_A_TIME
+
+
+@partial(jax.jit, static_argnames=("model", "n_samples"))
+def _draw(model, n_samples, params, features, astrometry, keys, start):
+    """Samples start, start + 1, ...: (n_samples, n, n_targets)."""
+    keys = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(n_samples))
     return jax.vmap(partial(predict_per_star, model, params, features, astrometry))(keys)
 
 
-@partial(jax.jit, static_argnames="model")
-def _head_moments(model, params, features, astrometry, keys, n_samples):
-    """Mean and standard deviation (ddof 0) over the samples, each (n, n_targets), merged chunk by chunk."""
-
-    def merge(chunk, moments):
-        mean, squares = moments
-        count = chunk * SAMPLES_AT_A_TIME
-        new = jnp.minimum(n_samples - count, SAMPLES_AT_A_TIME)
-        used = (jnp.arange(SAMPLES_AT_A_TIME) < new)[:, None, None]
-        samples = _chunk(model, params, features, astrometry, keys, count)
-        # Deviations from a sample: sums of them lose no digits, however far the samples are from zero.
-        deviations = jnp.where(used, samples - samples[0], 0)
-        offset = deviations.sum(axis=0) / new
-        new_squares = jnp.where(used, (deviations - offset) ** 2, 0).sum(axis=0)
-        # Chan, Golub & LeVeque (1983): mean and sum of squares of two parts together.
-        step = samples[0] + offset - mean
-        return mean + step * new / (count + new), squares + new_squares + step**2 * count * new / (count + new)
-
-    zero = jnp.zeros((len(features), len(model.config.targets)), features.dtype)
-    n_chunks = (n_samples + SAMPLES_AT_A_TIME - 1) // SAMPLES_AT_A_TIME
-    mean, squares = jax.lax.fori_loop(0, n_chunks, merge, (zero, zero))
+def _moments(chunks: Iterable[jax.Array], n_samples: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation (ddof 0) over the first `n_samples` in the chunks, each (n, n_targets)."""
+    count, mean, squares = 0, 0.0, 0.0
+    for samples in chunks:
+        mean, squares = _merge(mean, squares, samples, count, n_samples)
+        count += len(samples)
     return mean, jnp.sqrt(squares / n_samples)
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Atmospheric parameters of n stars, in the units of `units`, in the order the stars were given.
-
-    A star whose stamp or astrometry held a number that is not finite has `finite` False and NaN for its parameters.
-    """
-
-    mean: np.ndarray  # (n, n_targets), over the samples (Eq. 13)
-    std: np.ndarray  # (n, n_targets), over the samples, ddof 0: the root of Eq. 15 without its constant term
-    targets: tuple[str, ...]
-    units: tuple[str, ...]
-    finite: np.ndarray  # (n,) bool
-    samples: np.ndarray | None = None  # (n_samples, n, n_targets), if asked for
+@jax.jit
+def _merge(mean, squares, samples, count, n_samples):
+    """Mean and sum of squared deviations of `count` samples and of the next ones together."""
+    new = jnp.minimum(n_samples - count, len(samples))
+    used = (jnp.arange(len(samples)) < new)[:, None, None]
+    # Deviations from a sample: sums of them lose no digits, however far the samples are from zero.
+    deviations = jnp.where(used, samples - samples[0], 0)
+    offset = deviations.sum(axis=0) / new
+    new_squares = jnp.where(used, (deviations - offset) ** 2, 0).sum(axis=0)
+    # Chan, Golub & LeVeque (1983). The fraction comes first: it is exactly 1 for the first samples, so that equal ones
+    # have no variance at all.
+    step, fraction = samples[0] + offset - mean, new / (count + new)
+    return mean + step * fraction, squares + new_squares + step**2 * (count * fraction)
 
 
 def predict(
@@ -128,19 +180,27 @@ def predict(
     seed: int = 0,
     batch_size: int = 64,
     samples: bool = False,
+    tau_inverse: np.ndarray | None = None,
+    progress: bool = True,
 ) -> Prediction:
     """Atmospheric parameters and their Monte Carlo uncertainties.
 
+    Arrays may be lists, of any kind of number; masked entries count as NaN. A star whose stamp or astrometry is not
+    finite has NaN for its parameters, and harms no other.
+
     Args:
-        trained: a `checkpoints.TrainedModel`.
+        trained: a `checkpoints.TrainedModel`, from `checkpoints.load_model(run_dir)`.
         stamps: (n, height, width, bands) in microjansky per pixel, as in the dataset.
         parallax: (n,) mas; None for an ACPF.
         parallax_error: (n,) mas; None for an ACPF.
-        object_id: (n,) int64: the same star has the same samples in any batch.
+        object_id: (n,) integers: the same star has the same samples in any batch.
         n_samples: T of Eq. 13.
         seed: of the samples' keys.
         batch_size: stars on the device at a time; the last batch is filled up, so that one compilation serves all.
         samples: also return every sample.
+        tau_inverse: (n_targets,) the constant term of Eq. 15 in the labels' units squared, from
+            `predictive_variance`; None leaves it out, as the paper does.
+        progress: whether a prediction that takes long shows a progress bar (`TQDM_DISABLE=1` forbids it, too).
 
     Returns:
         Means and standard deviations in physical units.
@@ -148,75 +208,98 @@ def predict(
     Raises:
         ValueError: if shapes disagree, bands are not the model's, or the model needs a parallax and none is given.
     """
-    _check(trained, stamps, parallax, parallax_error, object_id, n_samples, batch_size)
-    batches = _batches(trained, stamps, parallax, parallax_error, object_id, batch_size)
-    results = [_predict_batch(trained, *batch, n_samples, seed, samples) for batch in batches]
-    n_stars, n_targets = len(stamps), len(trained.targets)
-    finite = np.concatenate([result[0] for result in results])[:n_stars] if results else np.ones(0, bool)
+    for name, value, least in (("n_samples", n_samples, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name} = {value} must be a whole number and at least {least}.")
+    if tau_inverse is not None:
+        tau_inverse = _check_tau_inverse(tau_inverse, trained.targets)
+    stars = StarInputs.check(trained, stamps, parallax, parallax_error, object_id)
+    finite, mean, std, drawn = _predict(trained, stars, n_samples, seed, batch_size, samples, progress)
     if not finite.all():
         logging.warning(
-            "%d of %d stars have inputs that are not finite: NaN is their prediction.", (~finite).sum(), n_stars
+            "%d of %d stars have inputs that are not finite: NaN is their prediction.", (~finite).sum(), len(finite)
         )
-    empty = np.zeros((0, n_targets), np.float32)
-    mean, std = (np.concatenate([empty, *(result[i] for result in results)])[:n_stars] for i in (1, 2))
-    empty = np.zeros((n_samples, 0, n_targets), np.float32)
-    drawn = np.concatenate([empty, *(result[3] for result in results)], axis=1)[:, :n_stars] if samples else None
-    units = tuple(LABELS[target] for target in trained.targets)
-    return Prediction(mean, std, tuple(trained.targets), units, finite, drawn)
+        mean[~finite] = std[~finite] = drawn[:, ~finite] = np.nan
+    mean, drawn = (np.asarray(trained.label_scaling.invert(values)) for values in (mean, drawn))
+    std = std * np.asarray(trained.label_scaling.std, np.float32)
+    return Prediction(
+        mean,
+        std,
+        targets=tuple(trained.targets),
+        units=tuple(LABELS[target] for target in trained.targets),
+        finite=finite,
+        samples=drawn if samples else None,
+        tau_inverse=tau_inverse,
+        object_id=stars.object_id,
+    )
 
 
-def _check(trained, stamps, parallax, parallax_error, object_id, n_samples, batch_size):
-    n_stars = len(stamps)
-    if np.ndim(stamps) != 4:
-        raise ValueError(f"Stamps must be (n, height, width, bands), not {np.shape(stamps)}.")
-    if np.shape(stamps)[-1] != len(trained.bands):
-        raise ValueError(f"Stamps have {np.shape(stamps)[-1]} bands; the model has {''.join(trained.bands)}.")
-    given = {"object_id": object_id}
-    if trained.model.config.use_parallax:
-        given |= {"parallax": parallax, "parallax_error": parallax_error}
-    for name, values in given.items():
-        if values is None:
-            raise ValueError(f"The model uses the parallax: give {name} (mas), one a star.")
-        if np.shape(values) != (n_stars,):
-            raise ValueError(f"{name} has shape {np.shape(values)}; {n_stars} stamps need ({n_stars},).")
-    for name, value in {"n_samples": n_samples, "batch_size": batch_size}.items():
-        if value < 1:
-            raise ValueError(f"{name} = {value} must be at least 1.")
+def _check_tau_inverse(tau_inverse, targets) -> np.ndarray:
+    tau_inverse = np.asarray(tau_inverse, np.float64)
+    if tau_inverse.shape != (len(targets),) or not (np.isfinite(tau_inverse) & (tau_inverse >= 0)).all():
+        raise ValueError(f"tau_inverse = {tau_inverse} must be one variance for each of {', '.join(targets)}.")
+    return tau_inverse
 
 
-def _batches(trained, stamps, parallax, parallax_error, object_id, batch_size) -> Iterator[tuple]:
-    """Batches of scaled stamps, astrometry and ids, all of `batch_size` stars: the last one repeats its last star."""
-    for start in range(0, len(stamps), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(stamps) - 1)
-        scaled = trained.input_scaling.stamps(np.asarray(stamps)[rows])
-        astrometry = None
-        if trained.model.config.use_parallax:
-            astrometry = trained.input_scaling.astrometry(np.asarray(parallax)[rows], np.asarray(parallax_error)[rows])
-        yield np.asarray(scaled), astrometry, np.asarray(object_id)[rows]
+def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress) -> tuple[np.ndarray, ...]:
+    """Finite (n,), mean and std (n, n_targets), samples (n_samples or 0, n, n_targets); standardised."""
+    n_stars, n_targets = len(stars.object_id), len(trained.targets)
+    moment = np.zeros((0, n_targets), np.float32)
+    drawn = np.zeros((n_samples if with_samples else 0, 0, n_targets), np.float32)
+    parts = [(np.ones(0, bool), moment, moment, drawn)]  # of no stars, should there be none
+    params = jax.device_put(trained.params)
+    launched = (_launch(trained, params, batch, n_samples, seed, with_samples) for batch in stars.batches(batch_size))
+    with progress_bar(n_stars, progress) as bar:
+        for part in fetch_one_behind(launched):
+            parts.append(part)
+            bar.update(min(batch_size, n_stars - bar.n))
+    finite, mean, std, drawn = zip(*parts, strict=True)
+    finite, mean, std = (np.concatenate(values)[:n_stars] for values in (finite, mean, std))
+    return finite, mean, std, np.concatenate(drawn, axis=1)[:, :n_stars]
 
 
-@partial(jax.jit, static_argnames="model")
-def _encode(model, params, stamps):
-    return model.apply({"params": params}, stamps, method="encode")
+def progress_bar(n_stars: int, shown: bool) -> tqdm:
+    """A progress bar over stars, from `PROGRESS_AFTER_S` on."""
+    # `disable` is left alone otherwise: given, it would overrule the user's TQDM_DISABLE.
+    options = {} if shown else {"disable": True}
+    return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **options)
 
 
-def _predict_batch(trained, stamps, astrometry, object_id, n_samples, seed, with_samples):
-    """Finite (b,), mean and std (b, n_targets), samples (n_samples, b, n_targets) or None; in physical units."""
-    finite = np.isfinite(stamps).all(axis=(1, 2, 3))
-    stamps = np.where(finite[:, None, None, None], stamps, 0)
+def fetch_one_behind(launched: Iterable) -> Iterator:
+    """Results on their way, as NumPy arrays, each fetched after the next is launched.
+
+    The device works on one batch while the host prepares the next and reads the last; no more than two are there.
+    """
+    before = None
+    for batch in launched:
+        if before is not None:
+            yield jax.device_get(before)
+        before = batch
+    if before is not None:
+        yield jax.device_get(before)
+
+
+def _launch(trained, params, batch: StarInputs, n_samples, seed, with_samples) -> tuple[jax.Array, ...]:
+    """Finite (b,), mean and std (b, n_targets), samples (n_samples or 0, b, n_targets), still on their way."""
+    model = trained.model
+    features, astrometry, finite = _encode(model, trained.input_scaling, params, *batch[:3])
+    keys = _keys(seed, batch.object_id)
+    chunks = _chunks(model, head_params(params), features, astrometry, keys, n_samples)
+    if not with_samples:
+        return finite, *_moments(chunks, n_samples), jnp.zeros((0, len(features), len(trained.targets)))
+    chunks = list(chunks)
+    return finite, *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples]
+
+
+@partial(jax.jit, static_argnames=("model", "scaling"))
+def _encode(model, scaling, params, stamps, parallax, parallax_error):
+    """Features, scaled astrometry and whether both are finite; what is not is made 0."""
+    stamps = scaling.stamps(stamps)
+    astrometry = scaling.astrometry(parallax, parallax_error) if model.config.use_parallax else None
+    finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
     if astrometry is not None:
-        finite &= np.isfinite(astrometry).all(axis=1)
-        astrometry = np.where(finite[:, None], astrometry, 0)
-    model, params, scaling = trained.model, trained.params, trained.label_scaling
-    features = _encode(model, params, stamps)
-    keys = star_keys(jax.random.key(seed), split_ids(object_id))
-    mean, std = _head_moments(model, params, features, astrometry, keys, n_samples)
-    drawn = None
-    if with_samples:
-        drawn = np.array(
-            scaling.invert(np.asarray(_head_samples(model, params, features, astrometry, keys, n_samples)))
-        )
-        drawn[:, ~finite] = np.nan
-    mean, std = np.array(scaling.invert(np.asarray(mean))), np.asarray(std) * np.asarray(scaling.std)
-    mean[~finite] = std[~finite] = np.nan
-    return finite, mean, std, drawn
+        finite &= jnp.isfinite(astrometry).all(axis=1)
+        astrometry = jnp.where(finite[:, None], astrometry, 0)
+    stamps = jnp.where(finite[:, None, None, None], stamps, 0)
+    encode = partial(model.apply, {"params": params}, method="encode")
+    return map_microbatches(encode, microbatch_size(len(stamps)), stamps), astrometry, finite

@@ -78,7 +78,7 @@ def make_world(folder, monkeypatch):
         sidecar={"dataset": recorded, "code_version": "0.1.0"},
     )  # fmt: skip
 
-    def predict(trained, stamps, parallax, parallax_error, object_id, *, n_samples, seed):
+    def predict(trained, stamps, parallax, parallax_error, object_id, *, n_samples, seed, progress):
         rows = [row_of[i] for i in object_id.tolist()]
         std = np.array([NETWORK_NOISE[t] for t in TARGETS], np.float32)
         mean = np.stack([validation[f"true_{t}"][rows] + NETWORK_OFFSET[t] for t in TARGETS], axis=1)

@@ -1,0 +1,86 @@
+"""What a user has at hand about stars -> arrays that a network can be asked about, or one sentence: why not."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+
+class StarInputs(NamedTuple):
+    """Stars as they were given: any kind of number, and masked arrays still masked."""
+
+    stamps: np.ndarray  # (n, height, width, bands), microjansky per pixel
+    parallax: np.ndarray | None  # (n,) mas; None where the network uses none
+    parallax_error: np.ndarray | None  # (n,) mas
+    object_id: np.ndarray  # (n,) int64
+
+    @classmethod
+    def check(cls, trained, stamps, parallax, parallax_error, object_id) -> "StarInputs":
+        """The stars, if a `checkpoints.TrainedModel` can be asked about them.
+
+        Raises:
+            ValueError: naming what does not fit.
+        """
+        config = trained.model.config
+        stamps = as_numbers("stamps", stamps)
+        if stamps.ndim != 4:
+            raise ValueError(
+                f"Stamps must be (n, height, width, bands), not {stamps.shape}; a single one goes as stamp[None]."
+            )
+        if stamps.shape[-1] != len(trained.bands):
+            raise ValueError(f"Stamps have {stamps.shape[-1]} bands; the model has {''.join(trained.bands)}.")
+        config.backbone.check_stamps(stamps.shape)
+        columns = {"object_id": as_ids(object_id)}
+        for name, values in (("parallax", parallax), ("parallax_error", parallax_error)):
+            if config.use_parallax and values is None:
+                raise ValueError(f"The model uses the parallax: give {name} (mas), one a star.")
+            if config.use_parallax:
+                columns[name] = as_numbers(name, values)
+        for name, values in columns.items():
+            if values.shape != (len(stamps),):
+                raise ValueError(f"{name} has shape {values.shape}; {len(stamps)} stamps need ({len(stamps)},).")
+        return cls(stamps, columns.get("parallax"), columns.get("parallax_error"), columns["object_id"])
+
+    def batches(self, batch_size: int) -> Iterator["StarInputs"]:
+        """Batches of float32, NaN where masked, all of `batch_size` stars: the last one repeats its last star."""
+        n_stars = len(self.object_id)
+        for start in range(0, n_stars, batch_size):
+            rows = np.minimum(np.arange(start, start + batch_size), n_stars - 1)
+            yield StarInputs(
+                *(None if values is None else as_float32(values[rows]) for values in self[:3]), self.object_id[rows]
+            )
+
+
+def as_numbers(name: str, values) -> np.ndarray:
+    """An array of real numbers, masked if `values` is.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    try:
+        values = np.asanyarray(values) if np.ma.isMaskedArray(values) else np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name}: rows of unequal length; give an array of numbers.") from None
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"{name} has dtype {values.dtype}; give an array of numbers.")
+    return values
+
+
+def as_ids(object_id) -> np.ndarray:
+    """Identifiers as int64.
+
+    Raises:
+        ValueError: if they are not integers, or some are masked.
+    """
+    if np.ma.is_masked(object_id):
+        raise ValueError("object_id has masked entries; give every star an integer of its own.")
+    ids = np.asarray(object_id)
+    if ids.size and ids.dtype.kind not in "iu":
+        raise ValueError(f"object_id has dtype {ids.dtype}; give integers (a float loses a long id's last digits).")
+    return ids.astype(np.int64)
+
+
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """float32, NaN where masked; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.ma.filled(values.astype(np.float32), np.nan)
