@@ -116,20 +116,29 @@ def gelu(x: jax.Array) -> jax.Array:
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
-class _Layers:
-    """The layers of a module that has a `config`, with the settings that all of them share."""
+def widened(x: jax.Array) -> jax.Array:
+    """In float32 at least: for sums, forward or in a gradient, of which bfloat16 would lose most terms."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
-    def dense(self, features: int, name: str) -> nn.Dense:
-        return nn.Dense(features, name=name, **self.options())
+
+class _Layers:
+    """What the modules that have a `config` share: LayerNorm, weights with their biases, intermediates by name."""
 
     def layer_norm(self, name: str) -> nn.LayerNorm:
-        return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, name=name, **self.dtypes())
+        return nn.LayerNorm(
+            epsilon=LAYER_NORM_EPSILON, name=name, dtype=self.config.dtype, param_dtype=self.config.param_dtype
+        )
 
-    def options(self) -> dict:
-        return {"kernel_init": weight_init(self.config.weight_std), **self.dtypes()}
+    def weights(self, *shape: int) -> tuple[jax.Array, jax.Array]:
+        """The parameters "kernel" of this shape and "bias", one a channel."""
+        config = self.config
+        kernel = self.param("kernel", weight_init(config.weight_std), shape, config.param_dtype)
+        return kernel, self.param("bias", nn.initializers.zeros_init(), shape[-1:], config.param_dtype)
 
-    def dtypes(self) -> dict:
-        return {"dtype": self.config.dtype, "param_dtype": self.config.param_dtype}
+    def affine(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        """The product in `config.dtype`, the bias in float32 at least: its gradient is a sum over a batch's tokens."""
+        product = x.astype(self.config.dtype) @ kernel.astype(self.config.dtype)
+        return (widened(product) + widened(bias)).astype(product.dtype)
 
     def capture(self, name: str, value: jax.Array) -> jax.Array:
         """Keeps `value` under the module's `name` if the caller made the collection "intermediates" mutable."""
@@ -137,7 +146,19 @@ class _Layers:
         return value
 
 
-class LePE(nn.Module):
+class Dense(nn.Module, _Layers):
+    """A dense layer."""
+
+    config: CSWinConfig
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(..., channels) -> (..., features)."""
+        return self.affine(x, *self.weights(x.shape[-1], self.features))
+
+
+class LePE(nn.Module, _Layers):
     """Locally-enhanced positional encoding (Dong et al. 2022, Eq. 7): a depthwise 3 x 3 convolution inside each stripe.
 
     Written as shifted multiply-adds, which train faster on a CPU than a grouped convolution. A shift as long as
@@ -149,19 +170,16 @@ class LePE(nn.Module):
     @nn.compact
     def __call__(self, v: jax.Array) -> jax.Array:
         """(batch, stripes, height, width, channels) -> the same shape."""
-        dtype, param_dtype = self.config.dtype, self.config.param_dtype
-        init = weight_init(self.config.weight_std)
-        kernel = self.param("kernel", init, (3, 3, 1, v.shape[-1]), param_dtype).astype(dtype)
-        bias = self.param("bias", nn.initializers.zeros_init(), (v.shape[-1],), param_dtype).astype(dtype)
+        kernel, bias = (widened(weight) for weight in self.weights(3, 3, 1, v.shape[-1]))
         height, width = v.shape[2:4]
         above, left = min(1, height - 1), min(1, width - 1)
-        padded = jnp.pad(v, ((0, 0), (0, 0), (above, above), (left, left), (0, 0)))
+        padded = jnp.pad(widened(v), ((0, 0), (0, 0), (above, above), (left, left), (0, 0)))
         total = bias
         for row in range(2 * above + 1):
             for column in range(2 * left + 1):
                 weight = kernel[1 - above + row, 1 - left + column, 0]
                 total = total + weight * padded[:, :, row : row + height, column : column + width]
-        return total
+        return total.astype(v.dtype)
 
 
 class StripeAttention(nn.Module):
@@ -184,8 +202,7 @@ class StripeAttention(nn.Module):
         tokens = (*q.shape[:2], self.stripe_height * self.stripe_width, self.num_heads, head_dim)
 
         scores = jnp.einsum("bsqhd,bskhd->bshqk", (q * head_dim**-0.5).reshape(tokens), k.reshape(tokens))
-        # In float32 at least: bfloat16 has too few digits for a sum of exponentials.
-        weights = nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32))).astype(v.dtype)
+        weights = nn.softmax(widened(scores)).astype(v.dtype)
         attended = jnp.einsum("bshqk,bskhd->bsqhd", weights, v.reshape(tokens)).reshape(v.shape)
         return image_from_stripes(attended + LePE(self.config, name="lepe")(v), height, width)
 
@@ -208,15 +225,15 @@ class Block(nn.Module, _Layers):
         """(batch, height, width, channels) -> the same shape; the None is there for `nn.scan`."""
         channels = x.shape[-1]
         y = self.capture("norm1_out", self.layer_norm("norm1")(x))
-        y = self.capture("qkv_out", self.dense(3 * channels, "qkv")(y))
+        y = self.capture("qkv_out", Dense(self.config, 3 * channels, name="qkv")(y))
         y = self.attention(y)
-        y = self.capture("proj_out", self.dense(channels, "proj")(y))
+        y = self.capture("proj_out", Dense(self.config, channels, name="proj")(y))
         x = x + self.drop_path(y, drop_path_rate)
 
         y = self.capture("norm2_out", self.layer_norm("norm2")(x))
-        y = self.capture("fc1_out", self.dense(int(channels * self.config.mlp_ratio), "fc1")(y))
+        y = self.capture("fc1_out", Dense(self.config, int(channels * self.config.mlp_ratio), name="fc1")(y))
         y = self.capture("gelu_out", gelu(y))
-        y = self.capture("fc2_out", self.dense(channels, "fc2")(y))
+        y = self.capture("fc2_out", Dense(self.config, channels, name="fc2")(y))
         x = x + self.drop_path(y, drop_path_rate)
         return self.capture("out", x), None
 
@@ -242,7 +259,7 @@ class Block(nn.Module, _Layers):
         return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
 
 
-class StridedConv(nn.Module):
+class StridedConv(nn.Module, _Layers):
     """A convolution of stride 2, padded symmetrically by half its size.
 
     Written as one product of the windows' pixels with the weights: XLA's own convolution has a gradient that is 30
@@ -256,13 +273,10 @@ class StridedConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """(batch, height, width, channels) -> (batch, height / 2, width / 2, features)."""
-        dtype, param_dtype = self.config.dtype, self.config.param_dtype
-        shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", weight_init(self.config.weight_std), shape, param_dtype).astype(dtype)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), param_dtype).astype(dtype)
+        kernel, bias = self.weights(self.size, self.size, x.shape[-1], self.features)
         # Columns first: the channels of the result are ordered as the kernel's axes, row by row.
         windows = strided_windows(strided_windows(x, 2, self.size), 1, self.size)
-        return windows @ kernel.reshape(-1, self.features) + bias
+        return self.affine(windows, kernel.reshape(-1, self.features), bias)
 
 
 def strided_windows(x: jax.Array, axis: int, size: int) -> jax.Array:
