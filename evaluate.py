@@ -15,13 +15,10 @@ and parallaxes of the same training stars, as something to compare with. What co
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import jax
-
-from acf_jax import report
+from acf_jax import compilation_cache, report
 from acf_jax.checkpoints import CheckpointError
 from acf_jax.evaluation import EvaluationError, evaluate
 from acf_jax.input_pipeline import DatasetError
@@ -51,9 +48,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate, print the tables, and turn refusals into one line. Returns the exit status."""
     options = parse_arguments(arguments)
-    # Shared with train.py: the next evaluation reads what this one compiled.
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.absolute() / ".jax_cache"))
-    jax.config.update("jax_compilation_cache_dir", cache)
+    compilation_cache.enable(Path(__file__).parent / ".jax_cache")  # shared with train.py
     out_dir = options.out or Path(options.checkpoint) / "evaluation"
     try:
         metrics = evaluate(

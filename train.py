@@ -9,13 +9,13 @@ config can be set: --config.batch_size 64, --config.optimizer.learning_rate 1e-3
 The files in configs/ say what each field means.
 """
 
-import os
 from pathlib import Path
 
 import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from acf_jax import compilation_cache
 from acf_jax.checkpoints import CheckpointError
 from acf_jax.input_pipeline import DatasetError
 from acf_jax.run import TrainingError
@@ -37,8 +37,7 @@ def main(argv: list[str]) -> None:
         raise SystemExit(f"train.py: there is no config file {config_file}; there are {there}.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells forty lines a checkpoint
     # Compiling takes half a minute; the next run, or the same one going on, reads what this one compiled.
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.absolute() / ".jax_cache"))
-    jax.config.update("jax_compilation_cache_dir", cache)
+    compilation_cache.enable(Path(__file__).parent / ".jax_cache")
     workdir = WORKDIR.value or f"runs/{config_file.stem}"
     print(f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, run in {workdir}")
     try:

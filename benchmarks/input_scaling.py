@@ -9,8 +9,6 @@ split against the injected truth, at the last step, of the mean over 50 Monte Ca
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
 import multiprocessing
 import os
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.command import make_parser, print_json, read_config
 from datasets.build import available_cpus
 
 VARIANTS = {
@@ -80,14 +79,6 @@ def train_and_measure(config_file: str, steps: int, variant: str, seed: int, fol
     }
 
 
-def read_config(config_file: str):
-    """The config that a file's ``get_config`` makes."""
-    spec = importlib.util.spec_from_file_location("chosen_config", config_file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config()
-
-
 def summarise(results: list[dict]) -> list[dict]:
     """A row a variant: mean over seeds and, for the residuals, the scatter between seeds (ddof 1)."""
     rows = []
@@ -124,9 +115,7 @@ def markdown(rows: list[dict]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.input_scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser("input_scaling", __doc__)
     parser.add_argument("--config", default="configs/demo.py", help="the run that is varied (default: the demo's)")
     parser.add_argument("--steps", type=int, default=800, help="steps a training (default 800)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds, one training each a variant")
@@ -134,7 +123,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default="runs/input_scaling", help="where the runs go")
     parser.add_argument("--data-dir", default="data", help="where the prepared dataset is")
     parser.add_argument("--jobs", type=int, default=available_cpus(), help="trainings side by side, a core each")
-    parser.add_argument("--json", action="store_true", help="end with one JSON object on the last line")
     options = parser.parse_args(arguments)
     tasks = [
         (options.config, options.steps, variant, seed, options.out, options.data_dir)
@@ -151,8 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = summarise(results)
     print(f"Mock sky, validation split, {rows[0]['n']} stars, against the truth; {rows[0]['steps']} steps.\n")
     print(markdown(rows))
-    if options.json:
-        print(json.dumps({"rows": rows}))
+    print_json(options, {"rows": rows})
 
 
 if __name__ == "__main__":

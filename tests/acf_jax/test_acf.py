@@ -98,6 +98,23 @@ def test_prediction_module_follows_its_formula(model, params, features, astromet
     np.testing.assert_allclose(out, numpy_dense(params, "head_2", x), rtol=2e-5, atol=1e-5)
 
 
+def test_there_is_no_other_dropout(model, params, astrometry):
+    """In a whole training pass: three layers of it, none of them in the backbone."""
+    _, state = jax.eval_shape(
+        lambda params: model.apply(
+            {"params": params},
+            jnp.zeros((5, *SHAPE)),
+            astrometry,
+            rngs={"dropout": jax.random.key(0)},
+            capture_intermediates=lambda module, _: isinstance(module, nn.Dropout),
+            mutable="intermediates",
+        ),
+        params,
+    )
+    layers = [path[1].key for path, _ in jax.tree_util.tree_leaves_with_path(state) if path[-2].key == "__call__"]
+    assert layers == ["dropout_0", "dropout_1", "dropout_2"]
+
+
 def test_dropout_has_its_rate_and_keeps_the_mean():
     model = ACF(ACFConfig(backbone=BACKBONE, use_parallax=False, head_widths=(), targets=("teff",)))
     params = {"head_0": {"kernel": np.ones((4, 1), np.float32), "bias": np.zeros(1, np.float32)}}
@@ -148,23 +165,48 @@ def test_impossible_configs_are_refused(changes, sentence):
         ACFConfig(**changes)
 
 
-def test_initial_parameters():
-    """The same tree and the same distribution as Flax's own initialisation."""
-    model = ACF(ACFConfig(backbone=BACKBONE))
-    ours = init_params(model, 1, SHAPE)
+@pytest.fixture(scope="module")
+def initial_parameters():
+    """By `init_params` and by Flax's own initialisation, of a network with every kind of layer."""
+    backbone = CSWinConfig(embed_dim=32, depths=(2, 1), num_heads=(2, 2), stripe_widths=(2, 2))
+    model = ACF(ACFConfig(backbone=backbone))
     inputs = (jnp.zeros((1, *SHAPE)), jnp.zeros((1, 2)), True)
     flax = jax.jit(lambda key: model.init(key, *inputs)["params"])(jax.random.key(1))
-    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), ours) == jax.tree.map(
-        lambda leaf: (leaf.shape, leaf.dtype), flax
-    )
-    for (path, leaf), theirs in zip(jax.tree_util.tree_leaves_with_path(ours), jax.tree.leaves(flax), strict=True):
-        name = jax.tree_util.keystr(path)
-        if "kernel" in name:
-            assert ks_2samp(np.ravel(leaf), np.ravel(theirs)).pvalue > 1e-4, name
-        else:
-            np.testing.assert_array_equal(leaf, theirs, err_msg=name)
-    kernel = np.asarray(ours["head_0"]["kernel"])
-    assert kernel.std() == pytest.approx(0.02, rel=0.02)
+    trees = {"init_params": init_params(model, 1, SHAPE), "flax": flax}
+    return {
+        which: {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+        }
+        for which, tree in trees.items()
+    }
+
+
+@pytest.mark.parametrize("which", ["init_params", "flax"])
+def test_initial_parameters(initial_parameters, which):
+    """Kernels of every shape, the depthwise one too, from one truncated normal; biases 0; LayerNorms 1 and 0."""
+    kernels = 0
+    for name, leaf in initial_parameters[which].items():
+        if not name.endswith("kernel"):
+            np.testing.assert_array_equal(leaf, name.endswith("scale"), err_msg=name)
+            continue
+        kernels += 1
+        # What is left of a normal distribution cut at two standard deviations has a kurtosis of 2.37.
+        assert leaf.std() == pytest.approx(0.02, rel=5 * np.sqrt((2.37 - 1) / 4 / leaf.size)), name
+        assert leaf.mean() == pytest.approx(0, abs=5 * 0.02 / np.sqrt(leaf.size)), name
+        assert 0.03 < np.abs(leaf).max() <= 2 * 0.02 / 0.8796, name
+    assert kernels == 2 + 6 + 5 + 4  # patch embedding and merge; stage 1; stage 2, of one branch; the ACF's own
+
+
+def test_init_params_is_flaxs_initialisation(initial_parameters):
+    """The same tree and the same distributions."""
+    ours, flax = initial_parameters["init_params"], initial_parameters["flax"]
+    assert {name: (leaf.shape, leaf.dtype) for name, leaf in ours.items()} == {
+        name: (leaf.shape, leaf.dtype) for name, leaf in flax.items()
+    }
+    for name in ours:
+        if name.endswith("kernel"):
+            assert ks_2samp(np.ravel(ours[name]), np.ravel(flax[name])).pvalue > 1e-4, name
 
 
 def test_initial_parameters_follow_the_seed(model):

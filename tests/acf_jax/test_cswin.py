@@ -1,10 +1,13 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from acf_jax import cswin
-from acf_jax.cswin import Block, CSWin, CSWinConfig, StripeAttention, gelu, intermediates, weight_init
+from acf_jax.cswin import Block, CSWin, CSWinConfig, StripeAttention, gelu, weight_init
+from acf_jax.flops import multiply_adds
 
 SMALL = CSWinConfig(embed_dim=4, depths=(2, 1), num_heads=(2, 2), stripe_widths=(2, 2))
 
@@ -62,6 +65,7 @@ def test_contradicting_sizes_are_refused(changes, sentence):
         ((1, 48, 48, 5), "6 bands"),
         ((48, 48, 6), "6 bands"),
         ((1, 46, 48, 6), "46 pixels is not divisible by stage 2's stride, 4"),
+        ((1, 32, 32, 6), "32 pixels gives stage 3 a map of 4 tokens, which stripes of width 3 don't divide"),
         ((1, 48, 64, 6), "64 pixels gives stage 3 a map of 8 tokens, which stripes of width 3 don't divide"),
     ],
 )
@@ -70,10 +74,29 @@ def test_stamps_that_do_not_fit_are_refused(shape, sentence):
         jax.eval_shape(CSWin(CSWinConfig.tiny()).init, jax.random.key(0), jnp.zeros(shape))
 
 
-def test_stamps_need_not_be_square_or_48_pixels():
-    model = CSWin(SMALL)
-    stamps = jnp.zeros((2, 8, 24, 6))
-    assert jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), stamps))[0].shape == (2, 8)
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [
+        ((32, 32), {"depths": (1, 2, 2, 1), "num_heads": (2, 4, 8, 16), "stripe_widths": (1, 2, 2, 2)}),
+        ((96, 96), {"depths": (1, 1, 1, 1), "num_heads": (2, 4, 8, 16), "stripe_widths": (1, 2, 3, 3)}),
+        ((48, 48), {"depths": (1, 3, 1), "num_heads": (2, 4, 8), "stripe_widths": (2, 3, 3)}),
+        ((48, 96), {"depths": (5, 1), "num_heads": (2, 4), "stripe_widths": (3, 3)}),
+        ((8, 24), {"depths": (1,), "num_heads": (1,), "stripe_widths": (1,)}),
+    ],
+)
+def test_other_stamp_sizes_and_depths(shape, sizes):
+    config = CSWinConfig(embed_dim=16, **sizes)
+    stamps = jnp.zeros((2, *shape, 6))
+    options = {"mutable": ["params", "intermediates"]}
+    features, state = jax.eval_shape(lambda: CSWin(config).init_with_output(jax.random.key(0), stamps, **options))
+    n_stages = len(config.depths)
+    assert features.shape == (2, config.num_features) == (2, 16 * 2 ** (n_stages - 1))
+    for stage, depth in enumerate(config.depths, start=1):
+        map_shape = (2, shape[0] // 2**stage, shape[1] // 2**stage, 16 * 2 ** (stage - 1))
+        assert state["intermediates"][f"stage{stage}_out"].shape == map_shape
+        assert state["intermediates"][f"stage{stage}"]["out"].shape == (depth, *map_shape)
+        branches = {"whole"} if stage == n_stages else {"vertical", "horizontal"}
+        assert branches < state["params"][f"stage{stage}"].keys()
 
 
 def test_gelu_is_exact():
@@ -83,23 +106,17 @@ def test_gelu_is_exact():
 
 @pytest.mark.parametrize("direction", ["vertical", "horizontal"])
 def test_a_token_reaches_its_own_stripe_alone(direction):
-    """Moving one token of q, k and v changes every token of its stripe and none of any other."""
+    """Moving one token of q, k and v, wherever it is, changes every token of its stripe and none of any other."""
     height, width = (6, 2) if direction == "vertical" else (2, 6)
     model = StripeAttention(SMALL, 2, height, width)
-    q, k, v = np.random.default_rng(2).normal(size=(3, 1, 6, 6, 4)).astype(np.float32)
-    params = random_params(model, q, k, v)
-    moved = np.zeros((1, 6, 6, 4), np.float32)
-    moved[0, 3, 2] = 1
-    attend = jax.jit(lambda *qkv: model.apply({"params": params}, *qkv))
-    before = attend(q, k, v)
-    after = attend(q + moved, k + moved, v + moved)
-    changed = np.abs(after - before).max(axis=(0, 3)) > 0
-    expected = np.zeros((6, 6), bool)
-    if direction == "vertical":
-        expected[:, 2:4] = True
-    else:
-        expected[2:4, :] = True
-    np.testing.assert_array_equal(changed, expected)
+    qkv = np.random.default_rng(2).normal(size=(3, 6, 6, 4)).astype(np.float32)
+    params = random_params(model, *qkv[:, None])
+    attend = jax.jit(lambda qkv: model.apply({"params": params}, *qkv.swapaxes(0, 1)))
+    moved = np.eye(36, dtype=np.float32).reshape(36, 1, 6, 6, 1)  # each token in turn
+    changed = np.abs(attend(qkv + moved) - attend(qkv + 0 * moved)).max(axis=-1) > 0
+    row, column = np.indices((6, 6))
+    stripe = (column if direction == "vertical" else row) // 2
+    np.testing.assert_array_equal(changed.reshape(6, 6, 6, 6), stripe[:, :, None, None] == stripe)
 
 
 def test_each_half_of_the_channels_has_its_direction(stamps):
@@ -122,11 +139,53 @@ def test_each_half_of_the_channels_has_its_direction(stamps):
     np.testing.assert_array_equal(horizontal, np.broadcast_to(np.arange(6) == 3, (6, 6)).T)
 
 
-def test_a_scanned_stage_equals_an_unrolled_one(reference, stamps, monkeypatch):
-    params, _, unrolled = reference
-    monkeypatch.setattr(cswin, "UNROLLED_DEPTH", 1)
-    scanned = jax.jit(lambda params: intermediates(CSWin(SMALL), params, stamps))(params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), unrolled, scanned)
+@pytest.fixture(scope="module")
+def features_and_gradients(stamps):
+    """A function of the model, in float64, under the same parameters for all models of SMALL's sizes."""
+    config = dataclasses.replace(SMALL, dtype="float64", param_dtype="float64")
+    with jax.enable_x64(True):
+        params = random_params(CSWin(config), stamps)
+
+    def evaluate(remat):
+        def loss(params):
+            features = CSWin(dataclasses.replace(config, remat=remat)).apply({"params": params}, stamps)
+            return jnp.sum(features**3), features
+
+        with jax.enable_x64(True):
+            return jax.tree.map(np.asarray, jax.jit(jax.grad(loss, has_aux=True))(params))
+
+    return evaluate
+
+
+@pytest.fixture(scope="module")
+def unrolled(features_and_gradients):
+    return features_and_gradients(remat="nothing")
+
+
+@pytest.mark.parametrize(("unrolled_depth", "remat"), [(1, "dots"), (2, "blocks")])
+def test_scanning_and_rematerialising_change_nothing(
+    features_and_gradients, unrolled, monkeypatch, unrolled_depth, remat
+):
+    """The first stage's two blocks in a loop, and computed again in the backward pass: the same but for rounding."""
+    assert cswin.UNROLLED_DEPTH >= 2  # so that `unrolled` is
+    monkeypatch.setattr(cswin, "UNROLLED_DEPTH", unrolled_depth)
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-13 * np.abs(theirs).max()),
+        features_and_gradients(remat),
+        unrolled,
+    )
+
+
+def test_rematerialising_computes_more(reference, stamps):
+    """Nothing, the attention's products, all products but the last of a block are computed a second time."""
+
+    def cost(remat):
+        model = CSWin(dataclasses.replace(SMALL, remat=remat))
+        return multiply_adds(jax.grad(lambda params: model.apply({"params": params}, stamps).sum()), reference[0])
+
+    assert cost("nothing") < cost("dots") < cost("blocks")
+    with pytest.raises(ValueError, match=r"remat = 'all' must be one of nothing, dots, blocks\."):
+        dataclasses.replace(SMALL, remat="all")
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-5), ("bfloat16", 0.1)])
@@ -144,7 +203,7 @@ def test_dtypes_are_honoured(reference, stamps, dtype, tolerance):
 
 
 @pytest.mark.parametrize("std", [0.02, 0.1])
-@pytest.mark.parametrize("shape", [(1000, 50), (3, 3, 10, 500)])
+@pytest.mark.parametrize("shape", [(1000, 50), (3, 3, 10, 500), (3, 3, 1, 5000)])
 def test_weight_initialisation(shape, std):
     """The asked standard deviation whatever the fan-in, cut where a normal distribution has two of its own."""
     weights = np.asarray(weight_init(std)(jax.random.key(0), shape, jnp.float32))
@@ -193,3 +252,32 @@ class TestDropPath:
     def test_prediction_drops_nothing(self, reference, stamps):
         params, expected, _ = reference
         np.testing.assert_allclose(apply(CSWin(self.config), params, stamps), expected, rtol=1e-4, atol=1e-5)
+
+    def test_without_it_training_is_prediction(self, reference, stamps):
+        """Nothing else in the backbone is stochastic: it asks for no key, and its features are the same."""
+        params, expected, _ = reference
+        features = apply(CSWin(SMALL), params, stamps, deterministic=False)
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+    def test_both_branches_of_each_block_have_a_draw_of_their_own(self):
+        """Blocks whose attention adds 1 and whose MLP adds 16 wherever they are not dropped, for many stamps."""
+        config = dataclasses.replace(SMALL, depths=(3, 1), drop_path_rate=0.75)
+        rates, stamps = np.array([0, 0.25, 0.5]), np.ones((1000, 8, 8, 6), np.float32)
+        params = random_params(CSWin(config), stamps[:1])
+        for name, added in (("proj", 1), ("fc2", 16)):
+            layer = params["stage1"][name]
+            params["stage1"][name] = {"kernel": 0 * layer["kernel"], "bias": jnp.full_like(layer["bias"], added)}
+        options = {"deterministic": False, "mutable": "intermediates", "rngs": {"drop_path": jax.random.key(0)}}
+        maps = apply(CSWin(config), params, stamps, **options)[1]["intermediates"]
+        before = np.concatenate([maps["patch_embed_out"][None], maps["stage1"]["out"][:-1]])
+        added = np.asarray(maps["stage1"]["out"] - before)  # (blocks, stamps, height, width, channels)
+        np.testing.assert_allclose(added, added.mean(axis=(2, 3, 4), keepdims=True) + 0 * added, atol=1e-4)
+        kept = np.round(added[:, :, 0, 0, 0] * (1 - rates)[:, None]).astype(int)
+        np.testing.assert_allclose(added[:, :, 0, 0, 0] * (1 - rates)[:, None], kept, atol=1e-4)
+        draws = np.stack([kept % 16, kept // 16], axis=1)  # (blocks, branches, stamps), 1 where kept
+        assert draws.max() == 1
+        assert (draws[0] == 1).all()
+        deviation = draws.mean(axis=-1) - (1 - rates)[:, None]
+        assert np.abs(deviation / np.sqrt(rates * (1 - rates) / 1000 + 1e-12)[:, None]).max() < 4
+        correlation = np.corrcoef(draws[1:].reshape(4, 1000)) - np.eye(4)
+        assert np.abs(correlation).max() < 4 / np.sqrt(1000)

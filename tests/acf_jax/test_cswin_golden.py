@@ -1,132 +1,164 @@
-"""The backbone against the CSWin authors' own code: `tests/golden/README.md` tells how their numbers were made."""
+"""The backbone against the CSWin authors' own code: `tests/golden/README.md` tells how their numbers were made.
 
-from pathlib import Path
+The comparison itself is `tests/golden/comparison.py`; `python -m tests.golden` prints what is asserted here.
+"""
+
+import functools
+import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from acf_jax.cswin import CSWin, CSWinConfig, intermediates
-from acf_jax.torch_weights import cswin_params_from_torch, torch_shapes
+from acf_jax import cswin
+from acf_jax.cswin import CSWinConfig, LePE, StripeAttention
+from acf_jax.stripes import image_from_stripes, stripes_from_image
+from tests.golden import __main__ as command
+from tests.golden import comparison
+from tests.golden.comparison import KINDS, beyond_tolerance, deviations, kind_of, measured, tolerance
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-STAGES = ("patch_embed", "stage1", "merge1", "stage2", "merge2", "stage3", "merge3", "stage4", "norm")
-FLOAT64 = 1e-10
-FLOAT32_ROUNDING = 2.0**-24  # of golden values that were stored in float32
-OPERATIONS = {
-    "norm1": "norm1_out",
-    "qkv": "qkv_out",
-    "attns.0": "vertical_out",
-    "attns.1": "horizontal_out",
-    "proj": "proj_out",
-    "norm2": "norm2_out",
-    "mlp.fc1": "fc1_out",
-    "mlp.act": "gelu_out",
-    "mlp": "fc2_out",
-    "out": "out",
-}
+PRECISIONS = ["float64", "float32", "mixed", pytest.param("bfloat16", marks=pytest.mark.slow)]
 
 
-def load(name):
-    with np.load(GOLDEN / name) as arrays:
-        return dict(arrays)
+def of_kind(quantities, kind):
+    return {name: value for name, value in quantities.items() if kind_of(name) == kind}
 
 
-def weights(golden):
-    return {
-        name: array for name, array in golden.items() if name.split(".")[0] not in ("in", "out", "loss", "gradnorm")
-    }
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_within_what_the_precision_explains(precision, kind):
+    compared = of_kind(measured(precision), kind)
+    assert len(compared) == {"operation": 39, "map": 9, "gradient": 112}.get(kind, 1)
+    assert beyond_tolerance(compared, precision) == {}
 
 
-@pytest.fixture(scope="module")
-def golden():
-    return load("cswin_tiny.npz")
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_tolerances_are_no_wider_than_the_rounding_needs(precision):
+    """A tenth of each would be too little, so that no fault as small as ten roundings slips through."""
+    for kind in ("operation", "map", "gradient"):
+        compared = of_kind(measured(precision), kind)
+        assert max(compared[name] / tolerance(name, precision) for name in compared) > 0.1, kind
 
 
-@pytest.fixture(scope="module")
-def stamps(golden):
-    return golden["in.x"].transpose(0, 2, 3, 1)
+def test_every_element_of_every_gradient():
+    """Relative to itself, not to its array's largest: zero by construction is the gradient of the keys' biases, which
+    move all scores of a query alike, and of LePE's weights that meet only padding where stripes are one token wide."""
+    gradients = of_kind(comparison.our_quantities("float64"), "gradient")
+    golden = comparison.golden_quantities()
+    floor = 1e-12 * golden["gradient norms"][-1]  # the whole gradient's norm
+    for name, ours in gradients.items():
+        np.testing.assert_allclose(ours, golden[name], rtol=comparison.STORED_ROUNDOFF, atol=floor, err_msg=name)
 
 
-def relative_deviation(ours, theirs):
-    """Largest difference in units of the reference's largest value."""
-    return np.abs(np.asarray(ours, np.float64) - theirs).max() / np.abs(theirs).max()
+def test_the_command_prints_what_is_tested(capsys):
+    assert command.main(["--precision", "float64", "--json"]) == 0
+    *printed, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["deviations"] == {"float64": measured("float64")}
+    assert json.loads(last)["passed"]
+    row = next(line for line in printed if line.startswith("features ")).split()
+    assert [float(number) for number in row[1:]] == pytest.approx([measured("float64")["features"], 1e-10], rel=0.06)
 
 
-@pytest.fixture(scope="module")
-def float64_pass(golden, stamps):
-    """Features, named intermediates, loss and gradients in float64, all from one compilation."""
-    with jax.enable_x64(True):
-        config = CSWinConfig.tiny(dtype="float64", param_dtype="float64")
-        params = cswin_params_from_torch(weights(golden), config)
-
-        def loss(params):
-            features, state = CSWin(config).apply({"params": params}, stamps, mutable="intermediates")
-            return jnp.mean(features**2), (features, state["intermediates"])
-
-        (value, (features, maps)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-        return jax.tree.map(np.asarray, {"loss": value, "features": features, "maps": maps, "gradients": gradients})
+def test_the_command_fails_where_a_deviation_is_beyond_its_tolerance(monkeypatch, capsys):
+    deviating = measured("float64") | {"map stage2": 2e-10, "loss": float("nan")}
+    monkeypatch.setattr(comparison, "measured", lambda precision: deviating)
+    assert command.main(["--precision", "float64"]) == 1
+    faults = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Beyond")]
+    assert faults == [f"Beyond its tolerance in float64: {name}." for name in ("map stage2", "loss")]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stages(golden, float64_pass, stage):
-    theirs = golden[f"out.{stage}"]
-    assert relative_deviation(float64_pass["maps"][f"{stage}_out"].reshape(theirs.shape), theirs) < FLOAT64
+class TestSilentDeviations:
+    """What an implementation easily has otherwise, without any error: would the golden values tell?
 
+    `size` is how far each moves the features (relative L2), within a factor of two. Those that change the code, not the
+    weights, need a compilation each: hence slow.
+    """
 
-def test_features_and_loss(golden, float64_pass):
-    assert relative_deviation(float64_pass["features"], golden["out.features"]) < FLOAT64
-    assert float64_pass["loss"] == pytest.approx(float(golden["loss"]), rel=FLOAT64)
+    @staticmethod
+    def assert_caught(quantities, size):
+        golden = comparison.golden_quantities()["features"]
+        moved = np.linalg.norm(quantities["features"] - golden) / np.linalg.norm(golden)
+        assert size / 2 < moved < size * 2
+        assert "features" in beyond_tolerance(deviations(quantities), "float64")
+        assert moved > tolerance("features", "float32")
 
-
-@pytest.mark.parametrize("stage", [1, 2, 3, 4])
-def test_operations_of_the_first_block(float64_pass, stage):
-    golden = load("cswin_tiny_ops.npz")
-    maps = float64_pass["maps"][f"stage{stage}"]
-    compared = 0
-    for theirs_name, our_name in OPERATIONS.items():
-        theirs = golden.get(f"op.stage{stage}.0.{theirs_name}")
-        if theirs is None:
-            continue
-        if stage == 4 and our_name == "vertical_out":
-            our_name = "whole_out"
-        ours = maps[our_name][0, :1].reshape(theirs.shape)  # block 0, stamp 0
-        assert relative_deviation(ours, theirs) < FLOAT32_ROUNDING, our_name
-        compared += 1
-    assert compared == (9 if stage == 4 else 10)
-
-
-def test_every_gradient(golden, float64_pass):
-    theirs = cswin_params_from_torch(load("cswin_tiny_grads.npz"), CSWinConfig.tiny(param_dtype="float32"))
-    # The keys' bias moves all scores of a query alike, so its gradient is zero but for rounding.
-    floor = 1e-12 * float(golden["gradnorm.total"])
-    for (path, ours), reference in zip(
-        jax.tree_util.tree_leaves_with_path(float64_pass["gradients"]), jax.tree.leaves(theirs), strict=True
-    ):
-        np.testing.assert_allclose(
-            ours, reference, rtol=FLOAT32_ROUNDING, atol=floor, err_msg=jax.tree_util.keystr(path)
+    @staticmethod
+    def params_with(change):
+        """The golden parameters, each leaf replaced by `change(its path, it)`."""
+        params = comparison.golden_params("float64")
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: change(jax.tree_util.keystr(path, simple=True, separator="/"), leaf), params
         )
 
+    def test_lepe_without_bias(self):
+        params = self.params_with(lambda path, leaf: 0 * leaf if path.endswith("lepe/bias") else leaf)
+        self.assert_caught(comparison.our_quantities("float64", params), 0.26)
 
-def test_gradient_norms_in_float64(golden, float64_pass):
-    """The gradients themselves are stored in float32, their norms in float64."""
-    floor = 1e-12 * float(golden["gradnorm.total"])
-    compared = 0
-    for path, gradient in jax.tree_util.tree_leaves_with_path(float64_pass["gradients"]):
-        names = torch_shapes(jax.tree_util.keystr(path, simple=True, separator="/"), gradient.shape)
-        for block, name in zip(gradient.reshape(len(names), -1), names, strict=True):
-            norm = np.sqrt(np.sum(block**2))
-            assert norm == pytest.approx(float(golden[f"gradnorm.{name}"]), rel=FLOAT64, abs=floor), name
-            compared += 1
-    assert compared == len(weights(golden))
+    def test_scores_scaled_by_the_branchs_width(self):
+        """Queries times the root of (a head's width / its branch's), in the weights that make them."""
 
+        def change(path, leaf):
+            if "/qkv/" not in path:
+                return leaf
+            stage, channels = int(path[len("stage")]) - 1, leaf.shape[-1] // 3
+            n_heads = CSWinConfig.tiny().num_heads[stage] // (1 if stage == 3 else 2)  # of a branch
+            return np.concatenate([leaf[..., :channels] * n_heads**-0.5, leaf[..., channels:]], axis=-1)
 
-def test_float32(golden, stamps):
-    config = CSWinConfig.tiny()
-    params = cswin_params_from_torch(weights(golden), config)
-    maps = jax.jit(lambda params: intermediates(CSWin(config), params, stamps))(params)
-    for stage in STAGES:
-        theirs = golden[f"out.{stage}"]
-        # Ten operations deep, each with sums over tens of terms: some tens of roundings.
-        assert relative_deviation(maps[f"{stage}_out"].reshape(theirs.shape), theirs) < 32 * FLOAT32_ROUNDING
+        self.assert_caught(comparison.our_quantities("float64", self.params_with(change)), 0.19)
+
+    def test_lepe_of_one_branch_in_the_other(self):
+        params = comparison.golden_params("float64")
+        for stage in ("stage1", "stage2", "stage3"):
+            branches = params[stage]
+            branches["vertical"], branches["horizontal"] = branches["horizontal"], branches["vertical"]
+        self.assert_caught(comparison.our_quantities("float64", params), 1)
+
+    def test_pool_before_norm(self):
+        quantities = comparison.our_quantities("float64")
+        norm = comparison.golden_params("float64")["norm"]
+        pooled = quantities["map stage4"].mean(axis=1)
+        centred = pooled - pooled.mean(axis=-1, keepdims=True)
+        normalised = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + cswin.LAYER_NORM_EPSILON)
+        self.assert_caught({"features": normalised * norm["scale"] + norm["bias"]}, 0.20)
+
+    @pytest.mark.slow
+    def test_layer_norm_epsilon_of_flax(self, monkeypatch):
+        monkeypatch.setattr(cswin, "LAYER_NORM_EPSILON", 1e-6)
+        self.assert_caught(comparison.forward_pass("float64"), 4e-6)
+
+    @pytest.mark.slow
+    def test_tanh_gelu(self, monkeypatch):
+        monkeypatch.setattr(cswin, "gelu", functools.partial(nn.gelu, approximate=True))
+        self.assert_caught(comparison.forward_pass("float64"), 1e-4)
+
+    @pytest.mark.slow
+    def test_same_padding(self, monkeypatch):
+        def conv(config, features, size, name):
+            dtypes = {"dtype": config.dtype, "param_dtype": config.param_dtype}
+            return nn.Conv(features, (size, size), strides=2, padding="SAME", name=name, **dtypes)
+
+        monkeypatch.setattr(cswin, "StridedConv", conv)
+        self.assert_caught(comparison.forward_pass("float64"), 0.6)
+
+    @pytest.mark.slow
+    def test_lepe_over_the_whole_map(self, monkeypatch):
+        class WholeMapLePE(LePE):
+            @nn.compact
+            def __call__(self, v):
+                n_stripes, height, width = v.shape[1:4]
+                size = max(height, width)  # of the map: stripes are as long as it is, in one direction or both
+                assert n_stripes * height * width == size**2
+                whole = super().__call__(image_from_stripes(v, size, size)[:, None])
+                return stripes_from_image(whole[:, 0], height, width)
+
+        monkeypatch.setattr(cswin, "LePE", WholeMapLePE)
+        self.assert_caught(comparison.forward_pass("float64"), 0.44)
+
+    @pytest.mark.slow
+    def test_directions_of_the_branches_swapped(self, monkeypatch):
+        def turned(config, num_heads, stripe_height, stripe_width, name):
+            return StripeAttention(config, num_heads, stripe_width, stripe_height, name=name)
+
+        monkeypatch.setattr(cswin, "StripeAttention", turned)
+        self.assert_caught(comparison.forward_pass("float64"), 0.47)

@@ -1,8 +1,11 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from acf_jax.acf import ACF, ACFConfig, init_params
+from acf_jax.cswin import CSWinConfig
 from acf_jax.optimizer import adam_with_l2, learning_rate_schedule
 from configs import acf, demo
 
@@ -14,9 +17,10 @@ def options(**changes):
 
 
 def test_staircase_is_the_papers():
-    schedule = learning_rate_schedule(options(), num_steps=3000, steps_per_epoch=10)
-    steps = [0, 499, 500, 999, 1000, 2999]
-    expected = 1e-4 * 0.8 ** np.array([0, 0, 1, 1, 2, 5])
+    """At 0, 49.99, 50, 99.99, 100, 299 and 299.99 epochs of 100 steps."""
+    schedule = learning_rate_schedule(options(), num_steps=30_000, steps_per_epoch=100)
+    steps = [0, 4_999, 5_000, 9_999, 10_000, 29_900, 29_999]
+    expected = 1e-4 * 0.8 ** np.array([0, 0, 1, 1, 2, 5, 5])
     np.testing.assert_allclose([schedule(step) for step in steps], expected, rtol=1e-5)
 
 
@@ -65,13 +69,19 @@ def test_adam_with_l2_is_pytorchs(l2):
 
 
 def test_l2_goes_through_adams_scaling_and_reaches_every_parameter():
-    """In AdamW a parameter without gradient would shrink by rate * l2; here its first step is the full rate."""
+    """In AdamW a parameter without gradient would shrink by rate * l2; here its first step is the full rate.
+
+    In every kernel, bias and LayerNorm of an ACF.
+    """
+    model = ACF(ACFConfig(backbone=CSWinConfig(embed_dim=4, depths=(2, 1), num_heads=(2, 2), stripe_widths=(2, 2))))
+    params = jax.tree.map(lambda leaf: 0.5 + np.arange(leaf.size).reshape(leaf.shape) % 3, init_params(model, 0))
+    names = {jax.tree_util.keystr(path[-1:], simple=True) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+    assert names == {"kernel", "bias", "scale"}
     optimizer = adam_with_l2(options(), optax.constant_schedule(1e-2))
-    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "scale": -jnp.ones(2)}
-    zeros = {name: jnp.zeros_like(value) for name, value in params.items()}
-    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
-    for name, update in updates.items():
-        np.testing.assert_allclose(update, -1e-2 * params[name], rtol=1e-3)
+    zeros = jax.tree.map(np.zeros_like, params)
+    updates = jax.jit(lambda params: optimizer.update(zeros, optimizer.init(params), params)[0])(params)
+    for update in jax.tree.leaves(updates):
+        np.testing.assert_allclose(update, -1e-2, rtol=1e-3)
 
 
 def test_clipping_bounds_the_gradient_but_not_the_l2_term():

@@ -36,7 +36,13 @@ def test_round_trip(sizes):
     np.testing.assert_array_equal(image_from_stripes(stripes, *image.shape[1:3]), image)
 
 
-@pytest.mark.parametrize(("height", "width"), [(4, 6), (6, 4)])
-def test_stripes_that_do_not_divide_are_refused(height, width):
-    with pytest.raises(ValueError, match=f"Stripes of {height} x {width} tokens don't divide a map of 6 x 6"):
-        stripes_from_image(np.zeros((1, 6, 6, 1)), height, width)
+@settings(deadline=None, max_examples=30)
+@given(maps_and_stripes, st.integers(1, 3), st.booleans())
+def test_stripes_that_do_not_divide_are_refused(sizes, excess, in_height):
+    """A map that is longer than whole stripes by less than one, in either direction; the sentence has its numbers."""
+    stripe = [sizes["height"] + excess, sizes["width"] + excess]  # at least 2 tokens wide
+    shape = [sizes["rows"] * stripe[0], sizes["columns"] * stripe[1]]
+    shape[not in_height] += 1 + excess % (stripe[not in_height] - 1)
+    sentence = f"Stripes of {stripe[0]} x {stripe[1]} tokens don't divide a map of {shape[0]} x {shape[1]} tokens"
+    with pytest.raises(ValueError, match=sentence):
+        stripes_from_image(np.zeros((sizes["batch"], *shape, sizes["channels"])), *stripe)
