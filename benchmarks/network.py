@@ -307,6 +307,11 @@ def make_config(options: argparse.Namespace, dtype: str):
     return config
 
 
+def compile_afresh() -> None:
+    """Leave the persistent cache out of this process: its compile times are to be measured."""
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     options = parse_arguments(arguments)
@@ -315,8 +320,7 @@ def main(arguments: list[str] | None = None) -> None:
         if dtype not in options.dtypes:
             continue
         task = make_config(options, dtype), options.parts, options.repeats, options.dataset and options.data_dir
-        without_cache = (jax.config.update, ("jax_enable_compilation_cache", False))
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), *without_cache) as process:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), compile_afresh) as process:
             try:
                 facts, measured[dtype] = process.submit(measure, *task).result()
             except (TrainingError, DatasetError) as error:
