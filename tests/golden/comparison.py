@@ -37,9 +37,9 @@ STORED_ROUNDOFF = 2.0**-24
 FLOAT64_TOLERANCE = 1e-10
 # In the narrower precisions a deviation is rounding that has piled up. The tolerance is so many unit roundoffs of the
 # dtype: a few dozen in float32, where every term of a sum is rounded; less in bfloat16, whose sums are in float32 and
-# rounded once; more in gradients, which go through every layer twice; hardly any in the loss, a mean over 512 numbers.
+# rounded once; twice as much in gradients, which go through every layer twice; hardly any in the loss, a mean over 512
+# numbers.
 ROUNDOFFS = {"float32": 32, "bfloat16": 16}
-ROUNDOFFS_OF_GRADIENTS = 64
 ROUNDOFFS_OF_THE_LOSS = 4
 
 
@@ -187,11 +187,9 @@ def tolerance(quantity: str, precision: str) -> float:
     kind, dtype = kind_of(quantity), PRECISIONS[precision].dtype
     if dtype == "float64":
         return STORED_ROUNDOFF if kind in ("operation", "gradient") else FLOAT64_TOLERANCE
-    roundoffs = {
-        "gradient": ROUNDOFFS_OF_GRADIENTS,
-        "gradient norms": ROUNDOFFS_OF_GRADIENTS,
-        "loss": ROUNDOFFS_OF_THE_LOSS,
-    }.get(kind, ROUNDOFFS[dtype])
+    roundoffs = ROUNDOFFS_OF_THE_LOSS if kind == "loss" else ROUNDOFFS[dtype]
+    if kind in ("gradient", "gradient norms"):
+        roundoffs *= 2
     return roundoffs * float(jnp.finfo(dtype).eps) / 2
 
 
