@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ _BLOCK = 2880
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 # CTYPE, CRVAL, CRPIX, CROTA, CUNIT, CD and CDELT, PC, PV, LONPOLE, LATPOLE, RADESYS, EQUINOX; wcslib skips the rest.
 _WCS_PREFIXES = frozenset([b"CT", b"CR", b"CU", b"CD", b"PC", b"PV", b"LO", b"LA", b"RA", b"EQ"])
+# All that a header may hold (FITS standard, 4.1.2.1). wcslib's scanner crashes, or never ends, on anything else.
+_PRINTABLE = re.compile(rb"[ -~]*")
 _Cards = dict[bytes, bytes]  # eight-character keyword -> whole card
 
 
@@ -166,11 +169,16 @@ def _read_wcs(cards: _Cards) -> Wcsprm:
         )
     # Headers rewritten by hand keep TPV's coefficients, which mean something else, or nothing, to other projections.
     prefixes = _WCS_PREFIXES if ctype1.endswith("TPV") else _WCS_PREFIXES - {b"PV"}
+    header = b"".join(card for card in cards.values() if card[:2] in prefixes)
+    if not _PRINTABLE.fullmatch(header):
+        raise CutoutError("the WCS in the FITS header has bytes that are no ASCII text: the file is damaged")
     try:
-        wcs = Wcsprm(b"".join(card for card in cards.values() if card[:2] in prefixes))
+        wcs = Wcsprm(header)
         wcs.set()
     except Exception as error:
         raise CutoutError(f"the WCS in the FITS header cannot be used ({_one_line(error)})") from error
+    if wcs.naxis != 2:
+        raise CutoutError(f"the WCS in the FITS header has {wcs.naxis} axes instead of 2")
     return wcs
 
 

@@ -174,6 +174,7 @@ def test_parameters_optimizer_and_loss_stay_float32(mixed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_short_training_ends_within_the_noise_of_the_float32_one(data_dir):
     """The noise is that of other initial parameters and another order of the stars; each dtype meets the same three."""
     n_steps, seeds = 400, (0, 1, 2)

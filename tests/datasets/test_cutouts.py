@@ -130,6 +130,21 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(data, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"CD2_2", b"CD\xb7_2"), (b"'RA---TPV' ", b"\x80'RA---TPV'"), (b"CRVAL1  ", b"CRVAL1\0 ")]
+)
+def test_a_header_that_is_no_text_never_reaches_wcslib(old, new):
+    """wcslib crashes the process on some of these and never returns from others."""
+    assert len(old) == len(new)
+    with pytest.raises(CutoutError, match=r"no ASCII text|no celestial WCS"):
+        read_image(WHOLE.replace(old, new))
+
+
+def test_a_wcs_of_more_axes_is_refused():
+    with pytest.raises(CutoutError, match="has 3 axes instead of 2"):
+        read_image(WHOLE.replace(b"PV2_9 ", b"CD3_3 "))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_read_or_refused_but_never_breaks(data):
