@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.command import make_parser, print_json, read_config
-from datasets.build import available_cpus
+from datasets.workers import available_cpus
 
 VARIANTS = {
     "linear, log parallax": {"stamp_method": "linear", "parallax_method": "log"},

@@ -83,7 +83,7 @@ def plain_stamp(star: Star) -> np.ndarray:
     target = reference[3][corner[1] : corner[1] + STAMP_SIZE_PX, corner[0] : corner[0] + STAMP_SIZE_PX]
     planes = []
     for band in BANDS:
-        aligned = [_plain_align(star, *frame[1:], target) for frame in frames if frame[0].filter == band]
+        aligned = [_plain_align(*frame[1:], target) for frame in frames if frame[0].filter == band]
         filled, good = np.stack([a[0] for a in aligned]), np.stack([a[1] for a in aligned])
         weights = np.where(good.any(axis=0), good, np.isfinite(filled))
         planes.append(np.nansum(filled * weights, axis=0) / np.maximum(weights.sum(axis=0), 1))
@@ -103,20 +103,19 @@ def _plain_frame(star: Star, detection: Detection) -> tuple[np.ndarray, np.ndarr
     return fill_masked((pixels - sky) * scale, masked, profile), masked, wcs
 
 
-def _plain_align(
-    star: Star, flux: np.ndarray, masked: np.ndarray, wcs: WCS, target: WCS
-) -> tuple[np.ndarray, np.ndarray]:
+def _plain_align(flux: np.ndarray, masked: np.ndarray, wcs: WCS, target: WCS) -> tuple[np.ndarray, np.ndarray]:
     aligned, _ = reproject_interp((flux, wcs), target, shape_out=SHAPE, order="bicubic")
     bad, _ = reproject_interp((dilated(masked).astype(float), wcs), target, shape_out=SHAPE, order="nearest-neighbor")
-    return aligned * _pixel_area(target, star) / _pixel_area(wcs, star), bad == 0
+    centre = [float(v) for v in target.all_pix2world((STAMP_SIZE_PX - 1) / 2, (STAMP_SIZE_PX - 1) / 2, 0)]
+    return aligned * _pixel_area(target, *centre) / _pixel_area(wcs, *centre), bad == 0
 
 
-def _pixel_area(wcs: WCS, star: Star) -> float:
-    """Area of the star's pixel, deg2. With the distortions: from CD alone it is wrong by up to 1 %."""
-    x, y = wcs.all_world2pix(star.ra_deg, star.dec_deg, 0)
+def _pixel_area(wcs: WCS, ra_deg: float, dec_deg: float) -> float:
+    """Area of the pixel at a position, deg2. With the distortions: from CD alone it is wrong by up to 1 %."""
+    x, y = wcs.all_world2pix(ra_deg, dec_deg, 0)
     ra, dec = wcs.all_pix2world([x + 0.5, x - 0.5, x, x], [y, y, y + 0.5, y - 0.5], 0)
     along_x, along_y = (np.array([ra[i] - ra[i + 1], dec[i] - dec[i + 1]]) for i in (0, 2))
-    return abs(along_x[0] * along_y[1] - along_x[1] * along_y[0]) * math.cos(math.radians(star.dec_deg))
+    return abs(along_x[0] * along_y[1] - along_x[1] * along_y[0]) * math.cos(math.radians(dec_deg))
 
 
 def measure(n_stars: int) -> dict[str, float]:

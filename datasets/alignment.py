@@ -1,14 +1,13 @@
 """Frames -> one pixel grid: bicubic interpolation through the frames' WCS (paper, section 2.3).
 
 Two aligners do the same mathematics. ``"reproject"`` is the reference: astropy's `reproject_interp`. ``"fast"`` is some
-twenty times as fast: over a stamp the way from grid pixels to frame pixels is a quadratic to 2e-6 px, whatever the
-projection, so nine points of the WCS give all 2304.
+twenty times as fast: over a stamp the way from grid pixels to frame pixels is a cubic to 1e-8 px, whatever the
+projection, so 25 points of the WCS give all 2304.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -26,19 +25,34 @@ class AlignmentError(Exception):
     """A position or frame that cannot be put on a grid; the message says why in one sentence."""
 
 
-# Nine nodes over the grid, and quadratics u^i v^j in coordinates that run from -1 to 1 across it.
+# Cubics u^i v^j in coordinates that run from -1 to 1 across the grid, and 5 x 5 nodes: one a side more than a cubic
+# needs, so that they show how well it fits.
 _HALF = (STAMP_SIZE_PX - 1) / 2
-_NODES = np.array([(x, y) for y in (0, _HALF, 2 * _HALF) for x in (0, _HALF, 2 * _HALF)])
+_NODES = np.array([(x, y) for y in np.linspace(0, 2 * _HALF, 5) for x in np.linspace(0, 2 * _HALF, 5)])
 _PIXELS = np.stack(np.meshgrid(np.arange(STAMP_SIZE_PX), np.arange(STAMP_SIZE_PX)), axis=-1).reshape(-1, 2)
 
 
-def _quadratics(xy: np.ndarray) -> np.ndarray:
+def _cubics(xy: np.ndarray) -> np.ndarray:
     u, v = (xy - _HALF).T / _HALF
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v])
+    return np.stack([u**i * v**j for i, j in ((0, 0), (1, 0), (0, 1), *_HIGHER_POWERS)])
 
 
-_FROM_NODES = np.linalg.pinv(_quadratics(_NODES))
-_TO_PIXELS = np.ascontiguousarray(_quadratics(_PIXELS))
+_HIGHER_POWERS = ((2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3))
+_TO_NODES = _cubics(_NODES)
+_FROM_NODES = np.linalg.pinv(_TO_NODES)
+_TO_PIXELS = np.ascontiguousarray(_cubics(_PIXELS))
+
+_MAX_MISFIT_PX = 1e-7
+"""Of the cubic at the nodes. Frames of one camera stay below 1e-9; only a damaged WCS bends more within a stamp."""
+
+_AREA_RATIOS = 0.8, 1.25
+"""Of a grid pixel to a frame pixel. The survey's pixels are alike to 1 %."""
+
+_EDGE_PX = 0.5 - 1e-4
+"""How far beyond the centres of a frame's outermost pixels it covers.
+
+Less than half a pixel by more than rounding errors: the aligners must not differ about a pixel on the very edge.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class Grid:
     """A stamp's pixel grid on the sky, ``STAMP_SIZE_PX`` square."""
 
     wcs: Wcsprm
-    nodes_radec: np.ndarray  # (9, 2) deg, where the transform to a frame is evaluated
+    nodes_radec: np.ndarray  # (25, 2) deg, where the transform to a frame is evaluated
 
 
 class Aligned(NamedTuple):
@@ -82,13 +96,19 @@ def stamp_grid(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> Grid:
     The centre of 48 pixels is the corner between pixels 23 and 24, so the star falls on [23, 24) in x and y.
 
     Raises:
-        AlignmentError: if the position cannot be projected onto the frame.
+        AlignmentError: if the position, or the grid around it, cannot be projected.
     """
-    corner = [math.floor(value) - (STAMP_SIZE_PX // 2 - 1) for value in pixel_of(wcs, ra_deg, dec_deg)]
+    corner = np.floor(pixel_of(wcs, ra_deg, dec_deg)) - (STAMP_SIZE_PX // 2 - 1)
     cropped = copy.deepcopy(wcs)
     cropped.crpix = wcs.crpix - corner
-    cropped.set()
-    return Grid(cropped, cropped.p2s(_NODES, 0)["world"])
+    try:
+        cropped.set()
+        nodes_radec = cropped.p2s(_NODES, 0)["world"]
+    except (WcsError, ValueError) as error:
+        raise AlignmentError("the frame's WCS cannot be used around the star") from error
+    if not np.isfinite(nodes_radec).all():
+        raise AlignmentError("the frame's WCS cannot be used around the star")
+    return Grid(cropped, nodes_radec)
 
 
 def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> np.ndarray:
@@ -144,12 +164,11 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
         method: ``"fast"`` or ``"reproject"``.
 
     Raises:
-        AlignmentError: if the grid lies outside the frame's projection.
+        AlignmentError: if the grid lies outside the frame's projection, or the two cannot be of one camera.
     """
-    quadratic = _to_pixels(wcs, grid.nodes_radec).T @ _FROM_NODES
-    x, y = quadratic @ _TO_PIXELS
+    (x, y), area_ratio = _grid_on_frame(wcs, grid)
     ny, nx = image.shape
-    covered = (x >= -0.5) & (x <= nx - 0.5) & (y >= -0.5) & (y <= ny - 0.5)
+    covered = (x > -_EDGE_PX) & (x < nx - 1 + _EDGE_PX) & (y > -_EDGE_PX) & (y < ny - 1 + _EDGE_PX)
     np.clip(x, 0, nx - 1, out=x)
     np.clip(y, 0, ny - 1, out=y)
     if method == "fast":
@@ -157,8 +176,6 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
         flux = ndimage.map_coordinates(coefficients, (y, x), order=3, mode="constant", prefilter=False)
     else:
         flux = _reproject(image, wcs, grid)
-    (_, dx_du, dx_dv, *_), (_, dy_du, dy_dv, *_) = quadratic.tolist()
-    area_ratio = abs(dx_du * dy_dv - dx_dv * dy_du) / _HALF**2
     flux = np.where(covered, flux * area_ratio, 0.0)
     good = covered
     if masked.any():
@@ -166,6 +183,19 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
         good = covered & ~dilated(masked)[nearest]
     shape = (STAMP_SIZE_PX, STAMP_SIZE_PX)
     return Aligned(flux.reshape(shape), covered.reshape(shape), good.reshape(shape))
+
+
+def _grid_on_frame(wcs: Wcsprm, grid: Grid) -> tuple[np.ndarray, float]:
+    """The grid's pixels in the frame's, (2, STAMP_SIZE_PX**2), and the area of a grid pixel in frame pixels."""
+    nodes = _to_pixels(wcs, grid.nodes_radec).T
+    cubic = nodes @ _FROM_NODES
+    (_, dx_du, dx_dv, *_), (_, dy_du, dy_dv, *_) = cubic.tolist()
+    area_ratio = abs(dx_du * dy_dv - dx_dv * dy_du) / _HALF**2
+    if not _AREA_RATIOS[0] < area_ratio < _AREA_RATIOS[1]:
+        raise AlignmentError(f"the frame's pixels have {1 / max(area_ratio, 1e-9):.3g} times the area of the grid's")
+    if np.abs(cubic @ _TO_NODES - nodes).max() > _MAX_MISFIT_PX:
+        raise AlignmentError("the frame's WCS bends within a stamp as no camera's does")
+    return cubic @ _TO_PIXELS, area_ratio
 
 
 def _reproject(image: np.ndarray, wcs: Wcsprm, grid: Grid) -> np.ndarray:

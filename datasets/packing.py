@@ -1,4 +1,4 @@
-"""Finished parts -> the prepared folder: metadata, TFDS files, the list of rejected stars, checksums."""
+"""Finished parts -> the prepared folder: TFDS files, tables, metadata, README, Croissant file, checksums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import io
 import json
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,12 @@ import pyarrow.parquet
 from tqdm import tqdm
 
 from datasets.archives.skymapper import BANDS, EXTINCTION_COEFFICIENTS, PIXEL_SCALE_ARCSEC
-from datasets.parts import STAMP_SETTINGS, Job, load
-from datasets.smss_stamps.configs import NAME, SPLITS, VERSION, split_of
-from datasets.smss_stamps.fields import FIELDS, TRUTH_FIELDS
+from datasets.croissant import REJECTED, write_croissant
+from datasets.parts import STAMP_SETTINGS, Arrays, Job, load
+from datasets.prepared_readme import prepared_readme
+from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION
+from datasets.smss_stamps.terms import terms
+from datasets.star_table import STAR_TABLE, write_star_table
 
 CHECKSUMS = "checksums.txt"
 
@@ -25,83 +30,112 @@ class BuildError(Exception):
     """The dataset cannot be built; the message says why and what to do."""
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What the parts of a build hold, in order."""
+
+    object_id: np.ndarray  # (n,) int64 of the examples
+    rejected_row: np.ndarray  # (m,) int64, rows among the selected stars
+    rejected_reason: list[str]
+    fingerprint: str
+
+
 def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
     """Pack all parts of ``job`` into a prepared folder inside its work folder, and return that folder.
 
     Raises:
-        BuildError: if a split would be empty.
+        BuildError: if there would be no example, or none in one of two splits, or if a selected star is neither an
+            example nor rejected.
     """
     # Here, because worker processes import this module too and TFDS takes a second.
     import tensorflow_datasets as tfds
 
     from datasets.smss_stamps.smss_stamps_dataset_builder import Builder
 
-    empty = set(SPLITS) - {split_of(object_id) for object_id in example_ids(job, n_stars)}
-    if empty:
-        raise BuildError(f"the split {min(empty)} would be empty with {n_stars} stars; ask for more.")
-    rejected = rejected_stars(job, n_stars)
-    (job.folder / "metadata.json").write_text(json.dumps(metadata(job, n_stars, len(rejected))))
+    config = CONFIGS[job.config]
+    if n_stars == 0:
+        raise BuildError(f"no star is selected for the config {config.name}: there is nothing to build.")
+    selected, contents = load(job.selected), read_contents(job, n_stars)
+    n_of_split = check(config.splits, [config.split_of(i) for i in contents.object_id], selected, contents)
+    described = metadata(job, n_stars, contents)
+    (job.folder / "metadata.json").write_text(json.dumps(described))
     builder = Builder(config=job.config, data_dir=job.folder / "packed")
-    config = tfds.download.DownloadConfig(manual_dir=job.folder)
-    with tqdm(desc="Packing", total=n_stars - len(rejected), unit="star", disable=not progress) as bar:
+    options = tfds.download.DownloadConfig(manual_dir=job.folder)
+    with tqdm(desc="Packing", total=len(contents.object_id), unit="star", disable=not progress) as bar:
         builder.on_example = bar.update
         with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads
-            builder.download_and_prepare(file_format="array_record", download_config=config)
+            builder.download_and_prepare(file_format="array_record", download_config=options)
     folder = Path(builder.data_dir)
-    pyarrow.parquet.write_table(rejected, folder / "rejected.parquet")
+    pyarrow.parquet.write_table(rejected_stars(selected, contents), folder / REJECTED)
+    write_star_table(job, n_stars, folder / STAR_TABLE)
+    (folder / "README.md").write_text(prepared_readme(described, n_of_split, contents.rejected_reason))
+    write_croissant(folder, described)
     write_checksums(folder)
     return folder
 
 
-def metadata(job: Job, n_stars: int, n_rejected: int) -> dict:
-    """What a reader needs to understand the examples and to know where they came from; goes to ``metadata.json``."""
-    fields = FIELDS | TRUTH_FIELDS
-    selection = json.loads(job.selection.read_text())
-    return {
-        "bands": BANDS,
-        "pixel_scale_arcsec": PIXEL_SCALE_ARCSEC,
-        "extinction_coefficients": EXTINCTION_COEFFICIENTS,
-        "units": {name: field.unit for name, field in fields.items()},
-        "descriptions": {name: field.description for name, field in fields.items()},
-        "fingerprint": fingerprint(job, n_stars),
-        "provenance": {"archive": "mock sky", "seed": job.seed, "stamps": STAMP_SETTINGS},
-        "n_stars": n_stars,
-        "n_rejected": n_rejected,
-        "n_scanned": selection["n_scanned"],
-        "selection": selection["cuts"],
-        "split": "train if blake2b(object_id, 8 bytes little-endian; digest of 8 bytes little-endian) % 10 < 8",
-    }
-
-
-def fingerprint(job: Job, n_stars: int) -> str:
-    """SHA-256 over what determines the dataset: its identity, settings, and the content of every example."""
+def read_contents(job: Job, n_stars: int) -> Contents:
+    """What all parts hold, but the examples; the fingerprint is a SHA-256 over the settings and every example."""
     identity = {"name": NAME, "version": VERSION, "config": job.config, "seed": job.seed, "stars": n_stars}
     digest = hashlib.sha256(json.dumps(identity | STAMP_SETTINGS, sort_keys=True).encode())
+    object_ids, rows, reasons = [], [], []
     for path in job.parts(n_stars):
         with np.load(path) as part:
             digest.update(part["digest"].tobytes())
-    return digest.hexdigest()
-
-
-def example_ids(job: Job, n_stars: int) -> np.ndarray:
-    """The object_id of every example, in order: (n,) int64."""
-    ids = []
-    for path in job.parts(n_stars):
-        with np.load(path) as part:
-            ids.append(part["object_id"])
-    return np.concatenate(ids)
-
-
-def rejected_stars(job: Job, n_stars: int) -> pyarrow.Table:
-    """The selected stars that have no example, each with its reason."""
-    selected = load(job.selected)
-    rows, reasons = [], []
-    for path in job.parts(n_stars):
-        with np.load(path) as part:
-            rows += part["rejected_row"].tolist()
+            object_ids.append(part["object_id"])
+            rows.append(part["rejected_row"])
             reasons += part["rejected_reason"].tolist()
-    columns = {name: selected[name][rows] for name in ("object_id", "source_id", "ra", "dec")}
-    return pyarrow.table(columns | {"reason": pyarrow.array(reasons, pyarrow.string())})
+    return Contents(np.concatenate(object_ids), np.concatenate(rows), reasons, digest.hexdigest())
+
+
+def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays, contents: Contents) -> dict[str, int]:
+    """Count the examples of each split, and refuse a dataset that is not whole."""
+    n_stars, n_rejected = len(selected["object_id"]), len(contents.rejected_row)
+    if not len(contents.object_id):
+        reason, _ = Counter(contents.rejected_reason).most_common(1)[0]
+        raise BuildError(f"none of the {n_stars:,} selected stars has a stamp; of most: {reason}.")
+    of_parts = np.concatenate([contents.object_id, selected["object_id"][contents.rejected_row]])
+    if not np.array_equal(np.sort(of_parts), np.sort(selected["object_id"])):
+        raise BuildError(
+            f"the parts do not add up: {len(contents.object_id):,} examples and {n_rejected:,} rejected stars of "
+            f"{n_stars:,} selected ones. Delete the work folder (named *.parts-*) and build again."
+        )
+    n_of_split = {split: split_of_example.count(split) for split in splits}
+    if empty := [split for split, n in n_of_split.items() if not n]:
+        raise BuildError(f"the split {empty[0]} would be empty with {n_stars} stars; ask for more.")
+    return n_of_split
+
+
+def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
+    """What a reader needs to understand the examples and to know where they came from; goes to ``metadata.json``."""
+    config = CONFIGS[job.config]
+    selection = json.loads(job.selection.read_text())
+    by_hash = (
+        "train if blake2b(object_id, 8 bytes little-endian; digest of 8 bytes little-endian) % 10 < 8, else validation"
+    )
+    return {
+        "config": config.name,
+        "bands": BANDS,
+        "pixel_scale_arcsec": PIXEL_SCALE_ARCSEC,
+        "extinction_coefficients": EXTINCTION_COEFFICIENTS,
+        "units": {name: field.unit for name, field in config.fields().items()},
+        "descriptions": {name: field.description for name, field in config.fields().items()},
+        "fingerprint": contents.fingerprint,
+        "provenance": job.provenance,
+        "licence": terms(config).licence,
+        "n_stars": n_stars,
+        "n_rejected": len(contents.rejected_row),
+        "n_scanned": selection["n_scanned"],
+        "n_not_drawn": selection["n_not_drawn"],
+        "selection": selection["cuts"],
+        "split": by_hash if len(config.splits) > 1 else f"all stars are in {config.splits[0]}",
+    }
+
+
+def rejected_stars(selected: Arrays, contents: Contents) -> pyarrow.Table:
+    """The selected stars that have no example, each with its reason."""
+    columns = {name: selected[name][contents.rejected_row] for name in ("object_id", "source_id", "ra", "dec")}
+    return pyarrow.table(columns | {"reason": pyarrow.array(contents.rejected_reason, pyarrow.string())})
 
 
 def write_checksums(folder: Path) -> None:

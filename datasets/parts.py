@@ -8,22 +8,29 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import math
 import os
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from datasets.archives.interface import Archive, ArchiveError
-from datasets.selection import HIGH_QUALITY, first_failed
+from datasets.archives.interface import Archive, ArchiveError, ServiceError, Target
+from datasets.archives.skymapper import CUTOUT_SIZE_PX
+from datasets.selection import first_failed
 from datasets.smss_stamps.configs import CONFIGS
 from datasets.smss_stamps.fields import FIELDS
 from datasets.stamps import Stamp, StampError, make_stamp
-from datasets.stars import catalogue_fields, one_row_per_star
+from datasets.stars import catalogue_fields
+from datasets.survey import Sources, open_survey
 
 PART_SIZE = 32
+OF_THE_WHOLE_BLOCK = ("first_failed", "last_object_id")
+"""What a block's file holds besides the selected stars' fields."""
+
 STAMP_SETTINGS = {"aligner": "fast", "sky": "cutout"}
 
 Arrays = dict[str, np.ndarray]
@@ -32,11 +39,17 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Job:
-    """A build's archive and work folder: all that a worker needs to know."""
+    """What is built, from what, and its work folder: all that a worker needs to know."""
 
     config: str
-    seed: int
+    seed: int  # of the mock sky, and of the sampling
     folder: Path
+    sources: Sources = field(default_factory=Sources)
+
+    @property
+    def provenance(self) -> dict:
+        """Where the dataset comes from, as it was written when the work folder was made."""
+        return json.loads((self.folder / "provenance.json").read_text())
 
     @property
     def selection(self) -> Path:
@@ -63,7 +76,7 @@ class Job:
 
 def save_atomically(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an npz file that is never seen half-written, not even after a power failure."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # unique among machines too
     try:
         with open(temporary, "wb") as file:
             np.savez(file, **arrays)
@@ -81,25 +94,25 @@ def load(path: Path) -> Arrays:
 
 
 @functools.lru_cache(maxsize=1)
-def _archive(config: str, seed: int) -> Archive:
-    return CONFIGS[config].open_archive(seed)
-
-
-@functools.lru_cache(maxsize=1)
 def _selected(path: Path) -> Arrays:
     return load(path)
 
 
 def scan_block(job: Job, index: int) -> Path:
-    """Select among the stars of one block: the selected ones' catalogue fields, and every star's ``first_failed``."""
+    """Select among the stars of one block: the selected ones' catalogue fields, and every star's ``first_failed``.
+
+    Of a paged survey the block before must be there: the file's ``last_object_id`` says where the next one begins.
+    """
     path = job.block(index)
     if not path.exists():
-        tables = _archive(job.config, job.seed).tables_of_block(index)
-        stars = one_row_per_star(tables["dr4.master"], tables["gaia"], tables["galah"], tables.get("truth"))
-        failed = first_failed(stars)
-        keep = failed == len(HIGH_QUALITY)
+        survey, cuts = open_survey(job.config, job.seed, job.sources), CONFIGS[job.config].cuts
+        after = int(load(job.block(index - 1))["last_object_id"]) if survey.is_paged and index else None
+        stars = survey.stars(index, after)
+        failed = first_failed(stars, cuts)
+        keep = failed == len(cuts)
         fields = catalogue_fields({name: values[keep] for name, values in stars.items()})
-        save_atomically(path, {"first_failed": failed, **fields})
+        last_object_id = np.max(stars["object_id"], initial=-1)
+        save_atomically(path, {"first_failed": failed, "last_object_id": last_object_id, **fields})
     return path
 
 
@@ -107,35 +120,46 @@ def make_part(job: Job, index: int) -> int:
     """Make the examples of one part and return the number of its stars.
 
     The file holds the examples' fields, stars first; ``rejected_row`` and ``rejected_reason`` of the stars without a
-    stamp, the row being that in ``selected.npz``; and ``digest``, a SHA-256 over the fields' bytes.
+    stamp, the row being that in ``selected.npz``, and ``rejected_by_service`` of those that might have one had the
+    archive not failed; and ``digest``, a SHA-256 over the fields' bytes.
+
+    Raises:
+        ArchiveDownError: if the archive serves nothing at all.
     """
     selected = _selected(job.selected)
     rows = range(PART_SIZE * index, min(PART_SIZE * (index + 1), len(selected["object_id"])))
     if not job.part(index).exists():
-        save_atomically(job.part(index), _examples(_archive(job.config, job.seed), selected, rows))
+        archive = open_survey(job.config, job.seed, job.sources).archive
+        save_atomically(job.part(index), _examples(archive, selected, rows))
     return len(rows)
 
 
 def _examples(archive: Archive, selected: Arrays, rows: range) -> Arrays:
+    known = [row for row in rows if selected["object_id"][row] != -1]
+    columns = (selected[name][known].tolist() for name in ("object_id", "ra", "dec"))
+    archive.prefetch([Target(*star) for star in zip(*columns, strict=True)], CUTOUT_SIZE_PX)
     stamps: dict[int, Stamp] = {}
-    rejected: dict[int, str] = {}
+    rejected: dict[int, Exception] = {}
     for row in rows:
         try:
             stamps[row] = _stamp(archive, {name: values[row] for name, values in selected.items()})
         except (StampError, ArchiveError) as error:
-            rejected[row] = str(error)
+            rejected[row] = error
     fields = {name: values[list(stamps)] for name, values in selected.items()}
     fields |= _stacked(list(stamps.values()))
     return {
         **fields,
         "rejected_row": np.array(list(rejected), np.int64),
-        "rejected_reason": np.array(list(rejected.values()), np.str_),
+        "rejected_reason": np.array([str(error) for error in rejected.values()], np.str_),
+        "rejected_by_service": np.array([isinstance(error, ServiceError) for error in rejected.values()], bool),
         "digest": np.frombuffer(_digest(fields), np.uint8),
     }
 
 
 def _stamp(archive: Archive, star: Mapping[str, np.generic]) -> Stamp:
     position = float(star["ra"]), float(star["dec"])
+    if star["object_id"] == -1:
+        raise StampError(f"SkyMapper DR4 has no such star, by its id or within 1 arcsec of {position} deg")
     stamp = make_stamp(archive, int(star["object_id"]), *position, float(star["ebmv_sfd"]), **STAMP_SETTINGS)
     if not np.isfinite(stamp.flux).all():
         raise StampError("the stamp holds values that are not finite")
@@ -143,7 +167,8 @@ def _stamp(archive: Archive, star: Mapping[str, np.generic]) -> Stamp:
 
 
 def _stacked(stamps: list[Stamp]) -> Arrays:
-    attributes = {"stamp": "flux", **{name: name for name in ("mask", "n_detections", "fwhm", "n_masked_pixels")}}
+    same = ("mask", "n_detections", "n_dropped", "fwhm", "n_masked_pixels")
+    attributes = {"stamp": "flux"} | {name: name for name in same}
     # The reshape keeps the axes of a part without a single stamp.
     return {
         name: np.array([getattr(stamp, attribute) for stamp in stamps], FIELDS[name].dtype).reshape(

@@ -8,15 +8,16 @@ pixels left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from astropy.wcs import Wcsprm
 
-from datasets.alignment import Aligned, AlignmentError, Method, align, fill_masked, pixel_of, stamp_grid
-from datasets.archives.interface import Archive, ArchiveError, Detection
+from datasets.alignment import Aligned, AlignmentError, Grid, Method, align, fill_masked, pixel_of, stamp_grid
+from datasets.archives.interface import Archive, Detection, NotServedError
 from datasets.archives.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 from datasets.calibration import CalibrationError, flux_scale, measure_sky, star_profile
 from datasets.cutouts import CutoutError, read_image, read_mask
@@ -36,10 +37,11 @@ class Stamp:
     flux: np.ndarray  # (48, 48, 6) float32, uJy per pixel, (y, x, band): dereddened, sky-subtracted
     mask: np.ndarray  # (48, 48, 6) uint8, 1 where no detection had a good pixel and the flux is a fill
     n_detections: np.ndarray  # (6,) int32, detections averaged
+    n_dropped: np.ndarray  # (6,) int32, detections with use_in_clipped = 1 left out because they could not be used
     fwhm: np.ndarray  # (6,) float32, their mean seeing, arcsec
     n_masked_pixels: np.ndarray  # (6,) int32, pixels left out of the mean, masked or off the frame, over all of them
     reference: Detection  # whose pixel grid the stamp has
-    dropped: tuple[str, ...]  # detections that could not be used, and why
+    dropped: tuple[str, ...]  # those left out, and why
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ def make_stamp(
 ) -> Stamp:
     """Make a star's stamp from its detections with ``use_in_clipped == 1``.
 
+    A detection that the archive does not have or whose cutout cannot be used is dropped. One that the archive fails to
+    serve is not: a stamp never depends on what happened to arrive.
+
     Args:
         archive: where detections and cutouts come from.
         object_id: the star's, in the archive.
@@ -77,37 +82,63 @@ def make_stamp(
     Raises:
         StampError: if the star cannot have a stamp: no usable detection in some band, or input that makes no sense.
         ArchiveError: if the archive cannot list the star's detections.
+        ServiceError: if the archive fails to serve one of its cutouts.
+        ArchiveDownError: if nothing can be had from the archive now.
     """
     _check(ra_deg, dec_deg, ebmv_sfd, aligner, sky)
-    dropped: list[str] = []
-    frames: dict[str, list[_Frame]] = {}
-    for detection in sorted(archive.detections(object_id), key=_frame_order):
-        if detection.use_in_clipped != 1 or detection.filter not in BANDS:
-            continue
-        frames.setdefault(detection.filter, [])
-        try:
+    used = [d for d in archive.detections(object_id) if d.use_in_clipped == 1 and d.filter in BANDS]
+    _check_listed(used)
+    dropped = _Dropped()
+    frames: dict[str, list[_Frame]] = {band: [] for band in BANDS}
+    for detection in sorted(used, key=_frame_order):
+        with dropped.if_unusable(detection):
             frames[detection.filter].append(_read_frame(archive, detection, ra_deg, dec_deg, ebmv_sfd, sky))
-        except (ArchiveError, CutoutError, CalibrationError, AlignmentError) as error:
-            dropped.append(f"{detection.filter} {detection.image_id}-{detection.ccd:02d}: {error}")
-    _check_bands(frames, dropped)
+    _check_usable(frames, dropped)
     reference = min(frames["r"], key=lambda frame: (frame.fwhm, _frame_order(frame.detection)))
-    grid = stamp_grid(reference.wcs, ra_deg, dec_deg)
+    grid = _grid(reference, ra_deg, dec_deg)
+    aligned: dict[str, list[Aligned]] = {band: [] for band in BANDS}
+    fwhm: dict[str, list[float]] = {band: [] for band in BANDS}
+    for band in BANDS:
+        for frame in frames[band]:
+            with dropped.if_unusable(frame.detection):
+                aligned[band].append(align(frame.flux, frame.masked, frame.wcs, grid, method=aligner))
+                fwhm[band].append(frame.fwhm)
+    _check_usable(aligned, dropped)
     flux = np.empty((STAMP_SIZE_PX, STAMP_SIZE_PX, len(BANDS)), np.float32)
     mask = np.empty(flux.shape, np.uint8)
-    n_masked_pixels = np.empty(len(BANDS), np.int32)
     for i, band in enumerate(BANDS):
-        aligned = [align(f.flux, f.masked, f.wcs, grid, method=aligner) for f in frames[band]]
-        flux[..., i], mask[..., i] = stack(aligned)
-        n_masked_pixels[i] = sum(np.count_nonzero(~a.good) for a in aligned)
+        flux[..., i], mask[..., i] = stack(aligned[band])
     return Stamp(
         flux=flux,
         mask=mask,
-        n_detections=np.array([len(frames[band]) for band in BANDS], np.int32),
-        fwhm=np.array([np.mean([f.fwhm for f in frames[band]]) for band in BANDS], np.float32),
-        n_masked_pixels=n_masked_pixels,
+        n_detections=np.array([len(aligned[band]) for band in BANDS], np.int32),
+        n_dropped=np.array([dropped.count(band) for band in BANDS], np.int32),
+        fwhm=np.array([np.mean(fwhm[band]) for band in BANDS], np.float32),
+        n_masked_pixels=np.array([sum(np.count_nonzero(~a.good) for a in aligned[band]) for band in BANDS], np.int32),
         reference=reference.detection,
-        dropped=tuple(dropped),
+        dropped=tuple(dropped.reasons()),
     )
+
+
+class _Dropped:
+    """Detections that could not be used, and why."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[Detection, str]] = []
+
+    @contextmanager
+    def if_unusable(self, detection: Detection) -> Iterator[None]:
+        """Drop the detection if what is done with it here shows that it cannot be used."""
+        try:
+            yield
+        except (NotServedError, CutoutError, CalibrationError, AlignmentError) as error:
+            self._found.append((detection, str(error)))
+
+    def count(self, band: str) -> int:
+        return sum(detection.filter == band for detection, _ in self._found)
+
+    def reasons(self, bands: str = BANDS) -> list[str]:
+        return [f"{d.filter} {d.image_id}-{d.ccd:02d}: {reason}" for d, reason in self._found if d.filter in bands]
 
 
 def stack(aligned: Sequence[Aligned]) -> tuple[np.ndarray, np.ndarray]:
@@ -142,13 +173,27 @@ def _check(ra_deg: float, dec_deg: float, ebmv_sfd: float, aligner: str, sky: st
         raise ValueError(f"sky must be 'cutout' or 'table', not {sky!r}")
 
 
-def _check_bands(frames: dict[str, list[_Frame]], dropped: list[str]) -> None:
-    for band in "r" + BANDS.replace("r", ""):  # r first: without it there is no grid
-        if band not in frames:
+_R_FIRST = "r" + BANDS.replace("r", "")  # without it there is no grid
+
+
+def _check_listed(used: Sequence[Detection]) -> None:
+    bands = {detection.filter for detection in used}
+    for band in _R_FIRST:
+        if band not in bands:
             raise StampError(f"no {band}-band detection with use_in_clipped = 1")
-        if not frames[band]:
-            reasons = "; ".join(reason for reason in dropped if reason.startswith(band))
-            raise StampError(f"no usable {band}-band detection ({reasons})")
+
+
+def _check_usable(made: Mapping[str, Sequence[object]], dropped: _Dropped) -> None:
+    for band in _R_FIRST:
+        if not made[band]:
+            raise StampError(f"no usable {band}-band detection ({'; '.join(dropped.reasons(band))})")
+
+
+def _grid(reference: _Frame, ra_deg: float, dec_deg: float) -> Grid:
+    try:
+        return stamp_grid(reference.wcs, ra_deg, dec_deg)
+    except AlignmentError as error:
+        raise StampError(f"no grid from the r-band frame of the best seeing: {error}") from error
 
 
 def _read_frame(
@@ -165,8 +210,11 @@ def _read_frame(
         raise CalibrationError(f"the seeing {fwhm} is not between 0.5 and 15 arcsec")
     fwhm_px = fwhm / PIXEL_SCALE_ARCSEC
     x, y = pixel_of(image.wcs, ra_deg, dec_deg)
+    core_radius_px = CORE_RADIUS_FWHM * fwhm_px
+    _check_on_cutout(image.pixels.shape, x, y, core_radius_px)
     profile, distance2 = star_profile(image.pixels.shape, x, y, fwhm_px)
-    _check_core(masked, distance2, x, y, CORE_RADIUS_FWHM * fwhm_px)
+    if masked[distance2 <= core_radius_px**2].any():
+        raise CutoutError("the star's core is masked or saturated")
     if sky == "cutout":
         level = measure_sky(image.pixels, ~masked, profile, distance2, fwhm_px)
     elif detection.background is not None and math.isfinite(detection.background):
@@ -181,9 +229,7 @@ def _known(table_value: float, header_value: float) -> float:
     return table_value if math.isfinite(table_value) else header_value
 
 
-def _check_core(masked: np.ndarray, distance2: np.ndarray, x: float, y: float, radius_px: float) -> None:
-    ny, nx = masked.shape
+def _check_on_cutout(shape: tuple[int, int], x: float, y: float, radius_px: float) -> None:
+    ny, nx = shape
     if not (radius_px <= x <= nx - 1 - radius_px and radius_px <= y <= ny - 1 - radius_px):
         raise CutoutError(f"the star is not on the cutout, or at its very edge (pixel {x:.1f}, {y:.1f} of {nx} x {ny})")
-    if masked[distance2 <= radius_px**2].any():
-        raise CutoutError("the star's core is masked or saturated")

@@ -4,13 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from astropy.table import Table
 
 
 class ArchiveError(Exception):
     """The archive could not answer; the message says what was asked and what came back."""
+
+
+class NotServedError(ArchiveError):
+    """The archive has no such thing and said so: asking again would not help."""
+
+
+class ServiceError(ArchiveError):
+    """One request failed as often as it was tried; the archive answers others."""
+
+
+class ArchiveDownError(Exception):
+    """Nothing can be had from the archive now: whoever asks should stop, and go on later.
+
+    Not an ``ArchiveError``, so that no star is rejected for it.
+    """
+
+
+class Target(NamedTuple):
+    """A star to be photographed."""
+
+    object_id: int
+    ra_deg: float
+    dec_deg: float
 
 
 @dataclass(frozen=True)
@@ -34,6 +57,8 @@ class Detection:
     mag_psf: float  # AB mag
     e_mag_psf: float  # mag
     background: float | None = None  # sky level in ADU per pixel, where the table has one
+    x_img: float | None = None  # pixel of the star on the CCD, 1-based, where the table has it
+    y_img: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +86,15 @@ class Archive(Protocol):
         the stars matched with them.
         """
 
+    def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
+        """Be told which stars come next, so that what they need can be asked for together.
+
+        What fails here is told when it is asked for.
+
+        Raises:
+            ArchiveDownError: if nothing can be had at all.
+        """
+
     def detections(self, object_id: int) -> list[Detection]:
         """All detections of one object, in order of image_id and ccd; the caller chooses among them."""
 
@@ -68,5 +102,7 @@ class Archive(Protocol):
         """The frame around a position, at least ``size_px`` on a side unless the CCD ends before.
 
         Raises:
-            ArchiveError: if the archive cannot serve it.
+            NotServedError: if the archive does not have it.
+            ServiceError: if the archive fails to serve it.
+            ArchiveDownError: if nothing can be had at all.
         """

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from astropy.table import Table, vstack
 
-from datasets.archives.interface import ArchiveError, Cutout, Detection
+from datasets.archives.interface import ArchiveError, Cutout, Detection, NotServedError, Target
 from datasets.mock_sky import catalogues
 from datasets.mock_sky.fits_bytes import fits_bytes
 from datasets.mock_sky.frames import REACH_SIZE_PX, Area, area_around, photograph
@@ -85,6 +85,9 @@ class MockArchive:
             stars = stars[stars < self.n_stars]
         return {name: self._rows(name, index, stars) for name in TABLES}
 
+    def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
+        """Nothing: the mock sky answers at once."""
+
     def detections(self, object_id: int) -> list[Detection]:
         """All detections of one star, in order of image_id and ccd.
 
@@ -99,14 +102,14 @@ class MockArchive:
         """The square of ``size_px`` pixels around a position, clipped at the CCD's edge, with its mask.
 
         Raises:
-            ArchiveError: if the detection is not of this sky, or the square is not within ``REACH_SIZE_PX`` around the
-                star, which is all that is photographed.
+            NotServedError: if the detection is not of this sky, or the square is not within ``REACH_SIZE_PX`` around
+                the star, which is all that is photographed.
         """
         star = self._star(detection.object_id)
         scenes = self._scenes(star // BLOCK_SIZE)
         row = scenes.row_of(star, detection.image_id, detection.ccd)
         if row is None:
-            raise ArchiveError(f"object_id {detection.object_id} is not on frame {_frame_name(detection)}.")
+            raise NotServedError(f"object_id {detection.object_id} is not on frame {_frame_name(detection)}.")
         exposure = scenes.block.exposures[row]
         scene = scenes.scene(row)
         reach = area_around(scene.x[0], scene.y[0], REACH_SIZE_PX)
@@ -153,16 +156,16 @@ class MockArchive:
 def _area(detection: Detection, centre: tuple[float, float], size_px: int, reach: Area) -> Area:
     """The pixels to serve, ``size_px`` around ``centre`` and on the CCD."""
     if size_px < 1:
-        raise ArchiveError(f"a cutout of {size_px} px was asked for; ask for at least one.")
+        raise NotServedError(f"a cutout of {size_px} px was asked for; ask for at least one.")
     asked = area_around(*centre, size_px)
     if not reach.contains(asked):
-        raise ArchiveError(
+        raise NotServedError(
             f"frame {_frame_name(detection)} of the mock sky shows the {reach.nx} px around object_id"
             f" {detection.object_id} only: ask for fewer than {size_px} px, or nearer to the star."
         )
     area = asked.on_ccd()
     if area.nx < 1 or area.ny < 1:
-        raise ArchiveError(f"the position is off the CCD of frame {_frame_name(detection)}.")
+        raise NotServedError(f"the position is off the CCD of frame {_frame_name(detection)}.")
     return area
 
 
@@ -182,6 +185,8 @@ def _detection(exposure: np.void) -> Detection:
         mag_psf=float(exposure["mag_psf"]),
         e_mag_psf=float(exposure["e_mag_psf"]),
         background=float(exposure["background"]),
+        x_img=float(exposure["x_img"]),
+        y_img=float(exposure["y_img"]),
     )
 
 

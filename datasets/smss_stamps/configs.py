@@ -1,15 +1,16 @@
-"""The configs of the dataset ``smss_stamps`` and what each is built from. Light: worker processes import it."""
+"""The configs of the dataset ``smss_stamps``: which stars each holds, and how they are split."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 
-from datasets.archives.interface import Archive
+from datasets.selection import CATALOGUE, HIGH_QUALITY, LOW_QUALITY, Cut
+from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS, Field
 
 NAME = "smss_stamps"
 VERSION = "1.0.0"
-SPLITS = ("train", "validation")
+TRAINING_SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -18,20 +19,44 @@ class Config:
 
     name: str
     description: str
-    n_stars: int  # selected stars, unless the build asks for another number
+    cuts: tuple[Cut, ...] = HIGH_QUALITY
+    n_stars: int | None = None  # unless the build asks for another number; None: all that there are
+    splits: tuple[str, ...] = TRAINING_SPLITS
+    is_mock: bool = False
+    is_sampled: bool = False  # n_stars are drawn from all selected ones, instead of the first that are found
+    needs_galah: bool = False
+    has_input_row: bool = False
 
-    def open_archive(self, seed: int) -> Archive:
-        """The survey that this config photographs; ``seed`` draws the mock one."""
-        from datasets.mock_sky.archive import MockArchive
+    def fields(self) -> dict[str, Field]:
+        """The fields of an example."""
+        return FIELDS | (TRUTH_FIELDS if self.is_mock else {}) | (INPUT_FIELDS if self.has_input_row else {})
 
-        return MockArchive(seed=seed)
+    def split_of(self, object_id: int) -> str:
+        """The split that a star belongs to."""
+        return split_of(object_id) if self.splits == TRAINING_SPLITS else self.splits[0]
 
 
 CONFIGS = {
     config.name: config
     for config in (
-        Config("mock", "the mock sky, demo-sized", n_stars=6_000),
-        Config("mock_large", "the mock sky, as many stars as the paper's high-quality sample", n_stars=106_145),
+        Config("mock", "the mock sky, demo-sized", n_stars=6_000, is_mock=True),
+        Config(
+            "mock_large",
+            "the mock sky, as many stars as the paper's high-quality sample",
+            n_stars=106_145,
+            is_mock=True,
+        ),
+        Config("high_quality", "the paper's training set: SkyMapper DR4, Gaia EDR3 and GALAH+ DR3", needs_galah=True),
+        Config("low_quality", "the paper's low-quality sample", cuts=LOW_QUALITY, splits=("test",), needs_galah=True),
+        Config(
+            "catalogue",
+            "a million stars without labels, drawn from all that SkyMapper saw well",
+            cuts=CATALOGUE,
+            n_stars=1_000_000,
+            splits=("catalogue",),
+            is_sampled=True,
+        ),
+        Config("stars", "the stars of a table of yours (--table)", cuts=(), splits=("stars",), has_input_row=True),
     )
 }
 

@@ -41,6 +41,7 @@ FIELDS: dict[str, Field] = {
         "1 where no detection had a good pixel: the stamp's value there is a fill",
     ),
     "n_detections": Field((_N,), "int32", "", "detections averaged, per band"),
+    "n_dropped": Field((_N,), "int32", "", "detections that could not be used, per band"),
     "fwhm": Field((_N,), "float32", "arcsec", "mean seeing of the averaged detections, per band"),
     "n_masked_pixels": Field((_N,), "int32", "pix", "masked pixels over all averaged detections, per band"),
     "parallax": Field((), "float32", "mas", "Gaia EDR3 parallax"),
@@ -73,11 +74,7 @@ TRUTH_FIELDS: dict[str, Field] = {
 }
 """Further fields of the mock configs: what was put in."""
 
-
-def field_table() -> str:
-    """The fields as a Markdown table, as the README has it."""
-    lines = ["| field | shape | type | unit | meaning |", "|---|---|---|---|---|"]
-    for name, field in (FIELDS | TRUTH_FIELDS).items():
-        shape = " x ".join(map(str, field.shape))
-        lines.append(f"| `{name}` | {shape} | {field.dtype} | {field.unit} | {field.description} |")
-    return "\n".join(lines)
+INPUT_FIELDS: dict[str, Field] = {
+    "input_row": Field((), "int64", "", "row of the star in the user's table, from 0"),
+}
+"""Further fields of the config ``stars``."""

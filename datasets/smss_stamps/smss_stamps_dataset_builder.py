@@ -16,8 +16,9 @@ from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
 from datasets.parts import load
-from datasets.smss_stamps.configs import CONFIGS, SPLITS, VERSION, split_of
-from datasets.smss_stamps.fields import FIELDS, TRUTH_FIELDS, Field
+from datasets.smss_stamps.configs import CONFIGS, VERSION
+from datasets.smss_stamps.fields import Field
+from datasets.smss_stamps.terms import citations, terms
 
 EXAMPLES_PER_SHARD = 1024
 
@@ -59,19 +60,23 @@ class Builder(tfds.core.ShardBasedBuilder):
     """
 
     VERSION = tfds.core.Version(VERSION)
-    RELEASE_NOTES = {"1.0.0": "First release: the mock sky."}  # noqa: RUF012
+    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name=config.name, description=config.description) for config in CONFIGS.values()
     ]
     on_example: Callable[[], object] = staticmethod(lambda: None)  # called after each example, to show progress
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Run `python -m datasets.build --config mock`: it makes the parts and packs them."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Run `python -m datasets.build`: it makes the parts and packs them."
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict({name: feature_of(f) for name, f in (FIELDS | TRUTH_FIELDS).items()}),
+        config = CONFIGS[self.builder_config.name]
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=self.get_metadata().description,
+            features=tfds.features.FeaturesDict({name: feature_of(f) for name, f in config.fields().items()}),
             supervised_keys=None,
             homepage="https://skymapper.anu.edu.au",
-            license="BSD-3-Clause, as the code that generates it",
+            citation=citations(config),
+            license=terms(config).licence,
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(),
         )
@@ -82,11 +87,12 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(self, dl_manager: tfds.download.DownloadManager) -> dict[str, list[Callable]]:
         folder = Path(dl_manager.manual_dir)
         self.info.metadata.update(json.loads((folder / "metadata.json").read_text()))
-        places: dict[str, Places] = {split: [] for split in SPLITS}
+        config = CONFIGS[self.builder_config.name]
+        places: dict[str, Places] = {split: [] for split in config.splits}
         for path in sorted(folder.glob("part-*.npz")):
             with np.load(path) as part:
                 for row, object_id in enumerate(part["object_id"]):
-                    places[split_of(object_id)].append((path, row))
+                    places[config.split_of(object_id)].append((path, row))
         return {
             split: [
                 partial(self._examples, of_split[start : start + EXAMPLES_PER_SHARD])

@@ -1,18 +1,31 @@
+import itertools
+import types
+
 import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
-from datasets import parts
+from datasets import parts, scan
 from datasets.stamps import Stamp, StampError
+from datasets.stars import one_row_per_star
 
 BANDS = "uvgriz"
 BLOCK_SIZE = 50
 
 
-class SmallArchive:
+class SmallSurvey:
     """Stars 0, 1, 2, ... in blocks of 50, of which every third has flags and is not selected."""
 
-    name = "small"
+    is_paged = False
+    cuts_made = ()
+    archive = types.SimpleNamespace(prefetch=lambda targets, size_px: None)
+
+    def blocks(self):
+        return itertools.count()
+
+    def stars(self, block, after=None):
+        tables = self.tables_of_block(block)
+        return one_row_per_star(tables["dr4.master"], tables["gaia"], tables["galah"], tables["truth"])
 
     def tables_of_block(self, index):
         star = np.arange(BLOCK_SIZE * index, BLOCK_SIZE * (index + 1))
@@ -50,6 +63,7 @@ def small_stamp(archive, object_id, ra_deg, dec_deg, ebmv_sfd, **settings):
         flux=rng.normal(size=(48, 48, 6)).astype(np.float32),
         mask=(rng.random((48, 48, 6)) < 0.01).astype(np.uint8),
         n_detections=np.full(6, 3, np.int32),
+        n_dropped=np.zeros(6, np.int32),
         fwhm=np.full(6, 2.6, np.float32),
         n_masked_pixels=np.zeros(6, np.int32),
         reference=None,
@@ -59,6 +73,7 @@ def small_stamp(archive, object_id, ra_deg, dec_deg, ebmv_sfd, **settings):
 
 @pytest.fixture
 def small_sky(monkeypatch):
-    """Builds with one worker photograph ``SmallArchive``, in milliseconds."""
-    monkeypatch.setattr(parts, "_archive", lambda config, seed: SmallArchive())
+    """Builds with one worker photograph ``SmallSurvey``, in milliseconds."""
+    for module in (parts, scan):
+        monkeypatch.setattr(module, "open_survey", lambda config, seed, sources: SmallSurvey())
     monkeypatch.setattr(parts, "make_stamp", small_stamp)

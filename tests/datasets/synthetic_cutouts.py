@@ -8,10 +8,11 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from astropy.coordinates import angular_separation
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from datasets.archives.interface import ArchiveError, Cutout, Detection
+from datasets.archives.interface import Cutout, Detection
 
 RA_DEG, DEC_DEG = 201.3, -35.7
 OBJECT_ID = 123456789
@@ -19,14 +20,26 @@ OBJECT_ID = 123456789
 TPV = {"PV1_1": 1.0, "PV1_7": -9.541e-4, "PV2_1": 1.0, "PV2_9": -1.0495e-3}
 
 
-def header(rotator_deg=0.0, shift=(0.0, 0.0), size=56, projection="TPV", scale_arcsec=0.4976, ra=RA_DEG, dec=DEC_DEG):
-    """A cutout's header: the star is at the middle of the cutout plus ``shift`` px, the CCD centre 1500 px away."""
+def header(
+    rotator_deg=0.0,
+    shift=(0.0, 0.0),
+    size=56,
+    projection="TPV",
+    scale_arcsec=0.4976,
+    ra=RA_DEG,
+    dec=DEC_DEG,
+    pointing=None,
+):
+    """A cutout's header: the star is at the middle of the cutout plus ``shift`` px.
+
+    The telescope points at ``pointing`` (ra, dec), by default so that CRPIX is 1500 px away.
+    """
     out = fits.Header()
     angle = math.radians(rotator_deg)
     scale = scale_arcsec / 3600
     out["CTYPE1"], out["CTYPE2"] = f"RA---{projection}", f"DEC--{projection}"
     out["CUNIT1"] = out["CUNIT2"] = "deg"
-    out["CRVAL1"], out["CRVAL2"] = ra + 0.19, dec - 0.11
+    out["CRVAL1"], out["CRVAL2"] = pointing or (ra + 0.19, dec - 0.11)
     out["CD1_1"], out["CD1_2"] = -scale * math.cos(angle), scale * math.sin(angle) * 1.003
     out["CD2_1"], out["CD2_2"] = scale * math.sin(angle), scale * math.cos(angle) * 0.999
     if projection == "TPV":
@@ -51,6 +64,26 @@ def moffat(shape, x, y, fwhm_px, beta=3.0, elongation=1.0):
             out += wx * wy * (beta - 1) / (math.pi * alpha**2) * (1 + r2 / alpha**2) ** -beta
     out.flags.writeable = False
     return out
+
+
+def star_on_sky(cards, shape, ra, dec, fwhm_arcsec, beta=3.0):
+    """A Moffat star of unit total flux, round on the sky, on the pixels of a header: by `astropy.wcs.WCS` alone.
+
+    Integrated over each pixel by 4 x 4 Gauss-Legendre points, each at its own place on the sphere.
+    """
+    wcs, alpha = WCS(cards), fwhm_arcsec / (2 * math.sqrt(2 ** (1 / beta) - 1))
+    points, weights = np.polynomial.legendre.leggauss(4)
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)
+    out = np.zeros(shape)
+    for dy, wy in zip(points / 2, weights / 2, strict=True):
+        for dx, wx in zip(points / 2, weights / 2, strict=True):
+            world = np.radians(wcs.all_pix2world(columns + dx, rows + dy, 0))
+            r_arcsec = 3600 * np.degrees(angular_separation(*world, math.radians(ra), math.radians(dec)))
+            out += wx * wy * (beta - 1) / (math.pi * alpha**2) * (1 + (r_arcsec / alpha) ** 2) ** -beta
+    x, y = wcs.all_world2pix(ra, dec, 0)
+    (e, w, n, s), dec_deg = wcs.all_pix2world(x + np.array([0.5, -0.5, 0, 0]), y + np.array([0, 0, 0.5, -0.5]), 0)
+    (along_x, along_y), (up_x, up_y) = np.remainder([e - w + 180, n - s + 180], 360) - 180, dec_deg[::2] - dec_deg[1::2]
+    return out * abs(along_x * up_y - along_y * up_x) * math.cos(math.radians(dec)) * 3600**2
 
 
 def fits_bytes(pixels, cards=None):
@@ -129,14 +162,17 @@ class SyntheticArchive:
 
     def __init__(self, exposures, cutouts=None):
         self._exposures = list(exposures)
-        self._cutouts = {e.image_id: e.cutout() for e in self._exposures} | (cutouts or {})
+        self.asked = []  # image_ids of the cutouts that were asked for
+        self._cutouts = {e.image_id: e.cutout() for e in self._exposures if e.image_id not in (cutouts or {})}
+        self._cutouts |= cutouts or {}
 
     def detections(self, object_id):
         return [e.detection() for e in self._exposures]
 
     def cutout(self, detection, ra_deg, dec_deg, size_px):
+        self.asked.append(detection.image_id)
         cutout = self._cutouts[detection.image_id]
-        if isinstance(cutout, ArchiveError):
+        if isinstance(cutout, Exception):
             raise cutout
         return cutout
 

@@ -17,8 +17,7 @@ import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
 
-from datasets import build as build_module
-from datasets import parts
+from datasets import parts, prepare, scan
 from datasets.archives.skymapper import EXTINCTION_COEFFICIENTS
 from datasets.build import build, main
 from datasets.packing import BuildError, damaged_files
@@ -58,10 +57,10 @@ def test_every_selected_star_is_an_example_or_rejected_with_its_reason(small_sky
 
 def interruptions():
     def in_scan(monkeypatch):
-        monkeypatch.setattr(build_module, "scan_block", fail_after(parts.scan_block, 1))
+        monkeypatch.setattr(scan, "scan_block", fail_after(parts.scan_block, 1))
 
     def in_parts(monkeypatch):
-        monkeypatch.setattr(build_module, "make_part", fail_after(parts.make_part, 1))
+        monkeypatch.setattr(prepare, "make_part", fail_after(parts.make_part, 1))
 
     def between_bytes(monkeypatch):
         monkeypatch.setattr(parts.os, "replace", fail_after(os.replace, 4))
@@ -70,7 +69,7 @@ def interruptions():
         monkeypatch.setattr("datasets.smss_stamps.smss_stamps_dataset_builder.load", fail_after(load, 2))
 
     def before_publishing(monkeypatch):
-        monkeypatch.setattr(build_module.os, "replace", fail_after(os.replace, 7))
+        monkeypatch.setattr(prepare.os, "replace", fail_after(os.replace, 7))
 
     return [in_scan, in_parts, between_bytes, in_packing, before_publishing]
 
@@ -100,13 +99,13 @@ def test_an_interrupted_build_ends_identical(interrupt, small_sky, tmp_path):
 
 def test_finished_parts_are_not_made_again(small_sky, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(build_module, "make_part", fail_after(parts.make_part, 2))
+        patch.setattr(prepare, "make_part", fail_after(parts.make_part, 2))
         with pytest.raises(KeyboardInterrupt):
             small_build(tmp_path)
     asked = []
     stamp = parts.make_stamp
     monkeypatch.setattr(parts, "make_stamp", lambda archive, star, *a, **k: asked.append(star) or stamp(None, star, *a))
-    monkeypatch.setattr(build_module, "scan_block", None)
+    monkeypatch.setattr(scan, "scan_block", None)
     small_build(tmp_path)
     assert len(asked) == N_STARS - 2 * parts.PART_SIZE
 
@@ -118,7 +117,7 @@ def test_prepared_already(small_sky, tmp_path, capsys):
     assert "Already prepared" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert main([*MAIN, str(tmp_path), "--seed", "3"]) == 1
-    assert "is prepared already, with 75 stars of seed 0; for 75 stars of seed 3 delete" in capsys.readouterr().err
+    assert "is prepared already, with seed = 0; for seed = 3 delete" in capsys.readouterr().err
 
 
 def test_a_second_build_of_the_same_folder_refuses(small_sky, tmp_path, capsys):
@@ -152,7 +151,7 @@ def test_a_failed_write_is_told_and_survived(n_bytes, small_sky, tmp_path):
 
 def test_a_full_disk_is_seen_before_any_work(small_sky, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(build_module.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
+    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda path: usage._replace(free=1_000_000))
     with pytest.raises(BuildError, match=r"has 0.0 GB free, and 75 stars take up to .* GB more"):
         small_build(tmp_path)
 
@@ -176,10 +175,11 @@ def test_bad_requests_are_refused_in_a_sentence(small_sky, tmp_path, capsys):
 
 
 def test_a_sky_without_a_good_star_ends(small_sky, tmp_path, monkeypatch):
-    tables = parts._archive("mock", 0).tables_of_block(0)
+    survey = parts.open_survey("mock", 0, None)
+    tables = survey.tables_of_block(0)
     tables["dr4.master"]["flags"] = 1
-    monkeypatch.setattr(type(parts._archive("mock", 0)), "tables_of_block", lambda self, index: tables)
-    with pytest.raises(BuildError, match="no star in 40 blocks of the sky passes"):
+    monkeypatch.setattr(type(survey), "tables_of_block", lambda self, index: tables)
+    with pytest.raises(BuildError, match="none of the 2,000 stars looked at passes the selection"):
         small_build(tmp_path)
 
 

@@ -1,102 +1,198 @@
+"""What ``pack`` makes of finished parts: metadata, tables, README, splits, counts."""
+
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
-
-from datasets import parts
-from datasets.build import build
-from datasets.parts import catalogue_fields, one_row_per_star
-from datasets.smss_stamps.configs import split_of
-from datasets.smss_stamps.fields import FIELDS, TRUTH_FIELDS, field_table
-
-READER = """
-import json, sys
-import numpy as np
 import tensorflow_datasets as tfds
+from astropy.table import Table
 
-builder = tfds.builder_from_directory(sys.argv[1])
-arrays = {}
-for split in ("train", "validation"):
-    examples = builder.as_data_source(split)
-    for name in builder.info.features:
-        arrays[f"{split}/{name}"] = np.array([example[name] for example in examples])
-np.savez(sys.argv[2], **arrays)
-assert "tensorflow" not in sys.modules and not any(name.split(".")[0] == "datasets" for name in sys.modules)
-print(builder.info.metadata["fingerprint"], builder.info.citation.count("@article"), builder.info.homepage)
-print(builder.info.description.splitlines()[0])
-"""
+from datasets import packing
+from datasets.packing import BuildError, damaged_files, pack
+from datasets.prepared_readme import field_table
+from datasets.smss_stamps.configs import CONFIGS, split_of
+from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS
+from tests.datasets.parts_by_hand import PROVENANCE, write_parts
 
-
-@pytest.fixture
-def prepared(small_sky, tmp_path):
-    return build(n_stars=75, data_dir=tmp_path / "data", workers=1, progress=False)
+N_STARS = 75  # two whole parts and a short one
+N_REJECTED = 8
 
 
-def test_reads_back_exactly_without_the_code(prepared, tmp_path):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    moved = prepared.rename(elsewhere / "anything")
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    read = subprocess.run(
-        [sys.executable, "-c", READER, moved, elsewhere / "read.npz"],
-        **{"cwd": elsewhere, "env": env, "check": True, "capture_output": True, "text": True},
-    ).stdout.split()
-    fingerprint = json.loads((moved / "metadata.json").read_text())["fingerprint"]
-    assert read == [fingerprint, "6", "https://skymapper.anu.edu.au", "#", "smss_stamps"]
+def packed(folder, config="high_quality", n_stars=N_STARS, **options):
+    job, examples = write_parts(folder, config, n_stars, **options)
+    return pack(job, n_stars, progress=False), examples
 
-    archive = parts._archive("mock", 0)
-    blocks = [catalogue_fields(one_row_per_star(*archive.tables_of_block(i).values())) for i in range(3)]
-    expected = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-    star = expected["object_id"] % 1000
-    keep = (star % 3 != 0) & (star % 10 != 4) & (np.cumsum(star % 3 != 0) <= 75)
-    expected = {name: values[keep] for name, values in expected.items()}
-    stamps = [parts.make_stamp(None, int(object_id), 0, 0, 0) for object_id in expected["object_id"]]
-    expected |= {"stamp": np.stack([s.flux for s in stamps]), "mask": np.stack([s.mask for s in stamps])}
-    expected |= {name: np.stack([getattr(s, name) for s in stamps]) for name in ("n_detections", "fwhm")}
-    splits = np.array([split_of(object_id) for object_id in expected["object_id"]])
-    with np.load(elsewhere / "read.npz") as arrays:
-        assert {name.split("/")[1] for name in arrays} == FIELDS.keys() | TRUTH_FIELDS.keys()
-        for split in ("train", "validation"):
-            for name, values in expected.items():
-                found = arrays[f"{split}/{name}"]
-                # TFDS returns Python numbers for scalars: float64 arrays hold a float32's value exactly.
-                np.testing.assert_array_equal(found.astype(values.dtype), values[splits == split], err_msg=name)
-                assert found.shape[1:] == (FIELDS | TRUTH_FIELDS)[name].shape
-            assert arrays[f"{split}/ra"].dtype == np.float64
-            assert arrays[f"{split}/stamp"].dtype == np.float32
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def prepared(request, tmp_path_factory):
+    folder, examples = packed(tmp_path_factory.mktemp("work") / "job", request.param)
+    return CONFIGS[request.param], folder, examples
+
+
+def metadata_of(folder):
+    return json.loads((folder / "metadata.json").read_text())
+
+
+def test_every_config_has_its_fields_and_splits(prepared):
+    config, folder, examples = prepared
+    builder = tfds.builder_from_directory(folder)
+    assert set(builder.info.features) == set(examples) == set(config.fields())
+    assert ("true_teff" in examples) == config.name.startswith("mock")
+    assert ("input_row" in examples) == (config.name == "stars")
+    splits = {"low_quality": ["test"], "catalogue": ["catalogue"], "stars": ["stars"]}
+    assert list(builder.info.splits) == splits.get(config.name, ["train", "validation"])
+    read = [int(e["object_id"]) for split in builder.info.splits for e in builder.as_data_source(split)]
+    assert sorted(read) == examples["object_id"].tolist()
+    assert sum(split.num_examples for split in builder.info.splits.values()) == N_STARS - N_REJECTED
 
 
 def test_metadata_explain_every_field(prepared):
-    metadata = json.loads((prepared / "metadata.json").read_text())
-    fields = FIELDS | TRUTH_FIELDS
+    config, folder, _ = prepared
+    metadata = metadata_of(folder)
     assert metadata["bands"] == "uvgriz"
-    assert metadata["units"] == {name: field.unit for name, field in fields.items()}
-    assert all(metadata["descriptions"][name] for name in fields)
-    assert metadata["provenance"]["seed"] == 0
+    assert metadata["units"] == {name: field.unit for name, field in config.fields().items()}
+    assert all(metadata["descriptions"][name] for name in config.fields())
+    assert metadata["provenance"] == PROVENANCE
+    assert metadata["n_stars"] == N_STARS
+    assert metadata["n_rejected"] == N_REJECTED
 
 
-def test_fingerprint_is_of_the_content(small_sky, tmp_path, monkeypatch):
+def test_licence_and_citations_are_the_configs(prepared):
+    config, folder, _ = prepared
+    info, readme = tfds.builder_from_directory(folder).info, (folder / "README.md").read_text()
+    assert (info.redistribution_info.license == "BSD-3-Clause, as the code that generates it") == config.is_mock
+    for text in (info.citation, readme):
+        assert ("choi2016" in text) == config.is_mock
+        assert all(key in text for key in ("acf2025", "onken2024", "10.25914/5M47-S621", "gaia2021", "buder2021"))
+        assert text.count("{") == text.count("}")
+    if not config.is_mock:
+        assert "ESA/Gaia/DPAC" in readme
+        assert "CC BY 4.0" in info.redistribution_info.license
+
+
+def test_readme_of_a_prepared_folder(prepared):
+    config, folder, _ = prepared
+    readme = (folder / "README.md").read_text()
+    assert field_table(config.fields()) in readme
+    rows = dict(
+        line[2:-2].split(" | ") for line in readme.splitlines() if line.startswith("| ") and line.count("|") == 3
+    )
+    counts = {label.strip("*"): int(n.replace(",", "")) for label, n in rows.items() if n.replace(",", "").isdigit()}
+    assert counts["looked at"] - counts["fail: flags = 0"] - counts["not drawn"] == counts["selected"] == N_STARS
+    assert counts["examples"] + counts["rejected"] == counts["selected"]
+    assert counts["no &#124; stamp for &lt;it>"] == N_REJECTED, "the reasons, made fit for a table"
+    assert rows["fail: G < 16"].startswith("not looked at")
+    for text in ("- date: `2026-05-17`", "- tap: `https://example.org/tap`", "      WHERE flags = 0", "ab" * 32):
+        assert text in readme
+    assert metadata_of(folder)["fingerprint"] in readme
+
+
+def test_star_table_has_every_example_and_its_place(prepared):
+    config, folder, examples = prepared
+    table = pyarrow.parquet.read_table(folder / "stars.parquet")
+    np.testing.assert_array_equal(table["object_id"], examples["object_id"])
+    for name, field in config.fields().items():
+        if len(field.shape) <= 1:
+            found = (
+                np.stack([table[f"{name}_{band}"] for band in "uvgriz"], -1) if field.shape else table[name].to_numpy()
+            )
+            np.testing.assert_array_equal(found, examples[name], err_msg=name)
+            assert found.dtype == field.dtype
+    builder = tfds.builder_from_directory(folder)
+    sources = {split: builder.as_data_source(split) for split in config.splits}
+    rows = zip(table["split"].to_pylist(), table["index"].to_pylist(), table["object_id"].to_pylist(), strict=True)
+    for split, index, object_id in rows:
+        assert sources[split][index]["object_id"] == object_id
+        assert config.split_of(object_id) == split
+
+
+@pytest.mark.filterwarnings("ignore:No table..len..split found in metadata")
+def test_star_table_carries_units_for_the_virtual_observatory(prepared):
+    table = Table.read(prepared[1] / "stars.parquet", format="parquet.votable")
+    assert (table["ra"].unit, table["psf_mag_u"].unit, table["parallax"].unit) == ("deg", "mag", "mas")
+    assert (table["teff"].unit, table["logg"].unit) == ("K", None)
+    assert "surface gravity" in table["logg"].description
+
+
+def test_packing_again_gives_the_same_bytes(prepared, tmp_path):
+    config, folder, _ = prepared
+    again, _ = packed(tmp_path / "job", config.name)
+    assert {p.name: p.read_bytes() for p in again.iterdir()} == {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_checksums_cover_every_file(prepared):
+    folder = prepared[1]
+    listed = [line.split("  ")[1] for line in (folder / "checksums.txt").read_text().splitlines()]
+    assert sorted([*listed, "checksums.txt"]) == sorted(path.name for path in folder.iterdir())
+    assert {"README.md", "croissant.json", "stars.parquet", "rejected.parquet", "metadata.json"} <= set(listed)
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "checksums.txt"], cwd=folder, check=True)
+    assert damaged_files(folder) == []
+
+
+def test_rejected_stars_are_listed_with_their_reasons(prepared):
+    rejected = pyarrow.parquet.read_table(prepared[1] / "rejected.parquet").to_pydict()
+    assert len(rejected["object_id"]) == N_REJECTED
+    assert not set(rejected["object_id"]) & set(prepared[2]["object_id"].tolist())
+    assert set(rejected["reason"]) == {"no | stamp\nfor <it>"}
+
+
+def test_fingerprint_is_of_the_content(tmp_path, monkeypatch):
     def fingerprint(name, **options):
-        folder = build(data_dir=tmp_path / name, workers=1, progress=False, **({"n_stars": 40} | options))
-        return json.loads((folder / "metadata.json").read_text())["fingerprint"]
+        return metadata_of(packed(tmp_path / name, **options)[0])["fingerprint"]
 
     first = fingerprint("first")
-    assert fingerprint("again") == first
-    assert fingerprint("more", n_stars=41) != first
-    stamp = parts.make_stamp
+    assert fingerprint("more", n_stars=N_STARS + 1) != first
+    assert fingerprint("other", rejected=lambda row: row % 10 == 3) != first
+    assert fingerprint("config", config="stars") != first
+    monkeypatch.setitem(packing.STAMP_SETTINGS, "sky", "table")
+    assert fingerprint("settings") != first
 
-    def one_pixel_changed(archive, object_id, *position, **settings):
-        made = stamp(archive, object_id, *position, **settings)
-        if object_id % 1000 == 20:
-            made.flux[3, 4, 5] += 1
-        return made
 
-    monkeypatch.setattr(parts, "make_stamp", one_pixel_changed)
-    assert fingerprint("pixel") != first
+def test_counts_that_do_not_add_up_are_refused(tmp_path):
+    job, _ = write_parts(tmp_path / "job", "high_quality", N_STARS)
+    with np.load(job.part(1)) as part:
+        arrays = dict(part)
+    np.savez(job.part(1), **arrays | {"rejected_row": arrays["rejected_row"][:-1]})
+    with pytest.raises(BuildError, match=r"do not add up: 67 examples and 7 rejected stars of 75 selected"):
+        pack(job, N_STARS, progress=False)
+    np.savez(job.part(1), **arrays | {"rejected_row": arrays["rejected_row"] + 1})  # as many, but not the ones
+    with pytest.raises(BuildError, match=r"do not add up"):
+        pack(job, N_STARS, progress=False)
+
+
+def test_nothing_to_pack_is_said_in_a_sentence(tmp_path):
+    job, _ = write_parts(
+        tmp_path / "rejected", "catalogue", 20, rejected=lambda row: True, reason="no r-band detection"
+    )
+    with pytest.raises(BuildError, match="none of the 20 selected stars has a stamp; of most: no r-band detection"):
+        pack(job, 20, progress=False)
+    job, _ = write_parts(tmp_path / "none", "stars", 0)
+    with pytest.raises(BuildError, match="no star is selected for the config stars"):
+        pack(job, 0, progress=False)
+
+
+def test_an_empty_split_is_refused_only_where_there_are_two(tmp_path):
+    with pytest.raises(BuildError, match=r"the split (train|validation) would be empty with 1 stars; ask for more"):
+        packed(tmp_path / "two", "high_quality", 1)
+    folder, _ = packed(tmp_path / "one", "stars", 1)
+    assert len(tfds.builder_from_directory(folder).as_data_source("stars")) == 1
+
+
+def test_a_star_given_twice_is_there_twice(tmp_path):
+    """A user's table may name one star in two rows."""
+    job, _ = write_parts(tmp_path / "job", "stars", 40)
+    for path in (job.selected, *job.parts(40)):
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays["object_id"] = np.where(arrays["object_id"] % 2 == 1, arrays["object_id"] - 1, arrays["object_id"])
+        np.savez(path, **arrays)
+    folder = pack(job, 40, progress=False)
+    read = [int(example["object_id"]) for example in tfds.builder_from_directory(folder).as_data_source("stars")]
+    assert len(read) == 36
+    assert len(set(read)) < 36
 
 
 @pytest.mark.parametrize(
@@ -113,6 +209,7 @@ def test_splits_are_eight_to_two():
     assert abs(n_train - 16_000) < 4 * (20_000 * 0.8 * 0.2) ** 0.5
 
 
-def test_readme_has_the_fields():
-    readme = Path(build.__code__.co_filename).with_name("smss_stamps") / "README.md"
-    assert field_table() in readme.read_text(), "paste field_table() of fields.py into the README"
+def test_readme_of_the_package_has_the_fields():
+    readme = Path(packing.__file__).with_name("smss_stamps") / "README.md"
+    table = field_table(FIELDS | TRUTH_FIELDS | INPUT_FIELDS)
+    assert table in readme.read_text(), "paste field_table() of prepared_readme.py into the README"
