@@ -41,13 +41,17 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
             float has already rounded.
     """
     path = Path(path)
+    return _read(path, lambda there: _chosen(path, there, columns, optional))
+
+
+def _read(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
     reader = _reader(path)
     if not path.is_file():
         raise TableError(f"there is no file {path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # units that astropy does not know, and the like: kept as they are written
-            table = reader(path, lambda there: _chosen(path, there, columns, optional))
+            table = reader(path, chosen)
             table = Table([_tidied(table[name], path) for name in table.colnames], copy=False)
     except (TableError, MemoryError):
         raise
@@ -55,6 +59,20 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise TableError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {reason}") from error
     return table
+
+
+def read_stars(path: str | Path, optional: Sequence[str] = ()) -> Table:
+    """Read the columns of positions (see ``positions``) and those of ``optional`` that the file has.
+
+    Raises:
+        TableError: as ``read_table``, or if there are no positions.
+    """
+
+    def choose(there: Iterable[str]) -> list[str]:
+        there = list(there)
+        return _chosen(Path(path), there, _position_columns(path, there), optional)
+
+    return _read(Path(path), choose)
 
 
 def _reader(path: Path) -> Callable[[Path, Callable[[Iterable[str]], list[str]]], Table]:
@@ -255,22 +273,24 @@ def positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
     The columns are the first pair there of ra_deg and dec_deg, ra and dec, raj2000 and dej2000, ra_dr2 and dec_dr2, and
     others alike, in capitals or not. A column with a unit is converted from it. Without one it is taken for degrees,
     unless every right ascension is below 24: hours cannot be told from degrees then, and nothing is guessed. A column
-    named ra_deg states its unit.
+    named ra_deg states its unit. A row whose position is missing or off the sky is NaN in both.
 
     Raises:
-        TableError: if there are no such columns, or a position is missing, not a number, off the sky or perhaps in
-            hours; the message names the column and the row, counted from 0.
+        TableError: if there are no such columns, no row has a position on the sky, or they may be in hours; the message
+            names the column and the row, counted from 0.
     """
-    ra_name, dec_name = _position_columns(table)
+    ra_name, dec_name = _position_columns("the table", table.colnames)
     ra_deg, dec_deg = _degrees(table[ra_name]), _degrees(table[dec_name])
-    for name, values, low, high in ((ra_name, ra_deg, 0, 360), (dec_name, dec_deg, -90, 90)):
-        off = ~((values >= low) & (values <= high))
-        if off.any():
-            row = int(np.argmax(off))
-            raise TableError(f"column {name} is {values[row]:g} deg in row {row}: not within {low} to {high} deg")
+    on_sky = (ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90)
+    if len(table) and not on_sky.any():
+        raise TableError(
+            f"no row of columns {ra_name} and {dec_name} is a position within 0 to 360 and -90 to 90 deg; the first is "
+            f"({ra_deg[0]:g}, {dec_deg[0]:g})"
+        )
+    ra_deg, dec_deg = (np.where(on_sky, values, np.nan) for values in (ra_deg, dec_deg))
     unstated = table[ra_name].unit is None and not ra_name.lower().endswith("deg")
-    if unstated and len(ra_deg) and (ra_deg < 24).all():
-        row = int(np.argmax(ra_deg))
+    if unstated and on_sky.any() and np.nanmax(ra_deg) < 24:
+        row = int(np.nanargmax(ra_deg))
         raise TableError(
             f"column {ra_name} has no unit and nothing above {ra_deg[row]:g} (row {row}): these may be hours; if they "
             "are degrees give the column the unit deg or the name ra_deg (and dec_deg), if hours multiply them by 15"
@@ -287,27 +307,23 @@ def position_columns(names: Iterable[str]) -> tuple[str, str] | None:
     return None
 
 
-def _position_columns(table: Table) -> tuple[str, str]:
-    found = position_columns(table.colnames)
+def _position_columns(what: object, names: list[str]) -> tuple[str, str]:
+    found = position_columns(names)
     if found is None:
-        raise TableError(f"the table has no columns ra and dec (in degrees); it has {_listed('ra', table.colnames)}")
+        raise TableError(f"{what} has no columns ra and dec (in degrees); it has {_listed('ra', names)}")
     return found
 
 
 def _degrees(column: Column) -> np.ndarray:
     from astropy import units as u
 
-    missing = np.ma.getmaskarray(np.ma.asarray(column))
-    if missing.any():
-        raise TableError(
-            f"column {column.name} is missing in row {int(np.argmax(missing))}: every star needs a position"
-        )
-    values = np.asarray(column)
+    values = np.ma.asarray(column)
     if values.dtype.kind not in "iuf":
         raise TableError(f"column {column.name} is {values.flat[0]!s} in row 0: not a number; write it in degrees")
+    values = values.astype(np.float64).filled(np.nan)
     if column.unit is None or str(column.unit).lower() in ("", "degrees"):
-        return values.astype(np.float64)
+        return values
     try:
-        return (values.astype(np.float64) * u.Unit(column.unit)).to_value(u.deg)
+        return (values * u.Unit(column.unit)).to_value(u.deg)
     except (u.UnitConversionError, ValueError, TypeError):
         raise TableError(f"column {column.name} has the unit {column.unit}, not that of an angle: give deg") from None

@@ -134,7 +134,8 @@ def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
 
 def rejected_stars(selected: Arrays, contents: Contents) -> pyarrow.Table:
     """The selected stars that have no example, each with its reason."""
-    columns = {name: selected[name][contents.rejected_row] for name in ("object_id", "source_id", "ra", "dec")}
+    names = [name for name in ("input_row", "object_id", "source_id", "ra", "dec") if name in selected]
+    columns = {name: selected[name][contents.rejected_row] for name in names}
     return pyarrow.table(columns | {"reason": pyarrow.array(contents.rejected_reason, pyarrow.string())})
 
 

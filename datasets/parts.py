@@ -158,6 +158,8 @@ def _examples(archive: Archive, selected: Arrays, rows: range) -> Arrays:
 
 def _stamp(archive: Archive, star: Mapping[str, np.generic]) -> Stamp:
     position = float(star["ra"]), float(star["dec"])
+    if not np.isfinite(position).all():
+        raise StampError("the table has no position for it that is on the sky")
     if star["object_id"] == -1:
         raise StampError(f"SkyMapper DR4 has no such star, by its id or within 1 arcsec of {position} deg")
     stamp = make_stamp(archive, int(star["object_id"]), *position, float(star["ebmv_sfd"]), **STAMP_SETTINGS)

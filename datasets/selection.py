@@ -174,6 +174,8 @@ GALAH has no say in it, so its stars have no labels.
 
 def first_failed(columns: Columns, cuts: Sequence[Cut] = HIGH_QUALITY) -> np.ndarray:
     """The index of the first cut that removes each star, or ``len(cuts)`` for a selected star: (n,) int8."""
+    if not cuts:
+        return np.zeros(len(columns["object_id"]), np.int8)
     failed = ~np.stack([np.asarray(cut.keep(columns), dtype=bool) for cut in cuts])
     return np.where(failed.any(axis=0), failed.argmax(axis=0), len(cuts)).astype(np.int8)
 

@@ -18,6 +18,7 @@ from astropy.table import Table
 
 from datasets.archives.interface import Archive
 from datasets.crossmatch import crossmatch
+from datasets.local_tables import TableError, positions, read_stars
 from datasets.selection import CATALOGUE, master_cuts, master_where
 from datasets.smss_stamps.configs import CONFIGS
 from datasets.stars import MASTER_COLUMNS, best_spectra, match, one_row_per_star, plain
@@ -183,12 +184,11 @@ class TableSurvey(_RealSurvey):
     radius_arcsec = 1.0
 
     def __init__(self, sources: Sources):
-        from datasets.local_tables import positions, read_table
-
         super().__init__(sources)
-        optional = ("object_id", "source_id", "parallax", "parallax_error")
-        self._table = read_table(sources.table, optional=optional)
+        self._table = read_stars(sources.table, ("object_id", "source_id", "parallax", "parallax_error"))
         self._ra_deg, self._dec_deg = positions(self._table)
+        self._object_ids, self._source_ids = (self._numbers(name, np.int64, -1) for name in ("object_id", "source_id"))
+        self._parallaxes = {name: self._numbers(name, np.float64, np.nan) for name in ("parallax", "parallax_error")}
 
     def blocks(self) -> Iterable[int]:
         """Blocks of ``block_size`` rows of the table."""
@@ -197,9 +197,9 @@ class TableSurvey(_RealSurvey):
     def stars(self, block: int, after: int | None = None) -> Stars:
         """One row for every row of the table; ``object_id`` is -1 where SkyMapper has no such star."""
         rows = np.arange(block * self.block_size, min((block + 1) * self.block_size, len(self._table)))
-        object_ids, source_ids = (self._integers(name)[rows] for name in ("object_id", "source_id"))
+        object_ids, source_ids = self._object_ids[rows], self._source_ids[rows]
         ra_deg, dec_deg = self._ra_deg[rows], self._dec_deg[rows]
-        by_position = (object_ids == -1) & (source_ids == -1)
+        by_position = (object_ids == -1) & (source_ids == -1) & np.isfinite(ra_deg)
         cones = zip(ra_deg[by_position], dec_deg[by_position], strict=True)
         joined = self._joined(self._master_where(self._condition(object_ids, source_ids, cones)))
         found = np.where(
@@ -211,11 +211,14 @@ class TableSurvey(_RealSurvey):
         stars["dej2000"] = np.where(found < 0, dec_deg, stars["dej2000"])
         return stars | self._own_parallaxes(rows, stars) | {"input_row": rows}
 
-    def _integers(self, name: str) -> np.ndarray:
-        return plain(self._table, name, self._sources.table) if name in self._table.colnames else self._all(-1)
-
-    def _all(self, value: float) -> np.ndarray:
-        return np.full(len(self._table), value)
+    def _numbers(self, name: str, dtype: type, missing: float) -> np.ndarray:
+        """A column of the table; all missing if it has none."""
+        if name not in self._table.colnames:
+            return np.full(len(self._table), missing, dtype)
+        column = np.ma.asarray(self._table[name])
+        if column.dtype.kind not in ("iu" if dtype is np.int64 else "iuf"):
+            raise TableError(f"column {name} of {self._sources.table} holds something other than numbers.")
+        return column.astype(dtype).filled(missing)
 
     def _condition(self, object_ids: np.ndarray, source_ids: np.ndarray, cones: Iterable[tuple[float, float]]) -> str:
         """The ADQL condition of the block's stars: ids where the table has them, else a circle around the position."""
@@ -231,7 +234,7 @@ class TableSurvey(_RealSurvey):
             f"CIRCLE('ICRS', {ra:.8f}, {dec:.8f}, {self.radius_arcsec / 3600:.8f}))"
             for ra, dec in cones
         ]
-        return " OR ".join(conditions)
+        return " OR ".join(conditions) or "1 = 0"
 
     def _nearest(self, joined: Stars, ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
         """The row of the nearest star within the radius of each position, or -1."""
@@ -244,12 +247,9 @@ class TableSurvey(_RealSurvey):
 
     def _own_parallaxes(self, rows: np.ndarray, stars: Stars) -> Stars:
         """The table's own parallaxes, in mas, where it has both the parallax and its error."""
-        names = ("parallax", "parallax_error")
-        if not set(names) <= set(self._table.colnames):
-            return {}
-        own = {name: plain(self._table, name, self._sources.table)[rows].astype(np.float64) for name in names}
-        given = np.isfinite(own["parallax"]) & np.isfinite(own["parallax_error"])
-        return {name: np.where(given, own[name], stars[name]) for name in names}
+        own = {name: values[rows] for name, values in self._parallaxes.items()}
+        given = np.logical_and.reduce([np.isfinite(values) for values in own.values()])
+        return {name: np.where(given, values, stars[name]) for name, values in own.items()}
 
 
 def _rows_or_missing(values: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -12,7 +12,15 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.local_tables import TableError, mask_below, position_columns, positions, read_table, with_units
+from datasets.local_tables import (
+    TableError,
+    mask_below,
+    position_columns,
+    positions,
+    read_stars,
+    read_table,
+    with_units,
+)
 
 FORMS = ("csv", "ecsv", "fits", "fits.gz", "vot", "parquet")
 BIG = 4_611_686_018_427_387_905  # a float would make it ...904
@@ -254,21 +262,42 @@ def test_right_ascensions_that_may_be_hours_are_refused_and_can_be_declared():
 
 
 @pytest.mark.parametrize(
+    ("ra", "dec"),
+    [
+        ([100.0, 361.0], [0.0, 0.0]),
+        ([100.0, -1.0], [0.0, 0.0]),
+        ([100.0, 99.0], [0.0, -90.1]),
+        (np.ma.array([100.0, 1.0], mask=[0, 1]), [0.0, 0.0]),
+        ([100.0, 1.0], [0.0, np.nan]),
+    ],
+)
+def test_a_row_off_the_sky_has_no_position_and_spoils_no_other(ra, dec):
+    ra_deg, dec_deg = positions(Table({"ra": ra, "dec": dec}))
+    np.testing.assert_array_equal(ra_deg, [100.0, np.nan])
+    np.testing.assert_array_equal(dec_deg, [0.0, np.nan])
+
+
+@pytest.mark.parametrize(
     ("ra", "dec", "message"),
     [
-        ([100.0, 361.0], [0.0, 0.0], "column ra is 361 deg in row 1: not within 0 to 360 deg"),
-        ([100.0, -1.0], [0.0, 0.0], "column ra is -1 deg in row 1"),
-        ([100.0, 99.0], [-90.1, 0.0], "column dec is -90.1 deg in row 0: not within -90 to 90 deg"),
-        (np.ma.array([100.0, 1.0], mask=[0, 1]), [0.0, 0.0], "column ra is missing in row 1"),
-        ([100.0, 1.0], [0.0, np.nan], "column dec is nan deg in row 1"),
+        ([1e5, 1e6], [0.0, 0.0], r"no row of columns ra and dec is a position .* the first is \(100000, 0\)"),
         (["12:30:00", "13:00:00"], [0.0, 0.0], "column ra is 12:30:00 in row 0: not a number"),
         ([1.0, 2.0] * u.h, [0.0, 0.0], "column ra has the unit h, not that of an angle"),
         ([1.0, 2.0] * u.K, [0.0, 0.0], "column ra has the unit K, not that of an angle"),
     ],
 )
-def test_positions_off_the_sky_are_refused(ra, dec, message):
+def test_columns_that_are_no_positions_are_refused(ra, dec, message):
     with pytest.raises(TableError, match=message):
         positions(Table({"ra": ra, "dec": dec}))
+
+
+def test_only_positions_and_what_is_asked_for_are_read(tmp_path):
+    table = Table({"name": ["a"], "RAJ2000": [100.0], "DEJ2000": [1.0], "parallax": [2.0]})
+    table.write(tmp_path / "t.fits")
+    assert read_stars(tmp_path / "t.fits", ("parallax", "object_id")).colnames == ["RAJ2000", "DEJ2000", "parallax"]
+    table["name", "parallax"].write(tmp_path / "none.fits")
+    with pytest.raises(TableError, match=r"none\.fits has no columns ra and dec \(in degrees\); it has"):
+        read_stars(tmp_path / "none.fits")
 
 
 def test_sexagesimal_positions_in_csv_stay_text_and_are_refused(tmp_path):
