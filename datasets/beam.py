@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.workers import ONE_THREAD
+from datasets.workers import ONE_THREAD, environment
 
 
 class BeamError(Exception):
@@ -75,7 +75,7 @@ class BeamWorkers:
         from apache_beam.options.pipeline_options import PipelineOptions
 
         try:
-            with _settings_of_children(), beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
+            with environment(_settings_of_children()), beam.Pipeline(options=PipelineOptions(self.options)) as pipeline:
                 # Without the shuffle a runner may keep all tasks on the one machine that made the list.
                 _ = (
                     pipeline
@@ -126,21 +126,10 @@ def _sentence(error: BaseException) -> str:
     return lines[-1] if "Traceback" in str(error) else " ".join(lines)
 
 
-@contextlib.contextmanager
-def _settings_of_children() -> Iterator[None]:
+def _settings_of_children() -> dict[str, str]:
     """What worker processes of this machine inherit: one thread per numerical library, and where this package is."""
     root = str(Path(__file__).parents[1])
-    settings = ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    return ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 
 def _call(task: Any, function: Callable[[Any], Any], token: str) -> None:
