@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import math
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from datasets.archives.interface import Cutout, Detection
+from datasets.archives.skymapper import BANDS
+from datasets.stamps import make_stamp
 
 RA_DEG, DEC_DEG = 201.3, -35.7
 OBJECT_ID = 123456789
@@ -180,3 +183,39 @@ class SyntheticArchive:
 def six_bands(mag=13.0, **changes):
     """One exposure in each band, image_ids in order, every ``changes`` applied to all."""
     return [replace(Exposure(band, mag, image_id=20150402130000 + i), **changes) for i, band in enumerate("uvgriz")]
+
+
+def stamp_of(exposures, *, ebmv_sfd=0.0, cutouts=None, **options):
+    """The pipeline's stamp of the star, from these exposures."""
+    return make_stamp(SyntheticArchive(exposures, cutouts), OBJECT_ID, RA_DEG, DEC_DEG, ebmv_sfd, **options)
+
+
+MEDIAN_SEEING_ARCSEC = dict(zip(BANDS, (3.15, 3.00, 2.80, 2.63, 2.54, 2.49), strict=True))
+MAGS = dict(zip(BANDS, (13.9, 13.4, 12.4, 12.0, 11.8, 11.7), strict=True))
+
+
+def flux_of(mag):
+    """AB magnitude to microjansky, through 3631 Jy."""
+    return 3631e6 * 10 ** (-0.4 * mag) / (3631e6 / 10 ** (0.4 * 23.9))
+
+
+def a_star(rotator_deg=0.0, projection="TPV", **changes):
+    """Two exposures a band at the median seeing, each at its own angle, shift, zeropoint and sky."""
+    rng = np.random.default_rng(int(rotator_deg))
+    out = []
+    for i, (band, image_type) in enumerate(itertools.product(BANDS, ("fs", "ms"))):
+        out.append(
+            Exposure(
+                band,
+                MAGS[band],
+                image_id=20150402130000 + i,
+                zpapprox=(25.6 if image_type == "fs" else 28.0) + rng.normal(0, 0.05),
+                exp_time=5.0 if image_type == "fs" else 100.0,
+                fwhm=MEDIAN_SEEING_ARCSEC[band],
+                rotator_deg=rotator_deg + rng.normal(0, 0.5),
+                shift=tuple(rng.uniform(-0.9, 0.9, 2)),
+                sky_adu=20.0 if image_type == "fs" else 300.0,
+                projection=projection,
+            )
+        )
+    return [replace(e, **changes) for e in out]
