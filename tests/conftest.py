@@ -1,8 +1,10 @@
 """What all tests share: the settings of JAX and matplotlib, made before any test imports them."""
 
 import os
+import socket
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +14,17 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".jax_cache"))
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(autouse=True)
+def skip_remote_tests_without_a_network(request):
+    """Tests marked ``remote`` ask the real archives; where those cannot be reached there is nothing to test."""
+    if request.node.get_closest_marker("remote"):
+        try:
+            socket.create_connection(("api.skymapper.nci.org.au", 443), timeout=10).close()
+        except OSError as error:
+            pytest.skip(f"no network: {error}")
+
 
 # The same examples for everybody: a red CI is the change's doing. `--hypothesis-profile=explore` looks for new ones.
 settings.register_profile("same", derandomize=True, deadline=None)

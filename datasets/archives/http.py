@@ -217,7 +217,8 @@ def _reason(error: BaseException) -> str:
         return "the answer broke off or is damaged"
     if isinstance(error, requests.ConnectionError):
         lost = "cannot be made" if _never_connected(error) else "was lost"
-        return f"the connection to {host} {lost} ({plain_sentence(str(error), 300)})"
+        cause = getattr(error.args[0], "reason", None) if error.args else None
+        return f"the connection to {host} {lost} ({plain_sentence(str(cause or error).rpartition('): ')[2], 200)})"
     return plain_sentence(str(error), 300) or type(error).__name__
 
 
