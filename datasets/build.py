@@ -9,8 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from datasets.checksums import CHECKSUMS, damaged_files
 from datasets.dry_run import Estimate, estimate
-from datasets.packing import CHECKSUMS, BuildError, damaged_files
+from datasets.packing import BuildError
 from datasets.prepare import build, prepared_folder, selected_only
 from datasets.smss_stamps.configs import CONFIGS, VERSION, Config
 from datasets.survey import Sources

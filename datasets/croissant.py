@@ -7,7 +7,6 @@ set ``fields``); the record sets ``stars`` and ``rejected`` are the folder's Par
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,8 +76,8 @@ _REJECTED_FIELDS = {
 }
 
 
-def write_croissant(folder: Path, metadata: Mapping) -> None:
-    """Describe all files that are in ``folder``, but ``checksums.txt``, which comes after this one."""
+def write_croissant(folder: Path, metadata: Mapping, checksums: Mapping[str, str]) -> None:
+    """Describe the files of ``folder``, whose SHA-256 are given by name; ``checksums.txt`` comes after this one."""
     config = CONFIGS[metadata["config"]]
     its_terms = terms(config)
     document = {
@@ -93,7 +92,7 @@ def write_croissant(folder: Path, metadata: Mapping) -> None:
         "license": its_terms.licence_url,
         "citeAs": citations(config),
         "keywords": ["astronomy", "stars", "photometry", "SkyMapper", "Gaia"],
-        "distribution": [_file(path) for path in sorted(folder.iterdir())],
+        "distribution": [_file(folder / name, checksum) for name, checksum in sorted(checksums.items())],
         "recordSet": [
             _record_set("stars", STAR_TABLE, "An example a row, without its images.", columns(config.fields())),
             _record_set("rejected", REJECTED, "The selected stars without an example.", _REJECTED_FIELDS),
@@ -105,9 +104,7 @@ def write_croissant(folder: Path, metadata: Mapping) -> None:
     (folder / CROISSANT).write_text(json.dumps(document, indent=1) + "\n")
 
 
-def _file(path: Path) -> dict:
-    with open(path, "rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+def _file(path: Path, checksum: str) -> dict:
     return {
         "@type": "cr:FileObject",
         "@id": path.name,

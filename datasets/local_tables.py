@@ -90,11 +90,11 @@ def _chosen(path: Path, there: Iterable[str], columns: Sequence[str] | None, opt
         return there
     for name in columns:
         if name not in there:
-            raise TableError(f"{path} has no column {name}; it has {_listed(name, there)}")
+            raise TableError(f"{path} has no column {name}; it has {listed(name, there)}")
     return list(dict.fromkeys([*columns, *(name for name in optional if name in there)]))
 
 
-def _listed(name: str, there: list[str], most: int = 40) -> str:
+def listed(name: str, there: list[str], most: int = 40) -> str:
     """The columns there, those most like ``name`` first."""
     lower = {column.lower(): column for column in there}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=5, cutoff=0.5)]
@@ -310,7 +310,7 @@ def position_columns(names: Iterable[str]) -> tuple[str, str] | None:
 def _position_columns(what: object, names: list[str]) -> tuple[str, str]:
     found = position_columns(names)
     if found is None:
-        raise TableError(f"{what} has no columns ra and dec (in degrees); it has {_listed('ra', names)}")
+        raise TableError(f"{what} has no columns ra and dec (in degrees); it has {listed('ra', names)}")
     return found
 
 

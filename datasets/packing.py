@@ -16,14 +16,13 @@ import pyarrow.parquet
 from tqdm import tqdm
 
 from datasets.archives.skymapper import BANDS, EXTINCTION_COEFFICIENTS, PIXEL_SCALE_ARCSEC
-from datasets.croissant import REJECTED, write_croissant
+from datasets.checksums import checksums_of, sha256, write_checksums
+from datasets.croissant import CROISSANT, REJECTED, write_croissant
 from datasets.parts import STAMP_SETTINGS, Arrays, Job, load
 from datasets.prepared_readme import prepared_readme
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION
 from datasets.smss_stamps.terms import terms
 from datasets.star_table import STAR_TABLE, write_star_table
-
-CHECKSUMS = "checksums.txt"
 
 
 class BuildError(Exception):
@@ -69,8 +68,9 @@ def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
     pyarrow.parquet.write_table(rejected_stars(selected, contents), folder / REJECTED)
     write_star_table(job, n_stars, folder / STAR_TABLE)
     (folder / "README.md").write_text(prepared_readme(described, n_of_split, contents.rejected_reason))
-    write_croissant(folder, described)
-    write_checksums(folder)
+    checksums = checksums_of(folder)
+    write_croissant(folder, described, checksums)
+    write_checksums(folder, checksums | {CROISSANT: sha256(folder / CROISSANT)})
     return folder
 
 
@@ -137,20 +137,3 @@ def rejected_stars(selected: Arrays, contents: Contents) -> pyarrow.Table:
     names = [name for name in ("input_row", "object_id", "source_id", "ra", "dec") if name in selected]
     columns = {name: selected[name][contents.rejected_row] for name in names}
     return pyarrow.table(columns | {"reason": pyarrow.array(contents.rejected_reason, pyarrow.string())})
-
-
-def write_checksums(folder: Path) -> None:
-    """Write the SHA-256 of every file of a prepared folder, in the format of ``sha256sum``."""
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != CHECKSUMS]
-    (folder / CHECKSUMS).write_text("".join(lines))
-
-
-def damaged_files(folder: Path) -> list[str]:
-    """Names of the files that are missing or differ from their recorded checksum."""
-    recorded = (line.split("  ", 1) for line in (folder / CHECKSUMS).read_text().splitlines())
-    return [name for checksum, name in recorded if not (folder / name).is_file() or _sha256(folder / name) != checksum]
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

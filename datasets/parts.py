@@ -28,6 +28,7 @@ from datasets.stars import catalogue_fields
 from datasets.survey import Sources, open_survey
 
 PART_SIZE = 32
+BYTES_PER_STAR = 2 * 70_000  # an example in its part and in the packed dataset, while both exist
 OF_THE_WHOLE_BLOCK = ("first_failed", "last_object_id")
 """What a block's file holds besides the selected stars' fields."""
 
@@ -93,6 +94,12 @@ def load(path: Path) -> Arrays:
         return {name: file[name] for name in file.files}
 
 
+def load_array(path: Path, name: str) -> np.ndarray:
+    """One array of an npz file; the others, stamps among them, are not read."""
+    with np.load(path) as file:
+        return file[name]
+
+
 @functools.lru_cache(maxsize=1)
 def _selected(path: Path) -> Arrays:
     return load(path)
@@ -106,7 +113,7 @@ def scan_block(job: Job, index: int) -> Path:
     path = job.block(index)
     if not path.exists():
         survey, cuts = open_survey(job.config, job.seed, job.sources), CONFIGS[job.config].cuts
-        after = int(load(job.block(index - 1))["last_object_id"]) if survey.is_paged and index else None
+        after = int(load_array(job.block(index - 1), "last_object_id")) if survey.is_paged and index else None
         stars = survey.stars(index, after)
         failed = first_failed(stars, cuts)
         keep = failed == len(cuts)

@@ -10,6 +10,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+from datasets.checksums import sha256
 from datasets.parts import STAMP_SETTINGS
 from datasets.selection import adql
 from datasets.smss_stamps.configs import CONFIGS, VERSION
@@ -73,9 +74,3 @@ def _code_digest() -> str:
     for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".npz", ".csv"}):
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.packing import BuildError
-from datasets.parts import OF_THE_WHOLE_BLOCK, Arrays, Job, load, save_atomically, scan_block
+from datasets.parts import OF_THE_WHOLE_BLOCK, Arrays, Job, load, load_array, save_atomically, scan_block
 from datasets.sampling import stratified
 from datasets.selection import removed_per_cut
 from datasets.smss_stamps.configs import CONFIGS, Config
@@ -46,8 +46,7 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
             first_failed = first_failed[: np.flatnonzero(is_selected)[: len(rows)][-1] + 1]
         job.selection.write_text(json.dumps(_counts(job, config, first_failed, len(rows))))
         save_atomically(job.selected, _gathered(paths, rows))
-    with np.load(job.selected) as selected:
-        return len(selected["object_id"])
+    return len(load_array(job.selected, "object_id"))
 
 
 def _scan(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> tuple[list[Path], np.ndarray]:
@@ -55,8 +54,7 @@ def _scan(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> tu
     n_cuts, paths, first_failed, n_found = len(CONFIGS[job.config].cuts), [], [], 0
     with tqdm(desc="Selecting", total=n_stars, unit="star", disable=not progress) as bar:
         for path in _blocks(job, workers):
-            with np.load(path) as block:
-                first_failed.append(block["first_failed"])
+            first_failed.append(load_array(path, "first_failed"))
             paths.append(path)
             n_new = int(np.count_nonzero(first_failed[-1] == n_cuts))
             n_found += n_new
@@ -78,9 +76,8 @@ def _blocks(job: Job, workers: Workers) -> Iterator[Path]:
         return
     for index in survey.blocks():
         path = scan_block(job, index)
-        with np.load(path) as block:
-            if not len(block["first_failed"]):
-                return
+        if not len(load_array(path, "first_failed")):
+            return
         yield path
 
 

@@ -53,7 +53,7 @@ def _stars(job: Job, n_stars: int, config: Config, described: Mapping[str, Field
     blocks, n_before = [], dict.fromkeys(config.splits, 0)
     for path in job.parts(n_stars):
         with np.load(path) as part:
-            block = {name: part[name] for name in config.fields() if part[name].ndim <= 2}
+            block = {name: part[name] for name, field in config.fields().items() if len(field.shape) <= 1}
         for name in [name for name, values in block.items() if values.ndim == 2]:
             values = block.pop(name)
             block |= {f"{name}_{band}": values[:, i] for i, band in enumerate(BANDS)}

@@ -14,13 +14,13 @@ Rules:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 
 import numpy as np
 from astropy.table import Table
 
 from datasets.archives.skymapper import BANDS
+from datasets.local_tables import listed
 from datasets.selection import is_measured
 from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS
 
@@ -71,7 +71,7 @@ def plain(table: Table, name: str, table_name: str) -> np.ndarray:
         ValueError: if the column is not there, or not of numbers.
     """
     if name not in table.colnames:
-        raise ValueError(f"the table {table_name} has no column {name}; it has {_listed(table.colnames, name)}")
+        raise ValueError(f"the table {table_name} has no column {name}; it has {listed(name, table.colnames, most=30)}")
     values = np.ma.asarray(table[name])
     if values.dtype.kind == "f":
         return values.filled(np.nan).astype(values.dtype.newbyteorder("="))
@@ -90,13 +90,6 @@ def ids(table: Table, name: str, table_name: str) -> np.ndarray:
     if values.dtype.kind == "f":
         raise ValueError(f"column {name} of the table {table_name} holds {values.dtype}, which rounds ids: need int64")
     return values
-
-
-def _listed(names: list[str], like: str, most: int = 30) -> str:
-    close = difflib.get_close_matches(like, names, n=3)
-    ordered = [*close, *(name for name in names if name not in close)]
-    rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return (", ".join(ordered[:most]) or "none") + rest
 
 
 def is_nearest(gaia_id: np.ndarray, distance_arcsec: np.ndarray, object_id: np.ndarray) -> np.ndarray:
@@ -136,12 +129,13 @@ def match(keys: np.ndarray, unique_keys: np.ndarray) -> np.ndarray:
 
 
 def _matched(table: Table, names: tuple[str, ...], rows: np.ndarray, table_name: str) -> dict[str, np.ndarray]:
-    columns = {}
-    for name in names:
-        values = plain(table, name, table_name)
-        missing = np.full_like(values, np.nan if values.dtype.kind == "f" else -1, shape=(1, *values.shape[1:]))
-        columns[name] = np.concatenate([values, missing])[rows]
-    return columns
+    return {name: rows_or_missing(plain(table, name, table_name), rows) for name in names}
+
+
+def rows_or_missing(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """``values[rows]``, stars first, with a missing value (NaN or -1) where a row is -1."""
+    missing = np.full_like(values, np.nan if values.dtype.kind == "f" else -1, shape=(1, *values.shape[1:]))
+    return np.concatenate([values, missing])[rows]
 
 
 def catalogue_fields(stars: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from datasets.crossmatch import crossmatch
 from datasets.local_tables import TableError, positions, read_stars
 from datasets.selection import CATALOGUE, master_cuts, master_where
 from datasets.smss_stamps.configs import CONFIGS
-from datasets.stars import MASTER_COLUMNS, best_spectra, match, one_row_per_star, plain
+from datasets.stars import MASTER_COLUMNS, best_spectra, match, one_row_per_star, plain, rows_or_missing
 
 Stars = dict[str, np.ndarray]
 """Columns of ``one_row_per_star``."""
@@ -206,7 +206,7 @@ class TableSurvey(_RealSurvey):
             object_ids != -1, match(object_ids, joined["object_id"]), match(source_ids, joined["source_id"])
         )
         found[by_position] = self._nearest(joined, ra_deg[by_position], dec_deg[by_position])
-        stars = {name: _rows_or_missing(values, found) for name, values in joined.items()}
+        stars = {name: rows_or_missing(values, found) for name, values in joined.items()}
         stars["raj2000"] = np.where(found < 0, ra_deg, stars["raj2000"])
         stars["dej2000"] = np.where(found < 0, dec_deg, stars["dej2000"])
         return stars | self._own_parallaxes(rows, stars) | {"input_row": rows}
@@ -250,11 +250,6 @@ class TableSurvey(_RealSurvey):
         own = {name: values[rows] for name, values in self._parallaxes.items()}
         given = np.logical_and.reduce([np.isfinite(values) for values in own.values()])
         return {name: np.where(given, values, stars[name]) for name, values in own.items()}
-
-
-def _rows_or_missing(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    missing = np.full_like(values, np.nan if values.dtype.kind == "f" else -1, shape=(1, *values.shape[1:]))
-    return np.concatenate([values, missing])[rows]
 
 
 @functools.lru_cache(maxsize=1)

@@ -82,7 +82,7 @@ class Client:
         if min(rate_per_s, tries, timeout_s, failures_until_down) <= 0 or backoff_s < 0:
             raise ValueError("rate, tries, timeout and failures_until_down must be positive, backoff not negative")
         self.sleep = sleep
-        self.session = PoliteSession(_user_agent(contact), RateLimiter(rate_per_s, sleep), timeout_s)
+        self.session = PoliteSession(user_agent(contact), RateLimiter(rate_per_s, sleep), timeout_s)
         self._tries = tries
         self._backoff = tenacity.wait_exponential(backoff_s, max=MAX_PAUSE_S) + tenacity.wait_random(0, backoff_s)
         self._failures_until_down = failures_until_down
@@ -222,7 +222,7 @@ def _reason(error: BaseException) -> str:
     return plain_sentence(str(error), 300) or type(error).__name__
 
 
-def _user_agent(contact: str) -> str:
+def user_agent(contact: str) -> str:
     """As RFC 9110, 10.1.5 wishes: product, version, and how to reach whoever runs it."""
     if not contact.isascii() or not contact.isprintable() or set(contact) & set("()\\"):
         raise ValueError(f"contact {contact!r} must be plain ASCII on one line, without parentheses")

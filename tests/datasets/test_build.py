@@ -20,7 +20,8 @@ import tensorflow_datasets as tfds
 from datasets import parts, prepare, scan
 from datasets.archives.skymapper import EXTINCTION_COEFFICIENTS
 from datasets.build import build, main
-from datasets.packing import BuildError, damaged_files
+from datasets.checksums import damaged_files
+from datasets.packing import BuildError
 from datasets.parts import load
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import tensorflow_datasets as tfds
 from astropy.table import Table
 
 from datasets import packing
-from datasets.packing import BuildError, damaged_files, pack
+from datasets.checksums import damaged_files
+from datasets.packing import BuildError, pack
 from datasets.prepared_readme import field_table
 from datasets.smss_stamps.configs import CONFIGS, split_of
 from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS
