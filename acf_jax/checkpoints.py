@@ -5,10 +5,14 @@ temporary folder and renames it, so that a killed run leaves whole checkpoints o
 
     format_version, code_version, config, targets, bands, label_scaling, input_scaling,
     dataset (name, config, version, fingerprint, folder), step, validation (metrics), history (of them)
+
+After training, ``error_calibration.json`` joins it: what makes the errors of the best checkpoint's predictions honest.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,9 +25,11 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 from acf_jax.acf import ACF, ACFConfig
 from acf_jax.cswin import CSWinConfig
 from acf_jax.labels import LabelScaling
+from acf_jax.error_calibration import ErrorCalibration
 from acf_jax.scaling import InputScaling
 
 FORMAT_VERSION = 1
+ERROR_CALIBRATION = "error_calibration.json"
 SCORE = "mean_standardised_sigma"
 """What the best checkpoint has least of: validation standard deviation / label standard deviation, over targets."""
 
@@ -44,6 +50,7 @@ class TrainedModel:
     bands: str
     sidecar: dict
     step: int
+    error_calibration: ErrorCalibration | None = None  # of this very checkpoint; None: not calibrated
 
 
 def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
@@ -65,6 +72,7 @@ def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
         bands=sidecar["bands"],
         sidecar=sidecar,
         step=step,
+        error_calibration=read_error_calibration(run_dir, step),
     )
 
 
@@ -171,6 +179,30 @@ def restore_training(manager: ocp.CheckpointManager, step: int, params, optimize
         ),
     )
     return restored["params"], restored["optimizer"], restored["iterator"]
+
+
+def write_error_calibration(run_dir: str | Path, step: int, calibration: ErrorCalibration) -> None:
+    """Keep the calibrated errors of the checkpoint at ``step``; whole, or not at all."""
+    path = Path(run_dir) / ERROR_CALIBRATION
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps({"step": step, **calibration.to_dict()}, indent=1) + "\n")
+    temporary.rename(path)
+
+
+def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration | None:
+    """The calibrated errors of the checkpoint at ``step``; None if there are none, or they are another checkpoint's.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    path = Path(run_dir) / ERROR_CALIBRATION
+    if not path.exists():
+        return None
+    try:
+        stored = json.loads(path.read_text())
+        return ErrorCalibration.from_dict(stored) if stored.pop("step") == step else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: delete it, and `python train.py` writes it anew.") from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -23,6 +23,7 @@ STD_OF_CUT_NORMAL = 0.8796256610342398  # of what such a cut leaves of a standar
 # unrolled, which XLA schedules better.
 UNROLLED_DEPTH = 4
 REMAT = ("nothing", "dots", "blocks")
+POOLINGS = ("mean", "mean_attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +49,9 @@ class CSWinConfig:
     dtype: str = "float32"  # of the computation
     param_dtype: str = "float32"
     weight_std: float = 0.02  # of every initial weight, whatever its fan-in
+    pooling: str = (
+        "mean"  # of the last map's tokens; "mean_attention", not the authors', appends one of learned weights
+    )
 
     def __post_init__(self):
         for name in ("depths", "num_heads", "stripe_widths"):
@@ -58,6 +62,8 @@ class CSWinConfig:
                 )
         for name in ("dtype", "param_dtype"):
             object.__setattr__(self, name, jnp.dtype(getattr(self, name)).name)
+        if self.pooling not in POOLINGS:
+            raise ValueError(f"pooling = {self.pooling!r} must be one of {', '.join(POOLINGS)}.")
         if self.remat not in REMAT:
             raise ValueError(f"remat = {self.remat!r} must be one of {', '.join(REMAT)}.")
         for stage, heads in enumerate(self.num_heads):
@@ -79,8 +85,8 @@ class CSWinConfig:
 
     @property
     def num_features(self) -> int:
-        """Features a stamp: the last stage's channels."""
-        return self.embed_dim * 2 ** (len(self.depths) - 1)
+        """Features a stamp: the last stage's channels, twice if pooled in two ways."""
+        return self.embed_dim * 2 ** (len(self.depths) - 1) * (1 if self.pooling == "mean" else 2)
 
     @property
     def drop_path_rates(self) -> tuple[np.ndarray, ...]:
@@ -342,7 +348,17 @@ class CSWin(nn.Module, _Layers):
                 self.capture(f"merge{stage}_out", x)
             x = self.capture(f"stage{stage + 1}_out", self.stage(stage, x, deterministic))
         x = self.capture("norm_out", self.layer_norm("norm")(x))
-        return x.mean(axis=(1, 2))
+        mean = x.mean(axis=(1, 2))
+        return mean if config.pooling == "mean" else jnp.concatenate([mean, self.attention_pool(x)], axis=-1)
+
+    def attention_pool(self, x: jax.Array) -> jax.Array:
+        """Tokens (batch, height, width, channels) averaged with weights learned from them: (batch, channels)."""
+        score = nn.Dense(
+            1, use_bias=False, name="pool", kernel_init=weight_init(self.config.weight_std),
+            dtype=self.config.dtype, param_dtype=self.config.param_dtype,
+        )(x)  # fmt: skip
+        weights = jax.nn.softmax(widened(score), axis=(1, 2)).astype(x.dtype)
+        return (weights * x).sum(axis=(1, 2))
 
     def stage(self, stage: int, x: jax.Array, deterministic: bool) -> jax.Array:
         """Stage `stage` (from 0): its blocks, one after the other."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +12,20 @@ import pyarrow.parquet
 from matplotlib.figure import Figure
 
 import acf_jax
-from acf_jax import mc_dropout, plots, report
+from acf_jax import plots, report
 from acf_jax.baselines import PHOTOMETRY_FIELDS, photometric_baselines
 from acf_jax.checkpoints import TrainedModel, load_model
 from acf_jax.input_pipeline import PreparedDataset, open_dataset
 from acf_jax.labels import LABELS
 from acf_jax.metrics import NOMINAL_COVERAGE, binned_residuals, magnitude_edges, residual_metrics
+from acf_jax.split_prediction import SplitPrediction, predict_split
 
 SPLIT = "validation"
 STAR_FIELDS = ("object_id", "source_id", "ra", "dec")
-STARS_AT_A_TIME = 256  # stamps in memory: 14 MB
 
 
 class EvaluationError(Exception):
     """Checkpoint and dataset do not fit together; the message says why and what to do."""
-
-
-@dataclass(frozen=True)
-class SplitPrediction:
-    """The network's answer for every star of a split, in the split's order."""
-
-    mean: np.ndarray  # (n, n_targets), physical units; NaN for a star without a prediction
-    std: np.ndarray  # (n, n_targets), Monte Carlo standard deviation
-    reason: list[str | None]  # why a star has no prediction; None for those that have
 
 
 def evaluate(
@@ -75,7 +65,7 @@ def evaluate(
     targets = trained.targets
     truth = tuple(f"true_{target}" for target in targets if f"true_{target}" in dataset.fields)
     stars = dataset.arrays(SPLIT, (*STAR_FIELDS, *PHOTOMETRY_FIELDS, *targets, *truth))
-    prediction = predict_split(trained, dataset, stars, n_samples=n_samples, seed=seed, progress=progress)
+    prediction = predict_split(trained, dataset, stars, split=SPLIT, n_samples=n_samples, seed=seed, progress=progress)
 
     methods = {network_name(trained): {t: prediction.mean[:, i] for i, t in enumerate(targets)}}
     if baselines:
@@ -94,8 +84,9 @@ def evaluate(
 
 
 def network_name(trained: TrainedModel) -> str:
-    """The paper's name of the framework: ACF, or ACPF without parallax."""
-    return "ACF" if trained.model.config.use_parallax else "ACPF"
+    """The paper's name of the framework, ACF, or ACPF without parallax; a variant's says so."""
+    config = trained.model.config
+    return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
 
 
 def open_same_dataset(trained: TrainedModel, data_dir: str | Path | None = None) -> PreparedDataset:
@@ -124,41 +115,6 @@ def open_same_dataset(trained: TrainedModel, data_dir: str | Path | None = None)
     if not dataset.splits.get(SPLIT):
         raise EvaluationError(f"The dataset in {folder} has no {SPLIT} stars: prepare a larger one and train on it.")
     return dataset
-
-
-def predict_split(
-    trained: TrainedModel,
-    dataset: PreparedDataset,
-    stars: Mapping[str, np.ndarray],
-    *,
-    n_samples: int,
-    seed: int,
-    progress: bool,
-) -> SplitPrediction:
-    """Monte Carlo dropout over the whole split, reading a few stamps at a time."""
-    n_stars = len(stars["object_id"])
-    mean, std, reason = [], [], []
-    with mc_dropout.progress_bar(n_stars, progress) as bar:
-        for start in range(0, n_stars, STARS_AT_A_TIME):
-            rows = np.arange(start, min(start + STARS_AT_A_TIME, n_stars))
-            stamps = dataset.arrays(SPLIT, ("stamp",), rows)["stamp"]
-            astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
-            part = mc_dropout.predict(
-                trained, stamps, *astrometry, stars["object_id"][rows], n_samples=n_samples, seed=seed, progress=False
-            )
-            good_stamp = np.isfinite(stamps).all(axis=(1, 2, 3))
-            reason += [why_missing(*star) for star in zip(np.isfinite(part.mean).all(axis=1), good_stamp, strict=True)]
-            mean.append(part.mean)
-            std.append(part.std)
-            bar.update(len(rows))
-    return SplitPrediction(np.concatenate(mean), np.concatenate(std), reason)
-
-
-def why_missing(predicted: bool, good_stamp: bool) -> str | None:
-    """Why a star has no prediction; None if it has one."""
-    if predicted:
-        return None
-    return "parallax or its error unusable" if good_stamp else "stamp holds a pixel that is not a number"
 
 
 def predict_baselines(

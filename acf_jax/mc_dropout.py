@@ -50,7 +50,7 @@ def head_samples(
     model: ACF,
     params: dict,
     features: jax.Array,
-    astrometry: jax.Array | None,
+    scalars: jax.Array | None,
     object_id: np.ndarray,
     n_samples: int,
     seed: int = 0,
@@ -61,28 +61,28 @@ def head_samples(
         model: the network.
         params: its parameters; the backbone's are not needed.
         features: (n, features), from `ACF.encode`.
-        astrometry: (n, 2), scaled; None for an ACPF.
+        scalars: (n, num_scalars), from `InputScaling.scalars`; None for an ACPF.
         object_id: (n,) int64.
         n_samples: T of Eq. 13.
         seed: of the samples' keys.
 
     Returns:
-        (n_samples, n, n_targets), standardised.
+        (n_samples, n, num_outputs), standardised.
     """
     if not len(features):
-        return jnp.zeros((n_samples, 0, len(model.config.targets)))
+        return jnp.zeros((n_samples, 0, model.config.num_outputs))
 
     def samples(*stars):
         return jnp.concatenate(list(_chunks(model, head_params(params), *stars, n_samples)))[:n_samples]
 
-    return _over_stars(samples, features, astrometry, _keys(seed, object_id))
+    return _over_stars(samples, features, scalars, _keys(seed, object_id))
 
 
 def head_moments(
     model: ACF,
     params: dict,
     features: jax.Array,
-    astrometry: jax.Array | None,
+    scalars: jax.Array | None,
     object_id: np.ndarray,
     n_samples: int,
     seed: int = 0,
@@ -90,15 +90,15 @@ def head_moments(
     """Mean and standard deviation (ddof 0) over `head_samples`, without keeping the samples.
 
     Returns:
-        Two arrays (n, n_targets), standardised.
+        Two arrays (n, num_outputs), standardised.
     """
     if not len(features):
-        return (jnp.zeros((0, len(model.config.targets))),) * 2
+        return (jnp.zeros((0, model.config.num_outputs)),) * 2
 
     def moments(*stars):
         return jnp.stack(_moments(_chunks(model, head_params(params), *stars, n_samples), n_samples))
 
-    return tuple(_over_stars(moments, features, astrometry, _keys(seed, object_id)))
+    return tuple(_over_stars(moments, features, scalars, _keys(seed, object_id)))
 
 
 def head_params(params: dict) -> dict:
@@ -114,23 +114,23 @@ def _keys(seed: int, object_id: np.ndarray) -> jax.Array:
 _star_keys = jax.jit(star_keys)
 
 
-def _over_stars(draw: Callable, features, astrometry, keys) -> jax.Array:
-    """`draw(features, astrometry, keys)` a part of the stars at a time; the stars are its results' second axis."""
+def _over_stars(draw: Callable, features, scalars, keys) -> jax.Array:
+    """`draw(features, scalars, keys)` a part of the stars at a time; the stars are its results' second axis."""
     n_stars, size = len(features), min(len(features), STARS_AT_A_TIME)
     parts = []
     for start in range(0, n_stars, size):
         first = min(start, n_stars - size)  # the last part overlaps: all have one size, and one compilation
         rows = slice(first, first + size)
-        part = draw(features[rows], None if astrometry is None else astrometry[rows], keys[rows])
+        part = draw(features[rows], None if scalars is None else scalars[rows], keys[rows])
         parts.append(part[:, start - first :])
     return jnp.concatenate(parts, axis=1)
 
 
-def _chunks(model, params, features, astrometry, keys, n_samples) -> Iterator[jax.Array]:
-    """The samples in chunks (samples at a time, n, n_targets), of which the last may hold more than were asked for."""
+def _chunks(model, params, features, scalars, keys, n_samples) -> Iterator[jax.Array]:
+    """The samples in chunks (samples at a time, n, num_outputs), the last perhaps with more than were asked for."""
     chunk = samples_at_a_time()
     for start in range(0, n_samples, chunk):
-        yield _draw(model, chunk, params, features, astrometry, keys, start)
+        yield _draw(model, chunk, params, features, scalars, keys, start)
 
 
 def samples_at_a_time() -> int:
@@ -139,14 +139,14 @@ def samples_at_a_time() -> int:
 
 
 @partial(jax.jit, static_argnames=("model", "n_samples"))
-def _draw(model, n_samples, params, features, astrometry, keys, start):
-    """Samples start, start + 1, ...: (n_samples, n, n_targets)."""
+def _draw(model, n_samples, params, features, scalars, keys, start):
+    """Samples start, start + 1, ...: (n_samples, n, num_outputs)."""
     keys = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(n_samples))
-    return jax.vmap(partial(predict_per_star, model, params, features, astrometry))(keys)
+    return jax.vmap(partial(predict_per_star, model, params, features, scalars))(keys)
 
 
 def _moments(chunks: Iterable[jax.Array], n_samples: int) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation (ddof 0) over the first `n_samples` in the chunks, each (n, n_targets)."""
+    """Mean and standard deviation (ddof 0) over the first `n_samples` in the chunks, each (n, num_outputs)."""
     count, mean, squares = 0, 0.0, 0.0
     for samples in chunks:
         mean, squares = _merge(mean, squares, samples, count, n_samples)
@@ -220,11 +220,15 @@ def predict(
             "%d of %d stars have inputs that are not finite: NaN is their prediction.", (~finite).sum(), len(finite)
         )
         mean[~finite] = std[~finite] = drawn[:, ~finite] = np.nan
-    mean, drawn = (np.asarray(trained.label_scaling.invert(values)) for values in (mean, drawn))
-    std = std * np.asarray(trained.label_scaling.std, np.float32)
+    n_targets, unit = len(trained.targets), np.asarray(trained.label_scaling.std, np.float32)
+    noise_std = np.sqrt(mean[:, n_targets:]) * unit if trained.model.config.heteroscedastic else None
+    mean, drawn = (np.asarray(trained.label_scaling.invert(a[..., :n_targets])) for a in (mean, drawn))
+    std = std[:, :n_targets] * unit
     return Prediction(
         mean,
         std,
+        noise_std=noise_std,
+        error_calibration=trained.error_calibration,
         targets=tuple(trained.targets),
         units=tuple(LABELS[target] for target in trained.targets),
         finite=finite,
@@ -242,10 +246,10 @@ def _check_tau_inverse(tau_inverse, targets) -> np.ndarray:
 
 
 def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress) -> tuple[np.ndarray, ...]:
-    """Finite (n,), mean and std (n, n_targets), samples (n_samples or 0, n, n_targets); standardised."""
-    n_stars, n_targets = len(stars.object_id), len(trained.targets)
-    moment = np.zeros((0, n_targets), np.float32)
-    drawn = np.zeros((n_samples if with_samples else 0, 0, n_targets), np.float32)
+    """Finite (n,), mean and std (n, num_outputs), samples (n_samples or 0, n, num_outputs); standardised."""
+    n_stars, n_outputs = len(stars.object_id), trained.model.config.num_outputs
+    moment = np.zeros((0, n_outputs), np.float32)
+    drawn = np.zeros((n_samples if with_samples else 0, 0, n_outputs), np.float32)
     parts = [(np.ones(0, bool), moment, moment, drawn)]  # of no stars, should there be none
     params = jax.device_put(trained.params)
     launched = (_launch(trained, params, batch, n_samples, seed, with_samples) for batch in stars.batches(batch_size))
@@ -280,26 +284,26 @@ def fetch_one_behind(launched: Iterable) -> Iterator:
 
 
 def _launch(trained, params, batch: StarInputs, n_samples, seed, with_samples) -> tuple[jax.Array, ...]:
-    """Finite (b,), mean and std (b, n_targets), samples (n_samples or 0, b, n_targets), still on their way."""
+    """Finite (b,), mean and std (b, num_outputs), samples (n_samples or 0, b, num_outputs), still on their way."""
     model = trained.model
-    features, astrometry, finite = _encode(model, trained.input_scaling, params, *batch[:3])
+    features, scalars, finite = _encode(model, trained.input_scaling, params, *batch[:3])
     keys = _keys(seed, batch.object_id)
-    chunks = _chunks(model, head_params(params), features, astrometry, keys, n_samples)
+    chunks = _chunks(model, head_params(params), features, scalars, keys, n_samples)
     if not with_samples:
-        return finite, *_moments(chunks, n_samples), jnp.zeros((0, len(features), len(trained.targets)))
+        return finite, *_moments(chunks, n_samples), jnp.zeros((0, len(features), model.config.num_outputs))
     chunks = list(chunks)
     return finite, *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples]
 
 
 @partial(jax.jit, static_argnames=("model", "scaling"))
 def _encode(model, scaling, params, stamps, parallax, parallax_error):
-    """Features, scaled astrometry and whether both are finite; what is not is made 0."""
+    """Features, scalars and whether both are finite; what is not is made 0."""
+    scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
     stamps = scaling.stamps(stamps)
-    astrometry = scaling.astrometry(parallax, parallax_error) if model.config.use_parallax else None
     finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
-    if astrometry is not None:
-        finite &= jnp.isfinite(astrometry).all(axis=1)
-        astrometry = jnp.where(finite[:, None], astrometry, 0)
+    if scalars is not None:
+        finite &= jnp.isfinite(scalars).all(axis=1)
+        scalars = jnp.where(finite[:, None], scalars, 0)
     stamps = jnp.where(finite[:, None, None, None], stamps, 0)
     encode = partial(model.apply, {"params": params}, method="encode")
-    return map_microbatches(encode, microbatch_size(len(stamps)), stamps), astrometry, finite
+    return map_microbatches(encode, microbatch_size(len(stamps)), stamps), scalars, finite

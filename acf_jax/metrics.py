@@ -15,6 +15,12 @@ import numpy as np
 MAD_TO_STD = 1.4826
 """The standard deviation of a Gaussian in units of its median absolute deviation."""
 
+MOMENTS = ("offset", "std", "mad_std", "rmse", "outlier_fraction")
+"""The moments of residuals that ``moments`` computes, in the order in which they are told."""
+
+OUTLIER_WIDTH = 3.0
+"""An outlier lies further from the median than this many times 1.4826 MAD: 0.27 % of a Gaussian's residuals do."""
+
 INTERVALS = {"coverage_68": 1.0, "coverage_95": 1.96}
 """Half-width, in predicted standard deviations, of the two central intervals whose coverage is counted."""
 
@@ -33,12 +39,13 @@ class ResidualMetrics:
     std: float  # standard deviation about the offset, ddof 0, the paper's sigma
     mad_std: float  # 1.4826 x median absolute deviation from the median
     rmse: float  # root mean square residual: offset^2 + std^2 = rmse^2
+    outlier_fraction: float  # fraction with |residual - median| > 3 x 1.4826 MAD; 0.0027 of a Gaussian
     coverage_68: float | None  # fraction with |residual| <= 1 predicted std; 0.6827 if calibrated and Gaussian
     coverage_95: float | None  # fraction with |residual| <= 1.96 predicted std; 0.95 if so; None without std
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain values for JSON, which has no NaN: None in its place."""
-        return _without_nan(asdict(self))
+        return finite_or_none(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class ResidualBin:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain values for JSON, which has no NaN: None in its place."""
-        return _without_nan(asdict(self))
+        return finite_or_none(asdict(self))
 
 
 def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndarray | None = None) -> ResidualMetrics:
@@ -76,14 +83,6 @@ def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndar
     predicted = np.isfinite(prediction)
     used = predicted & np.isfinite(reference)
     residual = (prediction - reference)[used]
-    moments = dict.fromkeys(("offset", "std", "mad_std", "rmse"), float("nan"))
-    if residual.size:
-        moments = {
-            "offset": float(residual.mean()),
-            "std": float(residual.std()),
-            "mad_std": float(MAD_TO_STD * np.median(np.abs(residual - np.median(residual)))),
-            "rmse": float(np.sqrt(np.mean(residual**2))),
-        }
     coverage = dict.fromkeys(INTERVALS)
     if std is not None:
         _, std = _aligned(prediction, std)
@@ -92,9 +91,32 @@ def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndar
         n=int(used.sum()),
         n_without_prediction=int((~predicted).sum()),
         n_without_reference=int((predicted & ~used).sum()),
-        **moments,
+        **{name: float(value) for name, value in moments(residual).items()},
         **coverage,
     )
+
+
+def moments(residual: np.ndarray, names: Sequence[str] = MOMENTS) -> dict[str, np.ndarray]:
+    """Moments over the last axis, (..., n) -> {name: (...)}; NaN where n is 0.
+
+    Args:
+        residual: prediction minus reference, finite.
+        names: which of ``MOMENTS``. Those that need medians take most of the time.
+    """
+    residual = np.asarray(residual, np.float64)
+    if not residual.shape[-1]:
+        return {name: np.full(residual.shape[:-1], np.nan) for name in names}
+    values = {
+        "offset": residual.mean(axis=-1),
+        "std": residual.std(axis=-1),
+        "rmse": np.sqrt(np.mean(residual**2, axis=-1)),
+    }
+    if not values.keys() >= set(names):
+        distance = np.abs(residual - np.median(residual, axis=-1, keepdims=True))
+        mad_std = MAD_TO_STD * np.median(distance, axis=-1)
+        outlier = distance > OUTLIER_WIDTH * mad_std[..., None]
+        values |= {"mad_std": mad_std, "outlier_fraction": outlier.mean(axis=-1)}
+    return {name: values[name] for name in names}
 
 
 def interval_coverage(residual: np.ndarray, std: np.ndarray, width: float) -> float:
@@ -105,11 +127,16 @@ def interval_coverage(residual: np.ndarray, std: np.ndarray, width: float) -> fl
 
 def magnitude_edges(mag: np.ndarray, step_mag: float = 0.5) -> np.ndarray:
     """Edges at multiples of ``step_mag`` that hold every finite magnitude; two at least."""
-    finite = mag[np.isfinite(mag)]
+    return regular_edges(mag, step_mag)
+
+
+def regular_edges(values: np.ndarray, step: float) -> np.ndarray:
+    """Edges of bins at multiples of ``step`` that hold every finite value; two at least."""
+    finite = values[np.isfinite(values)]
     if not finite.size:
-        return np.array([0.0, step_mag])
-    first, last = np.floor(finite.min() / step_mag), np.floor(finite.max() / step_mag) + 1
-    return step_mag * np.arange(first, last + 1)
+        return np.array([0.0, step])
+    first, last = np.floor(finite.min() / step), np.floor(finite.max() / step) + 1
+    return step * np.arange(first, last + 1)
 
 
 def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> list[ResidualBin]:
@@ -139,5 +166,6 @@ def _aligned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return a, b
 
 
-def _without_nan(values: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+def finite_or_none(values: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+    """For JSON, which has neither NaN nor infinity: None in their place."""
     return {name: None if value is None or not np.isfinite(value) else value for name, value in values.items()}

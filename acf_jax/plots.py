@@ -6,13 +6,14 @@ Colours are safe for colour-blind readers: density runs from purple (sparse, as 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure, SubFigure
@@ -26,6 +27,15 @@ SYMBOLS = {"teff": r"$T_\mathrm{eff}$", "logg": r"$\log\,g$", "fe_h": "[Fe/H]"}
 
 DENSITY_COLOURS = ListedColormap(matplotlib.colormaps["plasma"](np.linspace(0, 0.88, 256)))
 VERMILION, BLUE = "#d55e00", "#0072b2"
+
+COLUMN_IN, PAGE_IN = 3.5, 7.1
+"""Widths of a printed column and of a printed page."""
+
+PRINT_STYLE = {
+    "font.size": 7.5, "figure.titlesize": 8, "axes.titlesize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "axes.labelpad": 2, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+}  # fmt: skip
+"""Settings of Matplotlib in which text is readable, and lines are in proportion, at those widths."""
 
 MIN_STARS_PER_BIN = 10
 """Bins with fewer stars are left out of the magnitude figure: their standard deviation says nothing."""
@@ -89,6 +99,17 @@ class BinnedKDE:
         return ndimage.map_coordinates(self._density, cells, order=1)
 
 
+def for_print(width_in: float, height_in: float, draw: Callable[[Figure], object]) -> Figure:
+    """A figure of a printed size, drawn on by ``draw``; text has 7 pt and more if ``draw`` sets no other sizes."""
+    with matplotlib.rc_context(PRINT_STYLE):
+        figure = Figure(figsize=(width_in, height_in), layout="constrained")
+        draw(figure)
+        # Axes make their ticks when they are first drawn, which is later; of ticks made now, the others are copies.
+        for axis in figure.findobj(Axis):
+            axis.get_major_ticks(1)
+    return figure
+
+
 def density_scatter(axes: Axes, x: np.ndarray, y: np.ndarray) -> PathCollection:
     """Points coloured by their kernel density relative to the densest; dense points lie on top."""
     density = BinnedKDE(np.stack([x, y]))(np.stack([x, y])) if x.size else np.zeros(0)
@@ -129,7 +150,7 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> dict
 
     Returns:
         the artists by name: axes ``scatter_axes``, ``residual_axes``, ``kde_axes``; in them ``scatter``,
-        ``one_to_one``, ``text``, ``residuals``, ``zero``, ``kde``.
+        ``one_to_one``, ``text``, ``beyond`` (how many predictions lie outside), ``residuals``, ``zero``, ``kde``.
     """
     label, prediction = _finite(sample.label, sample.prediction)
     residual = prediction - label
@@ -144,8 +165,9 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> dict
     scatter_axes.set(xlim=limits, ylim=limits, ylabel=sample.axis("predicted"))
     scatter_axes.tick_params(labelbottom=False)
     n_beyond = int(np.sum((prediction < limits[0]) | (prediction > limits[1])))
-    beyond = f"\n{n_beyond} beyond the panel" if n_beyond else ""
-    text = scatter_axes.text(0.04, 0.96, _moments(sample) + beyond, transform=scatter_axes.transAxes, va="top")
+    text = scatter_axes.text(0.04, 0.96, _moments(sample), transform=scatter_axes.transAxes, va="top")
+    words = f"{n_beyond:,} beyond\nthe panel" if n_beyond else ""
+    beyond = scatter_axes.text(0.96, 0.04, words, transform=scatter_axes.transAxes, ha="right", va="bottom")
     corner = figure.add_subplot(grid[0, 1])
     corner.set_axis_off()
     _density_bar(corner.inset_axes((0, 0, 0.2, 1)), scatter)
@@ -160,11 +182,11 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> dict
     (kde,) = kde_axes.plot(density, at, color=BLUE, lw=1.4)
     kde_axes.fill_betweenx(at, density, color=BLUE, alpha=0.25, lw=0)
     kde_axes.axhline(0, ls="--", color=VERMILION, lw=1.4)
-    kde_axes.set(xlim=(0, None), xticks=[], xlabel="residuals")
+    kde_axes.set(xlim=(0, None), xticks=[], xlabel="density")
     kde_axes.tick_params(labelleft=False)
     return {
         "scatter_axes": scatter_axes, "residual_axes": residual_axes, "kde_axes": kde_axes, "scatter": scatter,
-        "one_to_one": one_to_one, "text": text, "residuals": residuals, "zero": zero, "kde": kde,
+        "one_to_one": one_to_one, "text": text, "beyond": beyond, "residuals": residuals, "zero": zero, "kde": kde,
     }  # fmt: skip
 
 
@@ -199,11 +221,12 @@ def plot_uncertainty(axes: Axes, sample: ParameterSample) -> dict[str, Artist]:
 
 
 def plot_residuals_vs_magnitude(
-    axes: Axes, sample: ParameterSample, g_mag: np.ndarray, bins: Sequence[ResidualBin]
+    axes: Axes, sample: ParameterSample, g_mag: np.ndarray, bins: Sequence[ResidualBin], *, legend: bool = True
 ) -> dict[str, Artist]:
     """Residuals against g magnitude, with offset (and its error) and standard deviation in bins.
 
     A network that has lost the amplitude of its stamps shows here: its log g offset runs with magnitude.
+    Without ``legend`` the artists still have their labels, for a legend of the figure's.
 
     Returns:
         the artists by name: ``scatter``, ``zero``, ``offsets`` (error bars), ``spread`` (offset +- std, a band).
@@ -222,7 +245,8 @@ def plot_residuals_vs_magnitude(
     offsets = axes.errorbar(
         centre, offset, yerr=error, fmt="o-", color=BLUE, ms=5, lw=1.6, capsize=3, label="offset and its error"
     )
-    axes.legend(loc="upper left", ncols=2)
+    if legend:
+        axes.legend(loc="upper left", ncols=2)
     reach = _reach(residual)
     axes.set(ylim=(-reach, reach), xlabel="g (mag, AB)", ylabel=sample.axis("residual"))
     return {"scatter": scatter, "zero": zero, "offsets": offsets, "spread": spread}
@@ -243,6 +267,32 @@ def draw_figure_9(figure: Figure, samples: Sequence[ParameterSample], title: str
     _density_bar(panels[-1].inset_axes((1.03, 0, 0.045, 1)), artists[-1]["density"])
     if "curve" in artists[0]:
         panels[0].legend(loc="upper center", framealpha=0.9)
+    return artists
+
+
+def draw_residuals_against_g(
+    figure: Figure,
+    samples: Sequence[ParameterSample],
+    g_mag: np.ndarray,
+    bins: Sequence[Sequence[ResidualBin]],
+    title: str,
+) -> list[dict[str, Artist]]:
+    """Residuals against g magnitude, a panel per parameter; returns each panel's artists.
+
+    Args:
+        figure: an empty one.
+        samples: a parameter each.
+        g_mag: (n,) of the samples' stars, AB.
+        bins: for each parameter its residuals in bins of ``g_mag``.
+        title: states the sample.
+    """
+    figure.suptitle(title)
+    panels = figure.subplots(1, len(samples), squeeze=False)[0]
+    artists = [
+        plot_residuals_vs_magnitude(axes, sample, g_mag, of_sample, legend=False)
+        for axes, sample, of_sample in zip(panels, samples, bins, strict=True)
+    ]
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return artists
 
 

@@ -1,8 +1,14 @@
 """What a prediction holds, and how it looks."""
 
+from __future__ import annotations
+
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from acf_jax.error_calibration import ErrorCalibration
 
 STARS_IN_FULL = 10  # printed one by one; of more, a summary
 
@@ -24,6 +30,8 @@ class Prediction:
     units: tuple[str, ...]
     finite: np.ndarray  # (n,) bool
     samples: np.ndarray | None = None  # (n_samples, n, n_targets), if asked for
+    noise_std: np.ndarray | None = None  # (n, n_targets), of the label about the mean, from a heteroscedastic head
+    error_calibration: ErrorCalibration | None = None  # fitted on stars that were not trained on
     tau_inverse: np.ndarray | None = None  # (n_targets,), squared units: the constant term of Eq. 15, if asked for
     object_id: np.ndarray | None = None  # (n,) int64
 
@@ -32,15 +40,33 @@ class Prediction:
         """(n, n_targets), the root of Eq. 15 with both terms; None without `tau_inverse`."""
         return None if self.tau_inverse is None else np.sqrt(self.std.astype(np.float64) ** 2 + self.tau_inverse)
 
+    @property
+    def calibrated_std(self) -> np.ndarray | None:
+        """(n, n_targets), the standard deviation to quote; None for a network whose errors were not calibrated."""
+        if self.error_calibration is None:
+            return None
+        return self.error_calibration.std(self.mean, self.std, self.noise_std)
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends (n, n_targets) of the intervals that hold a star's label with probability ``level``.
+
+        Raises:
+            ValueError: for a network whose errors were not calibrated, or a level that was not.
+        """
+        if self.error_calibration is None:
+            raise ValueError("This network's errors were not calibrated: `python train.py` does so at its end.")
+        return self.error_calibration.interval(self.mean, self.std, self.noise_std, level)
+
     def columns(self) -> dict[str, np.ndarray]:
         """Named columns (n,), as `pandas.DataFrame` and `astropy.table.Table` take them.
 
         Returns:
-            "object_id"; for each target its name, "<target>_std" and, with `tau_inverse`, "<target>_predictive_std";
-            "finite".
+            "object_id"; for each target its name, "<target>_std" and, where there is one, "<target>_noise_std",
+            "<target>_calibrated_std" and "<target>_predictive_std"; "finite".
         """
         columns = {} if self.object_id is None else {"object_id": self.object_id}
-        parts = {"": self.mean, "_std": self.std, "_predictive_std": self.predictive_std}
+        parts = {"": self.mean, "_std": self.std, "_noise_std": self.noise_std}
+        parts |= {"_calibrated_std": self.calibrated_std, "_predictive_std": self.predictive_std}
         for i, target in enumerate(self.targets):
             columns |= {target + suffix: values[:, i] for suffix, values in parts.items() if values is not None}
         return columns | {"finite": self.finite}

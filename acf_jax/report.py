@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from acf_jax.metrics import NOMINAL_COVERAGE
+from acf_jax.suite.markdown import markdown_table
 
 NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]"}
 REFERENCES = {"label": "the labels", "truth": "the injected truth"}
@@ -35,24 +36,12 @@ def targets_behind(metrics: Mapping) -> list[str]:
 
     Against the truth where it is known, otherwise against the labels. Empty without baselines.
     """
-    rival = "gradient boosting" if metrics["network"] == "ACF" else "gradient boosting, no parallax"
+    rival = "gradient boosting" if metrics["network"].startswith("ACF") else "gradient boosting, no parallax"
     results = metrics["results"]
     if rival not in results:
         return []
     network, baseline = (results[name]["truth"] or results[name]["label"] for name in (metrics["network"], rival))
     return [t for t in network if _lower(baseline[t]["std"], network[t]["std"])]
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], n_text: int) -> list[str]:
-    """Lines of a table with columns padded to one width: the first ``n_text`` hold words, the others numbers."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * width if i < n_text else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    lines = []
-    for row in (header, rule, *rows):
-        words = [cell.ljust(width) for cell, width in zip(row[:n_text], widths[:n_text], strict=True)]
-        numbers = [cell.rjust(width) for cell, width in zip(row[n_text:], widths[n_text:], strict=True)]
-        lines.append(f"| {' | '.join(words + numbers)} |")
-    return lines
 
 
 def _heading(metrics: Mapping) -> Iterator[str]:

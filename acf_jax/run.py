@@ -27,7 +27,13 @@ from acf_jax.torch_files import WeightsFileError
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
 SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
-ADDED_LATER = {"backbone_weights": "", "model.dtype": "float32"}  # fields that older runs lack, and what those runs did
+ADDED_LATER = {  # fields that older runs lack, and what those runs did
+    "backbone_weights": "",
+    "model.dtype": "float32",
+    "model.growth_curve": False,
+    "model.heteroscedastic": False,
+    "model.pooling": "mean",
+}
 # None of these touches what is learned, but for the last digits.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
 
@@ -180,8 +186,11 @@ def check_dataset(config: ml_collections.FrozenConfigDict, dataset: PreparedData
         raise TrainingError(
             f"{dataset.folder} has {n_train} training stars, fewer than batch_size = {config.batch_size}."
         )
-    if not dataset.n_examples("validation"):
-        raise TrainingError(f"{dataset.folder} has no validation stars: prepare a larger dataset.")
+    if not dataset.splits.get("calibration"):
+        raise TrainingError(
+            f"{dataset.folder} has no calibration stars, by which the best checkpoint is chosen: prepare a larger "
+            "dataset, or an old one anew."
+        )
 
 
 def check_same_run(
@@ -206,12 +215,12 @@ def check_same_run(
 
 
 def open_examples(run_config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> dict:
-    """Both splits, holding the fields that training and validation need and no others."""
+    """The two splits that training reads, holding the fields that training and validation need and no others."""
     truth = tuple(f"true_{target}" for target in run_config.model.targets if f"true_{target}" in dataset.fields)
     fields = (*INPUT_FIELDS, *run_config.model.targets)
     splits = {
         "train": dataset.examples("train", fields),
-        "validation": dataset.examples("validation", fields + truth),
+        "calibration": dataset.examples("calibration", fields + truth),
     }
     return {name: InMemoryExamples(split) for name, split in splits.items()} if run_config.cache_in_memory else splits
 
@@ -236,7 +245,13 @@ def fit_scalings(
     stamps = train.stack(range(min(SCALING_SAMPLE, len(train))))["stamp"]
     try:
         input_scaling = InputScaling.fit(
-            stamps, columns["parallax"], columns["parallax_error"], bands=dataset.bands, **plain(config.input)
+            stamps,
+            columns["parallax"],
+            columns["parallax_error"],
+            bands=dataset.bands,
+            use_parallax=config.model.use_parallax,
+            use_growth_curve=config.model.growth_curve,
+            **plain(config.input),
         )
         labels = np.stack([columns[target] for target in config.model.targets], axis=-1)
         return input_scaling, LabelScaling.fit(labels, config.model.targets)

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from acf_jax import growth_curve
+
 STAR_RADIUS_PX = 6.0  # holds nearly all of the star's light and little of the sky's noise
 SKY_RADIUS_PX = 18.0  # beyond it, little light of the star
 EIGENVALUE_FLOOR = 1e-6  # of the largest: a band that copies another must not be divided by zero
@@ -85,7 +87,7 @@ PARALLAX_METHODS = {
 
 @dataclass(frozen=True)
 class InputScaling:
-    """The fitted scaling of stamps and parallaxes; ``stamps`` and ``astrometry`` may be called under ``jax.jit``."""
+    """The fitted scaling of stamps and parallaxes; ``stamps`` and ``scalars`` may be called under ``jax.jit``."""
 
     bands: str
     stamp_method: str
@@ -94,6 +96,8 @@ class InputScaling:
     parallax_method: str
     center: tuple[float, float]
     scale: tuple[float, float]
+    growth_center: tuple[float, ...] = ()  # of growth_curve.features; empty: the network is not told them
+    growth_scale: tuple[float, ...] = ()
 
     @classmethod
     def fit(
@@ -106,10 +110,13 @@ class InputScaling:
         stamp_method: str = "whitened",
         parallax_method: str = "log",
         asinh_softening_sigma: float = 100.0,
+        use_parallax: bool = True,
+        use_growth_curve: bool = False,
     ) -> InputScaling:
         """From training stamps (n, y, x, band) in uJy / pix, parallaxes and their errors (n,) in mas.
 
-        ``asinh_softening_sigma`` is where asinh turns from linear to logarithmic, in units of the sky's sigma.
+        Parallaxes of stars beyond those of the stamps may follow. ``asinh_softening_sigma`` is where asinh turns from
+        linear to logarithmic, in units of the sky's sigma.
 
         Raises:
             ValueError: if a method is unknown, or a stamp, parallax or error is not finite.
@@ -121,6 +128,9 @@ class InputScaling:
                 raise ValueError(f"The training split has values of {name} that are not finite.")
         unit, matrix = STAMP_METHODS[stamp_method].fit(stamp_statistics(stamps), asinh_softening_sigma)
         features = np.stack(PARALLAX_METHODS[parallax_method](np.asarray(parallax), np.asarray(parallax_error)))
+        growth = np.zeros((1, 0))
+        if use_growth_curve:
+            growth = np.asarray(_growth_curve(stamps, parallax[: len(stamps)] if use_parallax else None))
         return cls(
             bands=bands,
             stamp_method=stamp_method,
@@ -129,6 +139,8 @@ class InputScaling:
             parallax_method=parallax_method,
             center=tuple(features.mean(1, dtype=np.float64).tolist()),
             scale=tuple(features.std(1, dtype=np.float64).tolist()),
+            growth_center=tuple(growth.mean(0, dtype=np.float64).tolist()),
+            growth_scale=tuple(growth.std(0, dtype=np.float64).tolist()),
         )
 
     def stamps(self, stamps: jax.Array) -> jax.Array:
@@ -142,6 +154,27 @@ class InputScaling:
         features = jnp.stack(PARALLAX_METHODS[self.parallax_method](parallax, parallax_error), axis=-1)
         return (features - jnp.asarray(self.center, jnp.float32)) / jnp.asarray(self.scale, jnp.float32)
 
+    def scalars(
+        self, stamps: jax.Array, parallax: jax.Array | None, parallax_error: jax.Array | None, use_parallax: bool
+    ) -> jax.Array | None:
+        """What the scalar branch reads of stars (n,): scaled astrometry, then the scaled growth curve of the stamps.
+
+        Args:
+            stamps: (n, y, x, band) in uJy / pix, not scaled.
+            parallax: (n,) in mas; not looked at without ``use_parallax``.
+            parallax_error: (n,) in mas.
+            use_parallax: False for an ACPF.
+
+        Returns:
+            (n, ACFConfig.num_scalars); None if that is 0.
+        """
+        parts = [self.astrometry(parallax, parallax_error)] if use_parallax else []
+        if self.growth_center:
+            growth = _growth_curve(stamps, parallax if use_parallax else None)
+            center, scale = (jnp.asarray(values, jnp.float32) for values in (self.growth_center, self.growth_scale))
+            parts.append((growth - center) / scale)
+        return jnp.concatenate(parts, axis=-1) if parts else None
+
     def to_dict(self) -> dict:
         """As JSON types."""
         return asdict(self) | {"matrix": [list(row) for row in self.matrix]}
@@ -149,8 +182,15 @@ class InputScaling:
     @classmethod
     def from_dict(cls, stored: dict) -> InputScaling:
         """Undo ``to_dict``."""
-        tuples = {name: tuple(stored[name]) for name in ("unit", "center", "scale")}
+        names = ("unit", "center", "scale", "growth_center", "growth_scale")
+        tuples = {name: tuple(stored[name]) for name in names if name in stored}
         return cls(**stored | tuples | {"matrix": tuple(map(tuple, stored["matrix"]))})
+
+
+def _growth_curve(stamps, parallax):
+    """``growth_curve.features``, of parallaxes that have a logarithm."""
+    floored = None if parallax is None else jnp.maximum(jnp.asarray(parallax), PARALLAX_FLOOR_MAS)
+    return growth_curve.features(jnp.asarray(stamps), floored)
 
 
 def check_methods(stamp_method: str, parallax_method: str) -> None:

@@ -19,11 +19,11 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
-from acf_jax import acf, checkpoints
+from acf_jax import acf, checkpoints, run_calibration
 from acf_jax.augment import augment
 from acf_jax.input_pipeline import Examples, InMemoryExamples, ordered_batches, training_batches
 from acf_jax.labels import LabelScaling
-from acf_jax.losses import smooth_l1
+from acf_jax.losses import noise_nll, smooth_l1
 from acf_jax.mc_dropout import split_ids
 from acf_jax.metrics import residual_metrics
 from acf_jax.microbatches import gradients_of_mean, map_microbatches, microbatch_size
@@ -78,6 +78,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
             run = Run(config, dataset, model, *scalings(config, dataset, examples["train"], sidecar), backbone)
             run_from(run, examples, manager, first_step, sidecar["history"] if sidecar else [], workdir)
         latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
+    if run_calibration.calibrate(workdir, dataset) is None:
+        print(f"Errors are not calibrated: {dataset.folder} has too few calibration stars.")
     where = "" if str(data_dir) == "data" else f" --data_dir {data_dir}"
     print(
         f"{workdir} holds the last step, {latest}, and the best, {best}. "
@@ -96,7 +98,7 @@ def run_from(
         state = TrainState(replicate(np.int32(first_step)), params, optimizer)
         batches.set_state(iterator)
     with RunLog(workdir, run.num_steps, run.config.batch_size, first_step, run.config.log_every_steps) as log:
-        run_steps(run, state, batches, examples["validation"], manager, history, log)
+        run_steps(run, state, batches, examples["calibration"], manager, history, log)
     manager.wait_until_finished()
 
 
@@ -185,18 +187,28 @@ def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.
         )(stamps, path_keys)
     else:
         features = run.model.apply({"params": params}, stamps, method="encode")
-    astrometry = run.input_scaling.astrometry(batch["parallax"], batch["parallax_error"])
-    predictions = acf.predict_per_star(run.model, params, features, astrometry, head_keys)
-    return smooth_l1(predictions - run.label_scaling.standardise(batch["labels"])).mean(axis=-1)
+    predictions = acf.predict_per_star(run.model, params, features, scalars_of(run, batch), head_keys)
+    labels = run.label_scaling.standardise(batch["labels"])
+    residual = predictions[:, : labels.shape[-1]] - labels
+    loss = smooth_l1(residual).mean(axis=-1)
+    if run.model.config.heteroscedastic:
+        loss += noise_nll(residual, predictions[:, labels.shape[-1] :]).mean(axis=-1)
+    return loss
+
+
+def scalars_of(run: Run, batch: Mapping[str, jax.Array]) -> jax.Array | None:
+    """What the network reads besides the stamps, which are not augmented here: turning a star changes none of it."""
+    astrometry = (batch["parallax"], batch["parallax_error"])
+    return run.input_scaling.scalars(batch["stamp"], *astrometry, run.model.config.use_parallax)
 
 
 def make_predict_step(run: Run) -> Callable[[Any, Mapping], jax.Array]:
     """``(params, batch) -> (devices, stars a device, n_targets)``: labels in physical units, dropout off."""
 
     def predict(params, batch):
-        astrometry = run.input_scaling.astrometry(batch["parallax"], batch["parallax_error"])
         stamps = run.input_scaling.stamps(batch["stamp"])
-        return run.label_scaling.invert(run.model.apply({"params": params}, stamps, astrometry, deterministic=True))
+        outputs = run.model.apply({"params": params}, stamps, scalars_of(run, batch), deterministic=True)
+        return run.label_scaling.invert(outputs[:, : len(run.config.model.targets)])
 
     def predict_step(params, batch):
         size = microbatch_size(len(batch["star"]), run.config.microbatch_size)
@@ -214,7 +226,7 @@ def device_batch(batch: Mapping[str, np.ndarray], targets: tuple[str, ...]) -> d
 
 
 def validate(run: Run, predict_step, params, examples: Examples | InMemoryExamples) -> dict:
-    """Residuals over the validation split, in physical units.
+    """Residuals over stars that are not trained on, the calibration split, in physical units.
 
     Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which ``evaluate.py`` takes, lies
     close to it.

@@ -30,6 +30,9 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.targets = ("teff", "logg", "fe_h")  # outputs; the paper trains one network per label
     config.model.use_parallax = True  # False: ACPF
+    config.model.growth_curve = False  # True, not the paper's: the scalar branch also reads the stamp's own fluxes
+    config.model.heteroscedastic = False  # True, not the paper's: the head also predicts the variance of each label
+    config.model.pooling = "mean"  # of the last map's tokens; "mean_attention", not the paper's, appends a learned mean
     config.model.embed_dim = 64  # channels of the first stage; doubled from stage to stage
     config.model.depths = (2, 4, 32, 2)  # blocks per stage
     config.model.num_heads = (2, 4, 8, 16)  # attention heads per stage

@@ -43,7 +43,7 @@ def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
     """Pack all parts of ``job`` into a prepared folder inside its work folder, and return that folder.
 
     Raises:
-        BuildError: if there would be no example, or none in one of two splits, or if a selected star is neither an
+        BuildError: if there would be no example, or none in one of its splits, or if a selected star is neither an
             example nor rejected.
     """
     # Here, because worker processes import this module too and TFDS takes a second.
@@ -111,7 +111,8 @@ def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
     config = CONFIGS[job.config]
     selection = json.loads(job.selection.read_text())
     by_hash = (
-        "train if blake2b(object_id, 8 bytes little-endian; digest of 8 bytes little-endian) % 10 < 8, else validation"
+        "blake2b(object_id, 8 bytes little-endian; digest of 8 bytes little-endian) % 10: train if below 7, "
+        "calibration if 7, validation if above"
     )
     return {
         "config": config.name,

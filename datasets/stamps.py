@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from astropy.wcs import Wcsprm
@@ -45,14 +45,31 @@ class Stamp:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """A calibrated cutout."""
+class Frame:
+    """A detection's cutout, as it was served and calibrated."""
 
     detection: Detection
+    counts: np.ndarray  # (ny, nx) float32, ADU
     flux: np.ndarray  # (ny, nx) float64, uJy per pixel, masked pixels filled
     masked: np.ndarray  # (ny, nx) bool
     wcs: Wcsprm
     fwhm: float  # arcsec
+
+
+class AlignedFrame(NamedTuple):
+    """A frame, and the same on the stamp's grid."""
+
+    frame: Frame
+    on_grid: Aligned
+
+
+@dataclass(frozen=True)
+class AlignedDetections:
+    """A star's detections on the way to its stamp: each as it was served, calibrated, and aligned."""
+
+    of_band: Mapping[str, Sequence[AlignedFrame]]  # in order of image_id and ccd, at least one in each band
+    reference: Frame  # whose pixel grid all have
+    dropped: _Dropped
 
 
 def make_stamp(
@@ -85,25 +102,10 @@ def make_stamp(
         ServiceError: if the archive fails to serve one of its cutouts.
         ArchiveDownError: if nothing can be had from the archive now.
     """
-    _check(ra_deg, dec_deg, ebmv_sfd, aligner, sky)
-    used = [d for d in archive.detections(object_id) if d.use_in_clipped == 1 and d.filter in BANDS]
-    _check_listed(used)
-    dropped = _Dropped()
-    frames: dict[str, list[_Frame]] = {band: [] for band in BANDS}
-    for detection in sorted(used, key=_frame_order):
-        with dropped.if_unusable(detection):
-            frames[detection.filter].append(_read_frame(archive, detection, ra_deg, dec_deg, ebmv_sfd, sky))
-    _check_usable(frames, dropped)
-    reference = min(frames["r"], key=lambda frame: (frame.fwhm, _frame_order(frame.detection)))
-    grid = _grid(reference, ra_deg, dec_deg)
-    aligned: dict[str, list[Aligned]] = {band: [] for band in BANDS}
-    fwhm: dict[str, list[float]] = {band: [] for band in BANDS}
-    for band in BANDS:
-        for frame in frames[band]:
-            with dropped.if_unusable(frame.detection):
-                aligned[band].append(align(frame.flux, frame.masked, frame.wcs, grid, method=aligner))
-                fwhm[band].append(frame.fwhm)
-    _check_usable(aligned, dropped)
+    detections = align_detections(archive, object_id, ra_deg, dec_deg, ebmv_sfd, aligner=aligner, sky=sky)
+    aligned = {band: [a.on_grid for a in detections.of_band[band]] for band in BANDS}
+    fwhm = {band: [a.frame.fwhm for a in detections.of_band[band]] for band in BANDS}
+    dropped = detections.dropped
     flux = np.empty((STAMP_SIZE_PX, STAMP_SIZE_PX, len(BANDS)), np.float32)
     mask = np.empty(flux.shape, np.uint8)
     for i, band in enumerate(BANDS):
@@ -115,9 +117,41 @@ def make_stamp(
         n_dropped=np.array([dropped.count(band) for band in BANDS], np.int32),
         fwhm=np.array([np.mean(fwhm[band]) for band in BANDS], np.float32),
         n_masked_pixels=np.array([sum(np.count_nonzero(~a.good) for a in aligned[band]) for band in BANDS], np.int32),
-        reference=reference.detection,
+        reference=detections.reference.detection,
         dropped=tuple(dropped.reasons()),
     )
+
+
+def align_detections(
+    archive: Archive,
+    object_id: int,
+    ra_deg: float,
+    dec_deg: float,
+    ebmv_sfd: float,
+    *,
+    aligner: Method = "fast",
+    sky: Literal["cutout", "table"] = "cutout",
+) -> AlignedDetections:
+    """What ``make_stamp`` averages, with the steps that led there; arguments and errors are the same."""
+    _check(ra_deg, dec_deg, ebmv_sfd, aligner, sky)
+    used = [d for d in archive.detections(object_id) if d.use_in_clipped == 1 and d.filter in BANDS]
+    _check_listed(used)
+    dropped = _Dropped()
+    frames: dict[str, list[Frame]] = {band: [] for band in BANDS}
+    for detection in sorted(used, key=_frame_order):
+        with dropped.if_unusable(detection):
+            frames[detection.filter].append(_read_frame(archive, detection, ra_deg, dec_deg, ebmv_sfd, sky))
+    _check_usable(frames, dropped)
+    reference = min(frames["r"], key=lambda frame: (frame.fwhm, _frame_order(frame.detection)))
+    grid = _grid(reference, ra_deg, dec_deg)
+    aligned: dict[str, list[AlignedFrame]] = {band: [] for band in BANDS}
+    for band in BANDS:
+        for frame in frames[band]:
+            with dropped.if_unusable(frame.detection):
+                on_grid = align(frame.flux, frame.masked, frame.wcs, grid, method=aligner)
+                aligned[band].append(AlignedFrame(frame, on_grid))
+    _check_usable(aligned, dropped)
+    return AlignedDetections(aligned, reference, dropped)
 
 
 class _Dropped:
@@ -189,7 +223,7 @@ def _check_usable(made: Mapping[str, Sequence[object]], dropped: _Dropped) -> No
             raise StampError(f"no usable {band}-band detection ({'; '.join(dropped.reasons(band))})")
 
 
-def _grid(reference: _Frame, ra_deg: float, dec_deg: float) -> Grid:
+def _grid(reference: Frame, ra_deg: float, dec_deg: float) -> Grid:
     try:
         return stamp_grid(reference.wcs, ra_deg, dec_deg)
     except AlignmentError as error:
@@ -198,7 +232,7 @@ def _grid(reference: _Frame, ra_deg: float, dec_deg: float) -> Grid:
 
 def _read_frame(
     archive: Archive, detection: Detection, ra_deg: float, dec_deg: float, ebmv_sfd: float, sky: str
-) -> _Frame:
+) -> Frame:
     cutout = archive.cutout(detection, ra_deg, dec_deg, CUTOUT_SIZE_PX)
     image = read_image(cutout.image)
     masked = ~np.isfinite(image.pixels)
@@ -222,7 +256,7 @@ def _read_frame(
     else:
         raise CalibrationError("the table has no sky level for it")
     flux = fill_masked((image.pixels.astype(np.float64) - level) * scale, masked, profile)
-    return _Frame(detection, flux, masked, image.wcs, fwhm)
+    return Frame(detection, image.pixels, flux, masked, image.wcs, fwhm)
 
 
 def _known(table_value: float, header_value: float) -> float:

@@ -60,7 +60,10 @@ class Builder(tfds.core.ShardBasedBuilder):
     """
 
     VERSION = tfds.core.Version(VERSION)
-    RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.0.0": "First release.",
+        "2.0.0": "A tenth of all stars moves from `train` to the new split `calibration`; low_quality is split, too.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(name=config.name, description=config.description) for config in CONFIGS.values()
     ]

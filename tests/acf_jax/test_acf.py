@@ -153,7 +153,7 @@ def test_per_star_keys_give_each_star_its_own_pass(model, params, features, astr
 
 
 def test_an_acf_without_astrometry_is_refused(model, params, features):
-    with pytest.raises(ValueError, match="uses the parallax"):
+    with pytest.raises(ValueError, match="reads 2 scalars a star"):
         predict(model, params, features, None, deterministic=True)
 
 
@@ -215,3 +215,26 @@ def test_initial_parameters_follow_the_seed(model):
 
     np.testing.assert_array_equal(flat(0), flat(0))
     assert (flat(0) != flat(1)).sum() > 500
+
+
+# Beyond the paper.
+
+
+def test_a_heteroscedastic_head_gives_positive_variances_after_the_values(features, astrometry):
+    model = ACF(ACFConfig(backbone=BACKBONE, astrometric_features=8, head_widths=(16, 8), heteroscedastic=True))
+    params = random_params(model)
+    assert params["head_2"]["kernel"].shape == (8, 6)
+    out = predict(model, params, 1e3 * features, astrometry, deterministic=True)
+    assert out.shape == (5, 6)
+    assert (out[:, 3:] > 0).all()
+    assert np.isfinite(np.log(out[:, 3:])).all()  # however wild the features
+    plain = ACF(ACFConfig(backbone=BACKBONE, astrometric_features=8, head_widths=(16, 8)))
+    last = jax.tree.map(lambda leaf: leaf[..., :3], params["head_2"])
+    values = predict(plain, {**params, "head_2": last}, 1e3 * features, astrometry, deterministic=True)
+    np.testing.assert_allclose(out[:, :3], values, rtol=1e-5, atol=1e-2)
+
+
+@pytest.mark.parametrize(("use_parallax", "n_scalars"), [(True, 2 + 3 * 11 + 6), (False, 3 * 11)])
+def test_the_growth_curve_is_read_beside_the_parallax(use_parallax, n_scalars):
+    model = ACF(ACFConfig(backbone=BACKBONE, growth_curve=True, use_parallax=use_parallax))
+    assert jax.eval_shape(lambda: init_params(model, 0, SHAPE))["astrometric"]["kernel"].shape == (n_scalars, 128)

@@ -8,6 +8,7 @@ import pytest
 
 from acf_jax import acf, checkpoints
 from acf_jax.checkpoints import SCORE, CheckpointError
+from acf_jax.error_calibration import ErrorCalibration
 from acf_jax.labels import LabelScaling
 from acf_jax.run import plain
 from acf_jax.scaling import InputScaling
@@ -129,3 +130,24 @@ def test_differences_name_each_side():
         "- model.only_old: 1",
     ]
     assert checkpoints.differences(json.loads(json.dumps(old)), old) == []
+
+
+def error_calibration():
+    rng = np.random.default_rng(0)
+    mean = rng.normal(size=(200, 2))
+    return ErrorCalibration.fit(mean, np.full((200, 2), 0.1), None, mean + rng.normal(0, 0.3, (200, 2)), TARGETS)
+
+
+def test_calibrated_errors_belong_to_one_checkpoint(run_dir):
+    calibration = error_calibration()
+    checkpoints.write_error_calibration(run_dir, 2, calibration)
+    assert checkpoints.load_model(run_dir, "best").error_calibration == calibration
+    assert checkpoints.load_model(run_dir, "latest").error_calibration is None
+    assert [path.name for path in run_dir.iterdir() if "tmp" in path.name] == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"step": 2}', '{"step": 2, "levels": [1]}', "[]"])
+def test_damaged_calibrated_errors_are_refused_in_a_sentence(tmp_path, text):
+    (tmp_path / checkpoints.ERROR_CALIBRATION).write_text(text)
+    with pytest.raises(CheckpointError, match=r"error_calibration.json is damaged: delete it"):
+        checkpoints.read_error_calibration(tmp_path, 2)

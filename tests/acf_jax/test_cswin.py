@@ -281,3 +281,21 @@ class TestDropPath:
         assert np.abs(deviation / np.sqrt(rates * (1 - rates) / 1000 + 1e-12)[:, None]).max() < 4
         correlation = np.corrcoef(draws[1:].reshape(4, 1000)) - np.eye(4)
         assert np.abs(correlation).max() < 4 / np.sqrt(1000)
+
+
+def test_attention_pooling_appends_a_mean_of_learned_weights(stamps, reference):
+    """With equal scores it is the mean again; otherwise the softmax of the scores, written out in NumPy."""
+    params, mean, maps = reference
+    config = dataclasses.replace(SMALL, pooling="mean_attention")
+    tokens = np.asarray(maps["norm_out"][0] if isinstance(maps["norm_out"], tuple) else maps["norm_out"], np.float64)
+    tokens = tokens.reshape(len(stamps), -1, config.num_features // 2)
+    kernel = np.random.default_rng(5).normal(size=(tokens.shape[-1], 1)).astype(np.float32)
+    scores = np.exp(tokens @ kernel)
+    expected = (tokens * scores / scores.sum(axis=1, keepdims=True)).sum(axis=1)
+    pooled = apply(CSWin(config), {**params, "pool": {"kernel": kernel}}, stamps)
+    assert pooled.shape == (len(stamps), config.num_features)
+    np.testing.assert_allclose(pooled, np.concatenate([mean, expected], axis=1), rtol=1e-4, atol=1e-4)
+    equal = apply(CSWin(config), {**params, "pool": {"kernel": 0 * kernel}}, stamps)
+    np.testing.assert_allclose(equal, np.concatenate([mean, mean], axis=1), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="pooling = 'max' must be one of mean, mean_attention"):
+        dataclasses.replace(SMALL, pooling="max")

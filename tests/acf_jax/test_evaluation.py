@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from acf_jax import evaluation, report
+from acf_jax import evaluation, report, split_prediction
 from acf_jax.mc_dropout import Prediction
 
 BANDS = "uvgriz"
@@ -74,7 +74,8 @@ def make_world(folder, monkeypatch):
         "folder": str(dataset.folder),
     }  # fmt: skip
     trained = SimpleNamespace(
-        model=SimpleNamespace(config=SimpleNamespace(use_parallax=True)), targets=TARGETS, bands=BANDS, step=1234,
+        model=SimpleNamespace(config=SimpleNamespace(use_parallax=True, growth_curve=False)),
+        targets=TARGETS, bands=BANDS, step=1234,
         sidecar={"dataset": recorded, "code_version": "0.1.0"},
     )  # fmt: skip
 
@@ -91,7 +92,7 @@ def make_world(folder, monkeypatch):
     opened = []
     monkeypatch.setattr(evaluation, "load_model", lambda folder: trained)
     monkeypatch.setattr(evaluation, "open_dataset", lambda folder: opened.append(Path(folder)) or dataset)
-    monkeypatch.setattr(evaluation.mc_dropout, "predict", predict)
+    monkeypatch.setattr(split_prediction.mc_dropout, "predict", predict)
     return SimpleNamespace(trained=trained, dataset=dataset, validation=validation, run=folder / "run", opened=opened)
 
 
@@ -210,7 +211,7 @@ def test_a_network_of_one_target_on_real_stars(world, monkeypatch):
     def predict(trained, stamps, *args, **kwargs):
         return Prediction(*np.ones((2, len(stamps), 1)), ("teff",), ("K",), np.ones(len(stamps), bool))
 
-    monkeypatch.setattr(evaluation.mc_dropout, "predict", predict)
+    monkeypatch.setattr(split_prediction.mc_dropout, "predict", predict)
     metrics = evaluation.evaluate(world.run, out_dir=world.run / "elsewhere", baselines=False, progress=False)
     assert metrics["sample"] == "smss_stamps/galah, validation split"
     assert metrics["mock"] is False

@@ -13,6 +13,7 @@ import tqdm
 
 from acf_jax import mc_dropout
 from acf_jax.acf import ACF, ACFConfig
+from acf_jax.error_calibration import ErrorCalibration
 from acf_jax.mc_dropout import head_moments, head_samples, predict, sample_keys, split_ids, star_key
 from tests.acf_jax import tiny_trained
 from tests.acf_jax.tiny_trained import CONFIG, SCALING, Unscaled, make_stars, trained_model
@@ -357,3 +358,38 @@ def test_long_predictions_show_their_progress(trained, stars, monkeypatch):
 def test_inputs_that_disagree_are_refused(trained, stars, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         predict(trained, **{**stars, **changes})
+
+
+# A head that predicts its noise, too.
+
+
+def test_the_noise_is_the_root_of_the_mean_variance_in_physical_units():
+    trained, stars = trained_model(heteroscedastic=True), make_stars(N_STARS)
+    prediction = predict(trained, **stars, **OPTIONS, samples=True)
+    assert prediction.samples.shape == (8, N_STARS, 3)
+    np.testing.assert_allclose(prediction.mean, prediction.samples.mean(axis=0), rtol=1e-4, atol=1e-3)
+    features = trained.model.apply({"params": trained.params}, stars["stamps"], method="encode")
+    scalars = Unscaled().astrometry(stars["parallax"], stars["parallax_error"])
+    outputs = np.asarray(head_samples(trained.model, trained.params, features, scalars, stars["object_id"], 8))
+    expected = np.sqrt(outputs[:, :, 3:].mean(axis=0)) * SCALING.std
+    np.testing.assert_allclose(prediction.noise_std, expected, rtol=1e-4)
+    assert set(prediction.columns()) >= {"teff_noise_std", "teff_std"}
+    assert predict(trained_model(), **stars, **OPTIONS).noise_std is None
+
+
+def test_a_calibrated_network_predicts_calibrated_errors():
+    trained, stars = trained_model(), make_stars(N_STARS)
+    with pytest.raises(ValueError, match="not calibrated"):
+        predict(trained, **stars, **OPTIONS).interval(0.9)
+    rng = np.random.default_rng(0)
+    mean, std = rng.normal(SCALING.mean, SCALING.std, (300, 3)), np.tile(SCALING.std, (300, 1))
+    labels = mean + rng.normal(0, 2 * std)
+    trained.error_calibration = ErrorCalibration.fit(mean, std, None, labels, trained.targets)
+    stars["parallax"][3] = np.nan
+    prediction = predict(trained, **stars, **OPTIONS)
+    good = np.arange(N_STARS) != 3
+    assert (prediction.calibrated_std[good] > 0).all()
+    assert np.isnan(prediction.calibrated_std[3]).all()
+    lower, upper = prediction.interval(0.9)
+    assert ((lower < prediction.mean) & (prediction.mean < upper))[good].all()
+    np.testing.assert_array_equal(prediction.columns()["logg_calibrated_std"], prediction.calibrated_std[:, 1])

@@ -19,6 +19,7 @@ def test_by_hand():
     assert m.std == pytest.approx(np.sqrt(3.5))
     assert m.rmse == pytest.approx(np.sqrt(4.5))
     assert m.mad_std == pytest.approx(1.4826)
+    assert m.outlier_fraction == 0  # the furthest is 3.5 from the median, three widths are 4.4478
     # |residual| / std: 1 (on the edge counts), 2, 1.33, and 0 <= 0.
     assert m.coverage_68 == pytest.approx(2 / 4)
     assert m.coverage_95 == pytest.approx(3 / 4)
@@ -53,6 +54,34 @@ def test_coverage_of_simulated_gaussians(underestimated_by):
     assert m.coverage_95 == pytest.approx(expected_95, abs=5 * np.sqrt(0.25 / n))
 
 
+def test_outliers_by_hand():
+    # Median 1, distances from it 1, 0, 1, 0, 1, 3.8 and 5.1, their median 1: only the last is beyond 3 x 1.4826.
+    residual = np.array([0.0, 1.0, 0.0, 1.0, 2.0, 4.8, -4.1])
+    assert metrics.residual_metrics(residual, np.zeros(7)).outlier_fraction == pytest.approx(1 / 7)
+
+
+def test_outliers_of_a_gaussian_and_of_one_contaminated():
+    rng = np.random.default_rng(4)
+    n = 200_000
+    residual = rng.normal(30, 80, n)
+    expected = 2 * stats.norm.sf(3 * 1.4826 * stats.norm.ppf(0.75))
+    assert metrics.residual_metrics(residual, np.zeros(n)).outlier_fraction == pytest.approx(expected, rel=0.1)
+    residual[: n // 50] += 5_000
+    contaminated = metrics.residual_metrics(residual, np.zeros(n))
+    assert contaminated.outlier_fraction == pytest.approx(0.02 + 0.98 * expected, rel=0.05)
+    assert contaminated.mad_std == pytest.approx(80, rel=0.05)
+
+
+def test_moments_of_many_samples_are_those_of_each():
+    residual = np.random.default_rng(5).standard_t(2, (3, 4, 50))
+    together = metrics.moments(residual)
+    assert tuple(together) == metrics.MOMENTS
+    for i, j in np.ndindex(3, 4):
+        alone = metrics.residual_metrics(residual[i, j], np.zeros(50))
+        for name in metrics.MOMENTS:
+            assert together[name][i, j] == pytest.approx(getattr(alone, name), rel=1e-13)
+
+
 def test_nominal_coverage_is_the_gaussians():
     for name, width in metrics.INTERVALS.items():
         assert metrics.NOMINAL_COVERAGE[name] == pytest.approx(2 * stats.norm.cdf(width) - 1, abs=5e-5)
@@ -72,7 +101,7 @@ def test_no_star_left_serialises_to_json_null():
     text = json.dumps(m.to_dict(), allow_nan=False)
     assert json.loads(text) == {
         "n": 0, "n_without_prediction": 3, "n_without_reference": 0, "offset": None, "std": None, "mad_std": None,
-        "rmse": None, "coverage_68": None, "coverage_95": None,
+        "rmse": None, "outlier_fraction": None, "coverage_68": None, "coverage_95": None,
     }  # fmt: skip
 
 

@@ -126,7 +126,7 @@ def float_operands(jaxpr: core.ClosedJaxpr, primitives: set[str]) -> list[tuple[
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    tiny_dataset.write_stars(folder, n_train=512, n_validation=256)
+    tiny_dataset.write_stars(folder, n_train=512, n_calibration=256)
     return folder
 
 
@@ -198,6 +198,6 @@ def trained_scores(data_dir, dtype, n_steps, seeds) -> list[float]:
         batches = training_batches(examples["train"], run.config.batch_size, seed)
         for _ in range(n_steps):
             state, _ = step(state, training.device_batch(next(batches), run.config.model.targets))
-        validated = training.validate(run, predict_step, state.params, examples["validation"])
+        validated = training.validate(run, predict_step, state.params, examples["calibration"])
         scores.append(validated[checkpoints.SCORE])
     return scores

@@ -1,11 +1,13 @@
 """The density estimate against scipy, the polynomial against numpy, the figures by what they show."""
 
+import itertools
 import time
 
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from scipy import stats
 
 from acf_jax import metrics, plots
@@ -124,7 +126,7 @@ def test_a_prediction_beyond_the_panel_is_counted():
     sample = make_sample()
     sample.prediction[:] = [40, -40, *sample.label[2:]]
     panel = plots.plot_regression(figure(), sample)
-    assert "2 beyond the panel" in panel["text"].get_text()
+    assert panel["beyond"].get_text() == "2 beyond\nthe panel"
     assert panel["scatter_axes"].get_ylim()[1] < 10
 
 
@@ -165,6 +167,67 @@ def test_magnitude_figure_draws_bins_that_hold_enough_stars():
     assert axes.get_xlabel() == "g (mag, AB)"
     assert axes.get_ylabel() == r"$\log\,g$ residual (dex)"
     assert len(artists["scatter"].get_offsets()) == 500
+
+
+def three_samples(n=400):
+    return [make_sample(n, target=t, unit=u) for t, u in (("teff", "K"), ("logg", "dex"), ("fe_h", "dex"))]
+
+
+def draw_against_g(fig, samples):
+    g_mag = np.random.default_rng(1).uniform(11, 14, len(samples[0].label))
+    edges = metrics.magnitude_edges(g_mag)
+    bins = [metrics.binned_residuals(s.prediction - s.label, g_mag, edges) for s in samples]
+    return g_mag, bins, plots.draw_residuals_against_g(fig, samples, g_mag, bins, "mock sky, n = 400")
+
+
+def test_residuals_against_g_have_a_panel_each_and_one_legend():
+    fig, samples = figure(), three_samples()
+    g_mag, bins, panels = draw_against_g(fig, samples)
+    assert fig.get_suptitle() == "mock sky, n = 400"
+    for panel, sample, of_sample in zip(panels, samples, bins, strict=True):
+        drawn = np.sort(np.asarray(panel["scatter"].get_offsets()), axis=0)
+        np.testing.assert_allclose(drawn, np.sort(np.stack([g_mag, sample.prediction - sample.label], 1), axis=0))
+        np.testing.assert_allclose(panel["offsets"].lines[0].get_ydata(), [b.offset for b in of_sample])
+        assert panel["scatter"].axes.get_ylabel() == sample.axis("residual")
+        assert panel["scatter"].axes.get_legend() is None
+    words = {text.get_text() for text in fig.legends[0].get_texts()}
+    assert words == {"offset ± standard deviation", "offset and its error"}
+
+
+def written(fig):
+    """Every text of a figure as it is saved, with its place in pixels."""
+    fig.draw_without_rendering()
+    texts = [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    # Ticks outside an axis's limits, and labels that an axis shares with another, are there but not drawn.
+    texts = [t for t in texts if t.get_window_extent().width > 1.5]
+    return [(t, t.get_window_extent()) for t in texts]
+
+
+@pytest.mark.parametrize(
+    ("height_in", "draw"),
+    [
+        (3.1, lambda fig: plots.draw_figure_8(fig, three_samples(), "ACF, mock sky, validation split, 400 stars")),
+        (2.5, lambda fig: plots.draw_figure_9(fig, three_samples(), "ACF, mock sky, validation split, 400 stars")),
+        (2.7, lambda fig: draw_against_g(fig, three_samples())),
+    ],
+    ids=["figure 8", "figure 9", "against g"],
+)
+def test_printed_figures_are_readable_and_nothing_is_cut_off(height_in, draw):
+    fig = plots.for_print(plots.PAGE_IN, height_in, draw)
+    assert tuple(fig.get_size_inches()) == (7.1, height_in)
+    texts = written(fig)
+    assert min(text.get_fontsize() for text, _ in texts) >= 7
+    assert max(text.get_fontsize() for text, _ in texts) <= 8
+    whole = fig.bbox
+    ticks = {t for axes in fig.findobj(plots.Axes) for t in (*axes.get_xticklabels(), *axes.get_yticklabels())}
+    others = [(text.get_text(), box) for text, box in texts if text not in ticks]
+    cut_off = [
+        words
+        for words, box in others
+        if box.x0 < whole.x0 or box.x1 > whole.x1 or box.y0 < whole.y0 or box.y1 > whole.y1
+    ]
+    assert not cut_off
+    assert not [(a, b) for (a, at), (b, there) in itertools.combinations(others, 2) if at.overlaps(there)]
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])

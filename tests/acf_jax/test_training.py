@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from acf_jax import checkpoints, training
 from acf_jax.input_pipeline import DatasetError, InMemoryExamples, open_dataset
 from acf_jax.run import TrainingError, check_same_run, fit_scalings, initial_backbone, open_checked, plain
+from acf_jax.scaling import InputScaling
 from acf_jax.torch_weights import torch_from_cswin_params, torch_state_shapes
 from tests.acf_jax import tiny_dataset, tiny_run
 
@@ -129,7 +130,7 @@ def test_microbatches_give_the_losses_of_the_whole_batch(data_dir, stepped):
 
 def test_validation_metrics_are_in_physical_units_and_count_every_star_once(stepped):
     """A network that is off by known amounts, 5 K more for every second star."""
-    stars = stepped.examples["validation"].stack()
+    stars = stepped.examples["calibration"].stack()
     order = {tuple(pair): i for i, pair in enumerate(training.split_ids(stars["object_id"]).tolist())}
     errors = np.array([100.0, 0.1, -0.2]) + np.outer(np.arange(10) % 2, [5.0, 0, 0])
 
@@ -137,7 +138,7 @@ def test_validation_metrics_are_in_physical_units_and_count_every_star_once(step
         rows = [order[tuple(pair)] for pair in batch["star"].reshape(-1, 2).tolist()]
         return (batch["labels"].reshape(-1, 3) + errors[rows])[None]
 
-    validated = training.validate(stepped.run, predict_step, None, stepped.examples["validation"])
+    validated = training.validate(stepped.run, predict_step, None, stepped.examples["calibration"])
     teff, logg, fe_h = (validated["labels"][target] for target in ("teff", "logg", "fe_h"))
     np.testing.assert_allclose([teff["offset"], teff["std"], teff["mad_std"]], [102.5, 2.5, 1.4826 * 2.5], rtol=1e-4)
     np.testing.assert_allclose([logg["offset"], fe_h["offset"]], [0.1, -0.2], rtol=1e-4)
@@ -147,7 +148,7 @@ def test_validation_metrics_are_in_physical_units_and_count_every_star_once(step
 
 def test_predictions_that_are_not_finite_are_refused(stepped):
     with pytest.raises(TrainingError, match=r"not finite: lower optimizer\.learning_rate"):
-        training.validate(stepped.run, lambda _, batch: batch["labels"] + np.inf, None, stepped.examples["validation"])
+        training.validate(stepped.run, lambda _, batch: batch["labels"] + np.inf, None, stepped.examples["calibration"])
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_a_dataset_that_is_not_prepared_is_refused(tmp_path):
 def test_values_that_are_not_finite_are_refused_by_the_stars_name(tmp_path, name):
     train = tiny_dataset.make_stars(20, seed=1)
     train[name][[3, 5]] = np.nan
-    folder = tiny_dataset.write(tmp_path, {"train": train, "validation": tiny_dataset.make_stars(4, seed=2)})
+    folder = tiny_dataset.write(tmp_path, {"train": train, "calibration": tiny_dataset.make_stars(4, seed=2)})
     dataset = open_dataset(folder)
     with pytest.raises(TrainingError, match=f"2 training stars .* {name} .* object_id {train['object_id'][3]} first"):
         fit_scalings(tiny_run.make_config(), dataset, InMemoryExamples(dataset.examples("train")))
@@ -296,3 +297,15 @@ def test_epochs_may_be_fractions_and_steps_override_them(data_dir):
 
 def test_a_config_is_plain_json(stepped):
     assert json.loads(json.dumps(plain(stepped.run.config))) == plain(stepped.run.config)
+
+
+def test_a_variant_that_predicts_its_noise_learns_it(tmp_path):
+    """The growth-curve variant: the loss of values and noise falls, and a resumed run would find its scalings again."""
+    changes = {"model__growth_curve": True, "model__heteroscedastic": True, "model__pooling": "mean_attention"}
+    tiny_dataset.write_stars(tmp_path, n_train=64)
+    run, examples = tiny_run.make_run(tmp_path, num_steps=60, **changes)
+    losses = tiny_run.losses(run, examples, training.make_train_step(run), 30)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.1
+    stored = json.loads(json.dumps(run.input_scaling.to_dict()))
+    assert InputScaling.from_dict(stored) == run.input_scaling
+    assert len(run.input_scaling.growth_center) == 3 * 11 + 6

@@ -77,6 +77,7 @@ def write(data_dir: Path, splits: dict[str, dict[str, np.ndarray]], bands=BANDS,
     return Path(builder.data_path)
 
 
-def write_stars(data_dir: Path, n_train: int = 40, n_validation: int = 10) -> Path:
+def write_stars(data_dir: Path, n_train: int = 40, n_calibration: int = 10, n_validation: int = 10) -> Path:
     """Prepares ``smss_stamps/mock`` with stars of ``make_stars``."""
-    return write(data_dir, {"train": make_stars(n_train, seed=1), "validation": make_stars(n_validation, seed=2)})
+    numbers = {"train": n_train, "calibration": n_calibration, "validation": n_validation}
+    return write(data_dir, {split: make_stars(n, seed=i) for i, (split, n) in enumerate(numbers.items(), start=1)})

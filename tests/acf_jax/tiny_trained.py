@@ -32,6 +32,9 @@ class Unscaled:
     def astrometry(self, parallax, parallax_error):
         return jnp.stack([jnp.log10(parallax), parallax_error], axis=-1)
 
+    def scalars(self, stamps, parallax, parallax_error, use_parallax):
+        return self.astrometry(parallax, parallax_error) if use_parallax else None
+
 
 def trained_model(**changes):
     """A `checkpoints.TrainedModel` of random parameters, as far as predictions need one."""
@@ -46,6 +49,7 @@ def trained_model(**changes):
         label_scaling=SCALING,
         targets=model.config.targets,
         bands="uvgriz",
+        error_calibration=None,
     )
 
 

@@ -23,6 +23,7 @@ from datasets.build import build, main
 from datasets.checksums import damaged_files
 from datasets.packing import BuildError
 from datasets.parts import load
+from datasets.smss_stamps.configs import TRAINING_SPLITS
 
 ROOT = Path(__file__).parents[2]
 N_STARS = 75  # two whole parts and a short one
@@ -39,7 +40,7 @@ def contents(folder):
 
 def test_every_selected_star_is_an_example_or_rejected_with_its_reason(small_sky, tmp_path, capsys):
     assert main([*MAIN, str(tmp_path)]) == 0
-    folder = tmp_path / "smss_stamps/mock/1.0.0"
+    folder = tmp_path / "smss_stamps/mock/2.0.0"
     selected = 2_000_000_000_000_000_000 + np.array([star for star in range(200) if star % 3 != 0][:N_STARS])
     rejected = pyarrow.parquet.read_table(folder / "rejected.parquet").to_pydict()
     assert rejected["object_id"] == selected[selected % 10 == 4].tolist()
@@ -51,7 +52,7 @@ def test_every_selected_star_is_an_example_or_rejected_with_its_reason(small_sky
     assert metadata["n_scanned"] == n_looked_at == N_STARS + sum(removed.values())
     printed = {line[:50].strip(): line.split()[-1] for line in capsys.readouterr().out.splitlines() if line[50:]}
     n_examples = N_STARS - len(rejected["object_id"])
-    assert printed["examples"] == str(n_examples) == str(int(printed["train"]) + int(printed["validation"]))
+    assert printed["examples"] == str(n_examples) == str(sum(int(printed[split]) for split in TRAINING_SPLITS))
     assert printed["without a stamp (rejected.parquet)"] == f"-{len(rejected['object_id'])}"
     assert not list(folder.parent.glob("*parts*")), "the work folder is gone"
 
@@ -94,7 +95,7 @@ def test_an_interrupted_build_ends_identical(interrupt, small_sky, tmp_path):
         interrupt(patch)
         with pytest.raises(KeyboardInterrupt):
             small_build(tmp_path / "broken")
-    assert not (tmp_path / "broken/smss_stamps/mock/1.0.0").exists()
+    assert not (tmp_path / "broken/smss_stamps/mock/2.0.0").exists()
     assert contents(small_build(tmp_path / "broken")) == whole
 
 
@@ -124,7 +125,7 @@ def test_prepared_already(small_sky, tmp_path, capsys):
 def test_a_second_build_of_the_same_folder_refuses(small_sky, tmp_path, capsys):
     parent = tmp_path / "smss_stamps/mock"
     parent.mkdir(parents=True)
-    lock = parent / ".1.0.0.lock"
+    lock = parent / ".2.0.0.lock"
     lock.write_text("123456")
     with open(lock) as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -159,7 +160,7 @@ def test_a_full_disk_is_seen_before_any_work(small_sky, tmp_path, monkeypatch):
 
 def test_bad_requests_are_refused_in_a_sentence(small_sky, tmp_path, capsys):
     (tmp_path / "file").touch()
-    (tmp_path / "other/smss_stamps/mock/1.0.0").mkdir(parents=True)
+    (tmp_path / "other/smss_stamps/mock/2.0.0").mkdir(parents=True)
     for options, sentence in [
         ([*MAIN, str(tmp_path / "file")], "Not a directory"),
         ([*MAIN, str(tmp_path / "other")], "is not a dataset of this builder; move it away"),
@@ -262,7 +263,7 @@ def test_killed_and_resumed_is_identical_for_any_number_of_workers(mock_dataset,
     wait_until_all_have_ended(process.pid)  # the workers with their parent
     done = subprocess.run(command(data_dir), cwd=ROOT, capture_output=True, text=True, check=True)
     assert "Prepared in" in done.stdout
-    assert contents(data_dir / "smss_stamps/mock/1.0.0") == contents(mock_dataset)
+    assert contents(data_dir / "smss_stamps/mock/2.0.0") == contents(mock_dataset)
 
 
 def test_ctrl_c_stops_in_a_sentence_and_keeps_parts(tmp_path):

@@ -14,7 +14,7 @@ from datasets import packing
 from datasets.checksums import damaged_files
 from datasets.packing import BuildError, pack
 from datasets.prepared_readme import field_table
-from datasets.smss_stamps.configs import CONFIGS, split_of
+from datasets.smss_stamps.configs import CONFIGS, TRAINING_SPLITS, split_of
 from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS
 from tests.datasets.parts_by_hand import PROVENANCE, write_parts
 
@@ -43,8 +43,8 @@ def test_every_config_has_its_fields_and_splits(prepared):
     assert set(builder.info.features) == set(examples) == set(config.fields())
     assert ("true_teff" in examples) == config.name.startswith("mock")
     assert ("input_row" in examples) == (config.name == "stars")
-    splits = {"low_quality": ["test"], "catalogue": ["catalogue"], "stars": ["stars"]}
-    assert list(builder.info.splits) == splits.get(config.name, ["train", "validation"])
+    splits = {"catalogue": ["catalogue"], "stars": ["stars"]}
+    assert list(builder.info.splits) == splits.get(config.name, list(TRAINING_SPLITS))
     read = [int(e["object_id"]) for split in builder.info.splits for e in builder.as_data_source(split)]
     assert sorted(read) == examples["object_id"].tolist()
     assert sum(split.num_examples for split in builder.info.splits.values()) == N_STARS - N_REJECTED
@@ -175,8 +175,8 @@ def test_nothing_to_pack_is_said_in_a_sentence(tmp_path):
         pack(job, 0, progress=False)
 
 
-def test_an_empty_split_is_refused_only_where_there_are_two(tmp_path):
-    with pytest.raises(BuildError, match=r"the split (train|validation) would be empty with 1 stars; ask for more"):
+def test_an_empty_split_is_refused_only_where_there_are_several(tmp_path):
+    with pytest.raises(BuildError, match=r"the split [a-z]+ would be empty with 1 stars; ask for more"):
         packed(tmp_path / "two", "high_quality", 1)
     folder, _ = packed(tmp_path / "one", "stars", 1)
     assert len(tfds.builder_from_directory(folder).as_data_source("stars")) == 1
@@ -202,12 +202,14 @@ def test_a_star_given_twice_is_there_twice(tmp_path):
 )
 def test_split_is_the_documented_hash(object_id, digest):
     number = int.from_bytes(bytes.fromhex(digest), "little")
-    assert split_of(object_id) == ("train" if number % 10 < 8 else "validation")
+    splits = [*["train"] * 7, "calibration", *["validation"] * 2]
+    assert split_of(object_id) == splits[number % 10]
 
 
-def test_splits_are_eight_to_two():
-    n_train = sum(split_of(object_id) == "train" for object_id in range(10**15, 10**15 + 20_000))
-    assert abs(n_train - 16_000) < 4 * (20_000 * 0.8 * 0.2) ** 0.5
+@pytest.mark.parametrize(("split", "fraction"), [("train", 0.7), ("calibration", 0.1), ("validation", 0.2)])
+def test_splits_are_seven_to_one_to_two(split, fraction):
+    n = sum(split_of(object_id) == split for object_id in range(10**15, 10**15 + 20_000))
+    assert abs(n - 20_000 * fraction) < 4 * (20_000 * fraction * (1 - fraction)) ** 0.5
 
 
 def test_readme_of_the_package_has_the_fields():

@@ -70,25 +70,27 @@ def selected(cuts):
     return np.sort(STARS["object_id"][passes])
 
 
-def examples_of(folder, split):
-    return list(tfds.builder_from_directory(folder).as_data_source(split))
+def examples_of(folder):
+    """Of all splits."""
+    builder = tfds.builder_from_directory(folder)
+    return [example for split in builder.info.splits for example in builder.as_data_source(split)]
 
 
 def rejected_of(folder):
     return pyarrow.parquet.read_table(folder / "rejected.parquet").to_pydict()
 
 
-def assert_stamps_of_the_mock_sky(folder, split):
+def assert_stamps_of_the_mock_sky(folder):
     """Every example has the stamp that the mock archive gives without a network, and what has none is rejected."""
     ebmv = dict(zip(STARS["object_id"], STARS["ebmv_sfd"], strict=True))
-    for example in examples_of(folder, split):
+    for example in examples_of(folder):
         position = float(example["ra"]), float(example["dec"])
         expected = make_stamp(SKY, int(example["object_id"]), *position, float(ebmv[example["object_id"]]))
         np.testing.assert_allclose(example["stamp"], expected.flux, rtol=1e-5, atol=1e-5 * expected.flux.max())
         np.testing.assert_array_equal(example["n_detections"], expected.n_detections)
 
 
-# Low quality: a few dozen stars in one split.
+# Low quality: a few dozen stars.
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def low_quality(galah, tmp_path_factory):
 
 def test_a_sample_is_what_its_cuts_say(low_quality):
     folder, _ = low_quality
-    examples, rejected = examples_of(folder, "test"), rejected_of(folder)
+    examples, rejected = examples_of(folder), rejected_of(folder)
     found = [int(example["object_id"]) for example in examples] + rejected["object_id"]
     np.testing.assert_array_equal(np.sort(found), selected(LOW_QUALITY))
     assert not set(found) & set(selected(HIGH_QUALITY).tolist())
@@ -111,7 +113,7 @@ def test_a_sample_is_what_its_cuts_say(low_quality):
     assert metadata["n_scanned"] - sum(cut["removed"] for cut in metadata["selection"]) == len(found)
     assert metadata["provenance"]["date"] == "2026-05-28"
     assert "dr4.master" in metadata["provenance"]["query"]
-    assert_stamps_of_the_mock_sky(folder, "test")
+    assert_stamps_of_the_mock_sky(folder)
 
 
 def test_the_client_is_polite(low_quality):
@@ -140,7 +142,7 @@ def test_ten_per_cent_of_faults_change_nothing(low_quality, galah, tmp_path):
 
 def test_a_star_that_the_service_fails_is_tried_again_and_then_rejected(low_quality, galah, tmp_path):
     folder, _ = low_quality
-    victims = [int(example["object_id"]) for example in examples_of(folder, "test")[:2]]
+    victims = [int(example["object_id"]) for example in examples_of(folder)[:2]]
     frames = [
         f"IMAGE={d.image_id}-{d.ccd:02d}.*"
         for victim in victims
@@ -191,9 +193,9 @@ def test_the_catalogue_is_paged_and_drawn(tmp_path, monkeypatch):
         n_pages = sum("TOP" in str(request.params) for request in server.requests)
         more = build("catalogue", n_stars=10**6, data_dir=tmp_path / "all", workers=1, progress=False, sources=sources)
     assert n_pages > len(everybody) / 7
-    ids = [example["object_id"] for example in examples_of(more, "catalogue")] + rejected_of(more)["object_id"]
+    ids = [example["object_id"] for example in examples_of(more)] + rejected_of(more)["object_id"]
     np.testing.assert_array_equal(np.sort(ids), everybody)
-    some = [example["object_id"] for example in examples_of(drawn, "catalogue")] + rejected_of(drawn)["object_id"]
+    some = [example["object_id"] for example in examples_of(drawn)] + rejected_of(drawn)["object_id"]
     assert len(some) == 9
     assert set(some) < set(ids)
     metadata = json.loads((drawn / "metadata.json").read_text())
@@ -201,8 +203,8 @@ def test_the_catalogue_is_paged_and_drawn(tmp_path, monkeypatch):
     by_archive = {cut["cut"] for cut in metadata["selection"] if cut["removed"] is None}
     assert {"flags", "class_star", "latitude"} <= by_archive
     assert "parallax" not in by_archive
-    assert set(STRATA) <= set(examples_of(more, "catalogue")[0])
-    assert_stamps_of_the_mock_sky(drawn, "catalogue")
+    assert set(STRATA) <= set(examples_of(more)[0])
+    assert_stamps_of_the_mock_sky(drawn)
 
 
 # A user's own stars.
@@ -224,7 +226,7 @@ def test_every_row_of_a_users_table_comes_out(tmp_path):
     table.write(path)
     with serve(SKY) as server:
         folder = build("stars", data_dir=tmp_path, workers=1, progress=False, sources=sources_of(server, table=path))
-    examples = {int(example["input_row"]): example for example in examples_of(folder, "stars")}
+    examples = {int(example["input_row"]): example for example in examples_of(folder)}
     rejected = dict(zip(*(rejected_of(folder)[name] for name in ("input_row", "reason")), strict=True))
     assert sorted([*examples, *rejected]) == [0, 1, 2, 3, 4, 5, 6]
     assert sorted(rejected) == [1, 5, 6]
@@ -234,7 +236,7 @@ def test_every_row_of_a_users_table_comes_out(tmp_path):
     assert examples[0]["parallax"] == 7.5
     assert examples[2]["parallax"] == np.float32(STARS["parallax"][rows[2]])
     assert np.isnan(examples[0]["teff"])
-    assert_stamps_of_the_mock_sky(folder, "stars")
+    assert_stamps_of_the_mock_sky(folder)
 
 
 def selected_mask():
@@ -270,7 +272,7 @@ def test_dry_run_says_what_is_to_come_and_is_taken_up(low_quality, galah, tmp_pa
     assert f"{n_stars} stars" in said
     assert all(word in said for word in ("requests", "GB", "hours"))
     assert n_queries > 1
-    assert contents(tmp_path / "smss_stamps/low_quality/1.0.0").keys() == contents(low_quality[0]).keys()
+    assert contents(tmp_path / "smss_stamps/low_quality/2.0.0").keys() == contents(low_quality[0]).keys()
 
 
 def test_killed_twice_and_resumed_through_faults_is_identical(low_quality, galah, tmp_path):
@@ -287,7 +289,7 @@ def test_killed_twice_and_resumed_through_faults_is_identical(low_quality, galah
             process.wait()
         done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    resumed = json.loads((tmp_path / "smss_stamps/low_quality/1.0.0/metadata.json").read_text())
+    resumed = json.loads((tmp_path / "smss_stamps/low_quality/2.0.0/metadata.json").read_text())
     assert resumed["fingerprint"] == json.loads((low_quality[0] / "metadata.json").read_text())["fingerprint"]
 
 

@@ -1,0 +1,194 @@
+"""What a network's answer hangs on, pixel by pixel: gradient times input, and integrated gradients.
+
+Attributions are of the physical answer to the physical stamp, with dropout off: their unit is the parameter's own (K or
+dex). Read downwards: the network's answer, what asks it many times, what attributions sum up to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+STARS_AT_A_TIME = 32  # on the device; always as many, so that one compilation serves all
+LN_FLUX_PER_MAG = -0.4 * np.log(10)
+TOWARDS_BASELINE = 3  # power of the steps' spacing: LayerNorms and logarithms bend most where a stamp is faintest
+
+
+class Stars(NamedTuple):
+    """What a network is told of n stars; all finite."""
+
+    stamps: np.ndarray  # (n, y, x, band), uJy / pix
+    parallax: np.ndarray  # (n,) mas
+    parallax_error: np.ndarray  # (n,) mas
+
+    def take(self, rows) -> Stars:
+        """The stars of these rows."""
+        return Stars(*(np.asarray(values)[rows] for values in self))
+
+
+def outputs(trained, stamps: jax.Array, parallax: jax.Array, parallax_error: jax.Array) -> jax.Array:
+    """The network's answer with dropout off, as a function that JAX can differentiate: all else here asks this one.
+
+    Args:
+        trained: a ``checkpoints.TrainedModel``.
+        stamps: (n, y, x, band) in uJy / pix.
+        parallax: (n,) in mas; an ACPF takes no notice of it.
+        parallax_error: (n,) in mas; likewise.
+
+    Returns:
+        (n, n_targets) in the targets' units.
+    """
+    scaling = trained.input_scaling
+    scalars = scaling.scalars(stamps, parallax, parallax_error, trained.model.config.use_parallax)
+    answer = trained.model.apply({"params": trained.params}, scaling.stamps(stamps), scalars, deterministic=True)
+    return trained.label_scaling.invert(answer[:, : len(trained.targets)])
+
+
+class Explainer:
+    """A network to be asked many times about a few stars; what it needs is compiled once."""
+
+    def __init__(self, trained, progress: bool = False):
+        """From a ``checkpoints.TrainedModel``; ``progress`` shows a bar over the batches of each call."""
+        self._batches = functools.partial(_batches, progress=progress)
+        self._answer = _compiled(_scaled_outputs, trained)
+        self._gradient = _compiled(_gradients, trained)
+
+    def answers(self, stars: Stars, variants: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Answers for the same stars, each time changed in another way: {variant: (n, n_targets)}.
+
+        Args:
+            stars: as they are.
+            variants: by name, what is changed: ``band_factor`` (n, n_bands), by which a band's pixels are multiplied;
+                ``parallax`` (n,) in mas, in the place of the star's own; nothing: the stars as they are.
+        """
+        ones = np.ones((len(stars.parallax), np.shape(stars.stamps)[-1]))
+        answered = {name: [] for name in variants}
+        for rows, n_real in self._batches(len(stars.parallax), "answers"):
+            batch = stars.take(rows)
+            for name, change in variants.items():
+                factor = change.get("band_factor", ones)[rows]
+                changed = batch._replace(parallax=change.get("parallax", stars.parallax)[rows])
+                answered[name].append(np.asarray(self._answer(*_float32(*changed, factor)))[:n_real])
+        return {name: np.concatenate(parts).astype(np.float64) for name, parts in answered.items()}
+
+    def gradients(self, stars: Stars) -> np.ndarray:
+        """Of the answers to each pixel's flux: (n, n_targets, y, x, band), in the targets' units per uJy / pix."""
+        parts = [
+            np.asarray(self._gradient(*_float32(*stars.take(rows))))[:n_real]
+            for rows, n_real in self._batches(len(stars.parallax), "gradients")
+        ]
+        return np.concatenate(parts)
+
+    def gradient_times_input(self, stars: Stars) -> np.ndarray:
+        """Each pixel's flux times the gradient to it, (n, n_targets, y, x, band), in the targets' units.
+
+        Summed over a band it is the derivative to the logarithm of the band's flux: see ``magnitude_response``.
+        """
+        return self.gradients(stars) * stars.stamps[:, None]
+
+    def integrated_gradients(
+        self, stars: Stars, baseline: np.ndarray | None = None, n_steps: int = 32
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Integrated gradients along the straight way from a baseline to each stamp (Sundararajan et al. 2017, Eq. 1).
+
+        Args:
+            stars: their parallaxes are the same all along.
+            baseline: (n, y, x, band) in uJy / pix; by default an empty sky, 0.
+            n_steps: gradients a star, by a Gauss-Legendre rule that is denser towards the baseline.
+
+        Returns:
+            the attributions (n, n_targets, y, x, band) in the targets' units, and what their sum lacks to be the
+            difference of the answers to stamp and baseline, (n, n_targets): small if the steps are enough.
+        """
+        start = np.zeros_like(stars.stamps) if baseline is None else np.asarray(baseline, np.float32)
+        node, weight = np.polynomial.legendre.leggauss(n_steps)
+        node, weight = (node + 1) / 2, weight / 2
+        position = node**TOWARDS_BASELINE
+        weight = weight * TOWARDS_BASELINE * node ** (TOWARDS_BASELINE - 1)
+
+        attributions = []
+        for i in range(len(stars.parallax)):
+            way = stars.stamps[i] - start[i]
+            on_the_way = stars.take(np.full(n_steps, i))._replace(stamps=start[i] + position[:, None, None, None] * way)
+            attributions.append(way * np.tensordot(weight, self.gradients(on_the_way), axes=1))
+        attributions = np.stack(attributions)
+        at_stamp, at_start = (self.answers(ends, {"": {}})[""] for ends in (stars, stars._replace(stamps=start)))
+        return attributions, at_stamp - at_start - attributions.sum(axis=(2, 3, 4))
+
+
+def mean_stamp(stamps: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The mean of ``stamps``, each of equal weight, at the brightness of each of ``own``: what an average star shows.
+
+    Args:
+        stamps: (m, y, x, band) of a sample.
+        own: (n, y, x, band).
+
+    Returns:
+        (n, y, x, band), of the same total flux over pixels and bands as ``own``.
+    """
+    total = stamps.sum(axis=(1, 2, 3), dtype=np.float64)
+    bright = total > 0  # noise alone has no shape to average
+    mean = np.mean(stamps[bright] / total[bright, None, None, None], axis=0)
+    return mean * own.sum(axis=(1, 2, 3), keepdims=True, dtype=np.float64)
+
+
+def magnitude_response(gradient_times_input: np.ndarray) -> np.ndarray:
+    """d(parameter) / d(magnitude) of each band, (n, n_targets, n_bands), in the targets' units per mag."""
+    return LN_FLUX_PER_MAG * gradient_times_input.sum(axis=(2, 3), dtype=np.float64)
+
+
+def band_shares(attributions: np.ndarray) -> np.ndarray:
+    """Each band's share of the absolute attribution: (n, n_targets, n_bands), sums of 1."""
+    of_band = np.abs(attributions).sum(axis=(2, 3), dtype=np.float64)
+    return of_band / of_band.sum(axis=-1, keepdims=True)
+
+
+def share_within(attributions: np.ndarray, radius_px: float) -> np.ndarray:
+    """The share of the absolute attribution nearer than this to the star's pixel: (n, n_targets)."""
+    ny, nx = attributions.shape[2:4]
+    y, x = np.mgrid[:ny, :nx]
+    near = np.hypot(y - ny // 2, x - nx // 2) <= radius_px
+    absolute = np.abs(attributions).sum(axis=-1, dtype=np.float64)
+    return absolute[:, :, near].sum(axis=-1) / absolute.sum(axis=(2, 3))
+
+
+def mean_map(attributions: np.ndarray) -> np.ndarray:
+    """Mean absolute attribution over stars, each star's own sum being 1: (n_targets, y, x, band)."""
+    absolute = np.abs(attributions)
+    return (absolute / absolute.sum(axis=(2, 3, 4), keepdims=True)).mean(axis=0)
+
+
+def _scaled_outputs(trained, stamps, parallax, parallax_error, factor):
+    return outputs(trained, stamps * factor[:, None, None, :], parallax, parallax_error)
+
+
+def _gradients(trained, stamps, parallax, parallax_error):
+    value, pull_back = jax.vjp(lambda at: outputs(trained, at, parallax, parallax_error), stamps)
+    # A star's answer hangs on its own stamp alone, so that one pull-back serves all stars of a target.
+    one_hot = jnp.broadcast_to(jnp.eye(value.shape[1], dtype=value.dtype)[:, None], (value.shape[1], *value.shape))
+    (gradient,) = jax.vmap(pull_back)(one_hot)
+    return jnp.moveaxis(gradient, 0, 1)
+
+
+def _compiled(function: Callable, trained) -> Callable:
+    """``function(trained, ...)`` compiled, its parameters an argument: as constants they would be compiled in."""
+    run = jax.jit(lambda params, *arrays: function(dataclasses.replace(trained, params=params), *arrays))
+    return functools.partial(run, jax.device_put(trained.params))
+
+
+def _float32(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [np.asarray(values, np.float32) for values in arrays]
+
+
+def _batches(n: int, what: str, progress: bool) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows of batches of one size, the last filled up, and how many of a batch's rows count."""
+    for start in tqdm(range(0, n, STARS_AT_A_TIME), desc=what, unit="batch", disable=not progress):
+        rows = np.minimum(np.arange(start, start + STARS_AT_A_TIME), n - 1)
+        yield rows, min(STARS_AT_A_TIME, n - start)

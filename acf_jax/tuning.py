@@ -1,0 +1,112 @@
+"""Bayesian optimisation of hyperparameters (paper Sec. 5.2) that survives being killed.
+
+Trials are kept in a file. What trial k tries hangs on (seed, study, k) and on the trials before it, so that a study
+that was interrupted goes on to the same end as one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # Optuna takes a second to import
+    from optuna.storages import BaseStorage
+
+N_RANDOM_TRIALS = 5  # before the first that learns from the others
+TIMEOUT_S = 60.0  # of waiting for the file, when several studies write at once
+
+Parameters = Mapping[str, float | int]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The best of a study's trials."""
+
+    parameters: dict[str, float | int]
+    loss: float
+    trial: int  # its place among the trials, from 0
+    n_trials: int
+
+
+def open_storage(path: Path) -> BaseStorage:
+    """The SQLite file in which studies are kept, made if it is not there."""
+    import optuna
+    import sqlalchemy
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()
+    return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": TIMEOUT_S}})
+
+
+def tune(
+    loss: Callable[[Parameters], float],
+    suggest: Callable[..., Parameters],
+    start: Parameters,
+    *,
+    study: str,
+    storage: BaseStorage,
+    n_trials: int,
+    seed: int = 0,
+) -> Tuned:
+    """The hyperparameters of the smallest loss that Optuna's tree-structured Parzen estimator finds.
+
+    The first trial is ``start``, so that no number of trials does worse than that; the next ones are random.
+
+    Args:
+        loss: what is to be small; must be finite, and the same whenever it is asked again.
+        suggest: takes an Optuna trial, asks it for values and returns the hyperparameters, by the same names.
+        start: what the first trial tries.
+        study: name of the study in the storage: all that determines the loss, for trials of that name are not run anew.
+        storage: from ``open_storage``; may serve several threads, each with a study of its own.
+        n_trials: including those kept already; of more than that, the first so many count.
+        seed: of what the trials try.
+
+    Raises:
+        ValueError: if no trial is asked for.
+    """
+    if n_trials < 1:
+        raise ValueError(f"n_trials = {n_trials} must be at least 1.")
+    opened = _open_study(study, storage)
+    while (n_done := len(_completed(opened))) < n_trials:
+        trial = _next_trial(opened, start, _seed(seed, study, n_done), n_done)
+        opened.tell(trial, loss(suggest(trial)))
+    trials = _completed(opened)[:n_trials]
+    losses = [trial.value for trial in trials]
+    best = losses.index(min(losses))
+    return Tuned(dict(trials[best].params), losses[best], best, n_trials)
+
+
+def _open_study(study: str, storage: BaseStorage):
+    import optuna
+    from optuna.trial import TrialState
+
+    opened = optuna.create_study(storage=storage, study_name=study, load_if_exists=True)
+    for trial in opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        opened.tell(trial.number, state=TrialState.FAIL)  # whoever ran it was killed
+    return opened
+
+
+def _completed(opened) -> list:
+    from optuna.trial import TrialState
+
+    return opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _next_trial(opened, start: Parameters, seed: int, n_done: int):
+    """Ask for a trial, of a sampler that knows nothing but the completed ones."""
+    from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
+
+    if n_done == 0 and not opened.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        opened.enqueue_trial(dict(start))
+    opened.sampler = TPESampler(seed=seed, n_startup_trials=N_RANDOM_TRIALS)
+    return opened.ask()
+
+
+def _seed(seed: int, study: str, n_done: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{study}/{n_done}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
