@@ -65,6 +65,16 @@ def fit(name: str, parameters: Parameters, train: Labelled, stopping: Labelled, 
     return lambda features: offset + scale * np.asarray(predict(features), np.float64)
 
 
+def import_libraries() -> None:
+    """Import them, before several threads do so at once, of which one may find a half of a module."""
+    import catboost  # noqa: F401
+    import lightgbm  # noqa: F401
+    import sklearn.ensemble
+    import sklearn.impute
+    import sklearn.pipeline  # noqa: F401
+    import xgboost  # noqa: F401
+
+
 def fingerprint(name: str, train: Labelled, stopping: Labelled, seed: int = 0) -> str:
     """A digest of all that determines a fit but the hyperparameters: stars, labels, seed, bounds, library."""
     ensemble = TREE_ENSEMBLES[name]

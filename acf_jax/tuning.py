@@ -60,7 +60,7 @@ def tune(
         loss: what is to be small; must be finite, and the same whenever it is asked again.
         suggest: takes an Optuna trial, asks it for values and returns the hyperparameters, by the same names.
         start: what the first trial tries.
-        study: name of the study in the storage: all that determines the loss, for trials of that name are not run anew.
+        study: its name in the storage: all that determines the loss, for trials of that name are not run anew.
         storage: from ``open_storage``; may serve several threads, each with a study of its own.
         n_trials: including those kept already; of more than that, the first so many count.
         seed: of what the trials try.
@@ -70,41 +70,23 @@ def tune(
     """
     if n_trials < 1:
         raise ValueError(f"n_trials = {n_trials} must be at least 1.")
-    opened = _open_study(study, storage)
-    while (n_done := len(_completed(opened))) < n_trials:
-        trial = _next_trial(opened, start, _seed(seed, study, n_done), n_done)
-        opened.tell(trial, loss(suggest(trial)))
-    trials = _completed(opened)[:n_trials]
-    losses = [trial.value for trial in trials]
-    best = losses.index(min(losses))
-    return Tuned(dict(trials[best].params), losses[best], best, n_trials)
-
-
-def _open_study(study: str, storage: BaseStorage):
     import optuna
-    from optuna.trial import TrialState
+    from optuna.trial import create_trial
 
-    opened = optuna.create_study(storage=storage, study_name=study, load_if_exists=True)
-    for trial in opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        opened.tell(trial.number, state=TrialState.FAIL)  # whoever ran it was killed
-    return opened
-
-
-def _completed(opened) -> list:
-    from optuna.trial import TrialState
-
-    return opened.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-
-def _next_trial(opened, start: Parameters, seed: int, n_done: int):
-    """Ask for a trial, of a sampler that knows nothing but the completed ones."""
-    from optuna.samplers import TPESampler
-    from optuna.trial import TrialState
-
-    if n_done == 0 and not opened.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        opened.enqueue_trial(dict(start))
-    opened.sampler = TPESampler(seed=seed, n_startup_trials=N_RANDOM_TRIALS)
-    return opened.ask()
+    kept = optuna.create_study(storage=storage, study_name=study, load_if_exists=True)
+    # Trials are asked for in memory and kept when they are done, in one transaction: a kill leaves no half of one.
+    asked = optuna.create_study()
+    asked.add_trials(kept.get_trials(deepcopy=False)[:n_trials])
+    while (n_done := len(asked.trials)) < n_trials:
+        asked.sampler = optuna.samplers.TPESampler(seed=_seed(seed, study, n_done), n_startup_trials=N_RANDOM_TRIALS)
+        if n_done == 0:
+            asked.enqueue_trial(dict(start))
+        trial = asked.ask()
+        value = loss(suggest(trial))
+        kept.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
+        asked.tell(trial, value)
+    best = asked.best_trial
+    return Tuned(dict(best.params), best.value, best.number, n_trials)
 
 
 def _seed(seed: int, study: str, n_done: int) -> int:

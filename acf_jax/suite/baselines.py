@@ -53,7 +53,7 @@ class Results:
         return None if residual is None else float(np.std(residual[np.isfinite(residual)]))
 
     def best(self, target: str, inputs: Sequence[str], use_parallax: bool) -> Method:
-        """The tree ensemble with the smallest scatter on the calibration split: not chosen by what is reported of it."""
+        """The tree ensemble with the smallest scatter on the calibration split, so not chosen by what is reported."""
         candidates = [m for m in methods() if m.inputs in inputs and m.use_parallax == use_parallax]
         return min(candidates, key=lambda method: self.trees[Study(method, target)].calibration_std)
 

@@ -34,9 +34,9 @@ HOW = (
     "seeing's width, fitted singly, so that a neighbour's light stays in them."
 )
 LIMITS = (
-    "Two rows are limits that no photometry of these stamps can pass: the true magnitudes, with noise drawn as large "
-    "as the PSF fits report for isolated stars of that brightness, or as large as the fits scatter about the truth, "
-    "which holds the errors of the exposures' zeropoints, too."
+    "The last two rows are what a perfect photometry of these stamps would give the same MLP: the true magnitudes, with "
+    "noise drawn as large as the PSF fits report for isolated stars of that brightness, or as large as the fits scatter "
+    "about the truth, which holds the errors of the exposures' zeropoints, too."
 )
 RATIO = (
     "Beside each std, in brackets: std of {network} / that of the row, with the 95 % interval of a paired bootstrap "
@@ -259,14 +259,15 @@ def draw_scatter(
     panels, drawn = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0], {}
     styles = {"isolated": (BLUE, "o"), "crowded": (VERMILION, "s")}
     rows = list(next(iter(of_group.values())))
+    shifts = {group: 0.24 * i - 0.12 * (len(of_group) - 1) for i, group in enumerate(of_group)}
     for panel, target in zip(panels, targets, strict=True):
         for group, of_row in of_group.items():
             colour, marker = styles[group]
             estimates = [of_row[row][target][0] for row in rows]
             std = np.array([(e.value, e.value - e.lower, e.upper - e.value) for e in estimates]).T
             drawn[group, target] = panel.errorbar(
-                std[0], np.arange(len(rows)), xerr=np.maximum(std[1:], 0), fmt=marker, color=colour, label=group,
-                markersize=4, linewidth=1,
+                std[0], np.arange(len(rows)) + shifts[group], xerr=np.maximum(std[1:], 0), fmt=marker, color=colour,
+                label=group, markersize=4, linewidth=1,
             )  # fmt: skip
         panel.set_xlabel(f"std of {NAMES[target]} ({LABELS[target]})", fontsize=8)
         panel.set_yticks(np.arange(len(rows)), [" on ".join(row) for row in rows])
@@ -274,7 +275,7 @@ def draw_scatter(
         panel.grid(axis="x", linewidth=0.4, alpha=0.5)
         panel.set_xlim(left=0)
     panels[0].invert_yaxis()
-    panels[-1].legend(fontsize=7, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, ncols=2, loc="outside upper right")
     return drawn
 
 

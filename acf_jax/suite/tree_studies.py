@@ -28,7 +28,7 @@ from acf_jax.tabular_features import (
     photometric_inputs,
     table,
 )
-from acf_jax.tree_ensembles import TREE_ENSEMBLES, Labelled, fingerprint, fit
+from acf_jax.tree_ensembles import TREE_ENSEMBLES, Labelled, fingerprint, fit, import_libraries
 
 TRAIN, CALIBRATION, VALIDATION = SPLITS = ("train", "calibration", "validation")
 MIN_LABELLED = 10  # stars, below which neither trees nor their stopping mean anything
@@ -73,6 +73,7 @@ def answers(context: Context) -> dict[Study, Answer]:
     """
     check_dataset(context)
     tables = {split: split_tables(context, split) for split in SPLITS}
+    import_libraries()
     storage = tuning.open_storage(context.out_dir / "cache" / "studies.sqlite3")
     studies = [Study(method, target) for method, target in product(methods(), context.targets)]
     # One thread a fit: at these sizes, and above all on shared cores, several threads in one fit wait for each other.

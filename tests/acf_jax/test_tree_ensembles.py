@@ -16,8 +16,8 @@ every_boosting = pytest.mark.parametrize("name", ["XGBoost", "LightGBM", "CatBoo
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(tree_ensembles, "MAX_TREES", 150)
-    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", 30)
+    monkeypatch.setattr(tree_ensembles, "MAX_TREES", 100)
+    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", 20)
 
 
 def draw(n, seed):
@@ -31,7 +31,7 @@ def relation(features):
     return np.where(features[:, 0] > 0.2, 1.0, -1.0) + 2 * features[:, 1] + features[:, 0] * features[:, 2]
 
 
-TRAIN, STOPPING, TEST = draw(800, 1), draw(200, 2), draw(400, 3)
+TRAIN, STOPPING, TEST = draw(600, 1), draw(200, 2), draw(400, 3)
 
 
 def start_fit(name, train=TRAIN, stopping=STOPPING, seed=0):

@@ -70,7 +70,9 @@ def test_learns_where_the_minimum_is():
     tuned, tried = tune(optuna.storages.InMemoryStorage(), 40)
     assert len(tried) == 40
     assert tuned.loss == loss(tuned.parameters) == min(loss({"x": x, "k": k}) for x, k in tried) < 0.05
-    assert np.median([loss({"x": x, "k": k}) for x, k in tried[20:]]) < 1.75  # half of what draws of even distributions give
+    assert (
+        np.median([loss({"x": x, "k": k}) for x, k in tried[20:]]) < 1.75
+    )  # half of what draws of even distributions give
 
 
 def test_going_on_ends_where_doing_it_at_once_ends(storage, tmp_path):

@@ -21,7 +21,7 @@ from tests.acf_jax.suite.stand_in_context import stand_in_network
 BANDS = "uvgriz"
 COEFFICIENTS = dict(zip(BANDS, [4.3, 4.0, 3.0, 2.3, 1.6, 1.2], strict=True))
 TARGETS = ("teff", "logg")
-N_STARS = {"train": 400, "calibration": 100, "validation": 200}
+N_STARS = {"train": 300, "calibration": 100, "validation": 200}
 LABEL_NOISE = {"teff": 60.0, "logg": 0.05}
 NETWORK_NOISE = {"teff": 15.0, "logg": 0.02}
 TEFF_SLOPES = np.array([-1.2, -1.1, -0.6, -0.35, -0.25, -0.2])
@@ -100,8 +100,8 @@ def make_context(folder, splits, *, n_trials=1, networks=None, fingerprint="f" *
 @pytest.fixture(autouse=True, scope="module")
 def small():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tree_ensembles, "MAX_TREES", 40)
-        patch.setattr(tree_ensembles, "FOREST_TREES", 10)
+        patch.setattr(tree_ensembles, "MAX_TREES", 30)
+        patch.setattr(tree_ensembles, "FOREST_TREES", 6)
         yield
 
 
@@ -199,7 +199,7 @@ def test_the_verdict_names_who_is_ahead(evaluated):
     photometric = [s for s in best if s.target == "logg" and s.method.use_parallax and "image" not in s.method.inputs]
     winner = min(photometric, key=lambda study: best[study].calibration_std).method
     assert f"log g {winner.algorithm} on {winner.inputs} (" in first
-    # 15 K and 0.02 dex are far less than small ensembles of 400 stars can do.
+    # 15 K and 0.02 dex are far less than small ensembles of 300 stars can do.
     assert third.startswith("Against these, ACF itself is ahead in Teff (scatter -")
     ratio = next(
         r["ratio"] for r in values["ratios"]["truth"]
@@ -283,8 +283,8 @@ class TestInterruption:
             assert again[study].parameters == answer.parameters
 
     def test_interrupted_and_resumed_is_uninterrupted(self, tmp_path, monkeypatch):
-        whole = tree_studies.answers(make_context(tmp_path / "whole", draw_splits(), n_trials=3))
-        context, calls = make_context(tmp_path / "interrupted", draw_splits(), n_trials=3), []
+        whole = tree_studies.answers(make_context(tmp_path / "whole", draw_splits(), n_trials=2))
+        context, calls = make_context(tmp_path / "interrupted", draw_splits(), n_trials=2), []
 
         def interrupted(*args):
             calls.append(args)
