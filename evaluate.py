@@ -77,8 +77,9 @@ def add_suite_arguments(group) -> None:
         "--sections", type=lambda text: text.split(","), default=[], metavar="A,B", help=f"only {', '.join(SECTIONS)}"
     )
     group.add_argument(
-        "--compare", "--acpf", action="append", default=[], metavar="DIR", help="a run on the same dataset; may be repeated"
-    )
+        "--compare", "--acpf", action="append", default=[], metavar="DIR",
+        help="a run on the same dataset, as the ACPF's; may be repeated",
+    )  # fmt: skip
     group.add_argument(
         "--low-quality", action="append", default=[], metavar="DIR",
         help="a run on the low-quality sample, or the folder of that dataset; may be repeated",

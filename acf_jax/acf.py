@@ -15,7 +15,6 @@ from scipy.special import ndtr, ndtri
 from acf_jax import growth_curve
 from acf_jax.cswin import STD_OF_CUT_NORMAL, WEIGHT_CUT, CSWin, CSWinConfig, gelu, weight_init
 
-
 LOG_VARIANCE_RANGE = (-12.0, 6.0)  # of standardised labels: no star's noise is outside, and no likelihood overflows
 
 

@@ -24,8 +24,8 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, L
 
 from acf_jax.acf import ACF, ACFConfig
 from acf_jax.cswin import CSWinConfig
-from acf_jax.labels import LabelScaling
 from acf_jax.error_calibration import ErrorCalibration
+from acf_jax.labels import LabelScaling
 from acf_jax.scaling import InputScaling
 
 FORMAT_VERSION = 1

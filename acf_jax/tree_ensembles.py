@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib import import_module
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Labelled:
 class TreeEnsemble:
     """An algorithm, where its hyperparameters may lie, and where the search for them starts."""
 
-    package: str  # whose version decides what comes out
+    module: str  # whose version decides what comes out
     start: Parameters
     suggest: Callable[..., Parameters]  # from an Optuna trial
     fit: Callable[[Parameters, Labelled, Labelled, int], Predict]
@@ -78,8 +78,9 @@ def import_libraries() -> None:
 def fingerprint(name: str, train: Labelled, stopping: Labelled, seed: int = 0) -> str:
     """A digest of all that determines a fit but the hyperparameters: stars, labels, seed, bounds, library."""
     ensemble = TREE_ENSEMBLES[name]
-    bounds = (MAX_TREES, EARLY_STOPPING_ROUNDS, FOREST_TREES)
-    digest = hashlib.sha256(repr((name, version(ensemble.package), dict(ensemble.start), bounds, seed)).encode())
+    library = import_module(ensemble.module).__version__
+    settings = (name, library, dict(ensemble.start), MAX_TREES, EARLY_STOPPING_ROUNDS, FOREST_TREES, seed)
+    digest = hashlib.sha256(repr(settings).encode())
     for array in (train.features, train.labels, stopping.features, stopping.labels):
         digest.update(repr(array.shape).encode() + np.ascontiguousarray(array, np.float64).tobytes())
     return digest.hexdigest()[:16]
@@ -174,7 +175,7 @@ def _suggest_catboost(trial) -> Parameters:
 
 TREE_ENSEMBLES: dict[str, TreeEnsemble] = {
     "random forest": TreeEnsemble(
-        "scikit-learn",
+        "sklearn",
         {"max_features": 0.5, "min_samples_leaf": 2, "max_samples": 1.0},
         _suggest_random_forest,
         _fit_random_forest,

@@ -112,7 +112,8 @@ def test_refusals_are_one_line(monkeypatch, capsys, error, line):
 def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
     """Real checkpoint, dataset and network; what it predicts does not depend on the order or number of stars."""
     monkeypatch.setattr(tiny_dataset, "SHAPES", tiny_dataset.SHAPES | {"psf_mag": (6,)})
-    splits = {name: photographed(n, seed) for seed, (name, n) in enumerate({"train": 60, "calibration": 20, "validation": 21}.items())}
+    numbers = {"train": 60, "calibration": 20, "validation": 21}
+    splits = {name: photographed(n, seed) for seed, (name, n) in enumerate(numbers.items())}
     tiny_dataset.write(tmp_path / "data", splits)
     save_untrained(tmp_path / "data", tmp_path / "run")
 

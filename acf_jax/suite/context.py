@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+import acf_jax
 from acf_jax import acf, mc_dropout
 from acf_jax.checkpoints import TrainedModel
 from acf_jax.input_pipeline import PreparedDataset
@@ -130,6 +131,7 @@ class Context:
             what: all that determines the arrays, as JSON types; another ``what`` is another file.
             compute: makes the arrays, none of them of Python objects.
         """
+        what = {"code_version": acf_jax.__version__, **what}
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         path = self.out_dir / "cache" / f"{kind}-{digest}.npz"
         if not path.exists():

@@ -34,9 +34,9 @@ HOW = (
     "seeing's width, fitted singly, so that a neighbour's light stays in them."
 )
 LIMITS = (
-    "The last two rows are what a perfect photometry of these stamps would give the same MLP: the true magnitudes, with "
-    "noise drawn as large as the PSF fits report for isolated stars of that brightness, or as large as the fits scatter "
-    "about the truth, which holds the errors of the exposures' zeropoints, too."
+    "The last two rows are what perfect photometry of these stamps would give the same MLP: the true magnitudes, with "
+    "noise drawn as large as the PSF fits report for isolated stars of that brightness, or as large as the fits "
+    "scatter about the truth, which holds the errors of the exposures' zeropoints, too."
 )
 RATIO = (
     "Beside each std, in brackets: std of {network} / that of the row, with the 95 % interval of a paired bootstrap "

@@ -47,6 +47,9 @@ PAPER: dict[str, MakeSection] = {
 }
 """The sections of ``--suite paper`` in their order, by the keys that ``--sections`` takes."""
 
+CONCLUDING = ("precision", "uncertainty", "parallax", "baselines", "photometry", "low_quality", "physics")
+"""Those whose first paragraph answers a question that the whole report is asked."""
+
 
 def run(
     context: Context,
@@ -82,8 +85,8 @@ def failed(sections: Sequence[Section]) -> list[str]:
 
 
 def verdict(sections: Sequence[Section]) -> tuple[str, ...]:
-    """What the sections conclude, a line each, for the head of the report."""
-    return tuple(line for section in sections for line in section.values.get("verdict", ()))
+    """What the sections conclude, a paragraph each, for the head of the report."""
+    return tuple(section.text[0] for section in sections if section.key in CONCLUDING and section.text)
 
 
 def _kept(context: Context, key: str, make: MakeSection) -> Section:

@@ -39,7 +39,7 @@ class Section:
 
     key: str  # names it on the command line, in files and in anchors: lower case, underscores
     title: str
-    text: tuple[str, ...] = ()  # paragraphs, plain; `code` may stand in backticks
+    text: tuple[str, ...] = ()  # paragraphs, plain, the conclusion first; `code` may stand in backticks
     tables: tuple[Table, ...] = ()
     figures: tuple[FigureFile, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)  # what results.json says: JSON types, no NaN

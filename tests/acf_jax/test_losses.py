@@ -1,6 +1,5 @@
 import jax
 import numpy as np
-
 from scipy.stats import norm
 
 from acf_jax.losses import noise_nll, smooth_l1

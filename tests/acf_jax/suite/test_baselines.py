@@ -168,7 +168,7 @@ def test_the_parallax_tells_log_g(evaluated):
     }
     for algorithm in TREE_ENSEMBLES:
         for inputs in ("magnitudes", "magnitudes + colours", "image features"):
-            assert std[algorithm, inputs, True] < 0.6 * std[algorithm, inputs, False]
+            assert std[algorithm, inputs, True] < 0.75 * std[algorithm, inputs, False]
 
 
 def test_stars_without_a_prediction_are_left_out_of_every_row_and_counted(evaluated):
