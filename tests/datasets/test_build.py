@@ -144,7 +144,7 @@ def largest_file(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.mark.parametrize("n_bytes", [1_000_000, 2_400_000])  # too small for a part; for a shard
+@pytest.mark.parametrize("n_bytes", [1_000_000, 2_100_000])  # too small for a part; for a shard
 def test_a_failed_write_is_told_and_survived(n_bytes, small_sky, tmp_path):
     with largest_file(n_bytes), pytest.raises(BuildError, match=r"File too large.*the same command goes on"):
         small_build(tmp_path / "full")

@@ -142,14 +142,9 @@ def test_ten_per_cent_of_faults_change_nothing(low_quality, galah, tmp_path):
 
 def test_a_star_that_the_service_fails_is_tried_again_and_then_rejected(low_quality, galah, tmp_path):
     folder, _ = low_quality
-    victims = [int(example["object_id"]) for example in examples_of(folder)[:2]]
-    frames = [
-        f"IMAGE={d.image_id}-{d.ccd:02d}.*"
-        for victim in victims
-        for d in SKY.detections(victim)[:1]
-        if d.use_in_clipped
-    ]
-    assert len(frames) == 2
+    first = {int(e["object_id"]): SKY.detections(int(e["object_id"]))[0] for e in examples_of(folder)}
+    victims = [object_id for object_id, detection in first.items() if detection.use_in_clipped][:2]
+    frames = [f"IMAGE={first[victim].image_id}-{first[victim].ccd:02d}.*" for victim in victims]
     # The first of them recovers before it is tried again, the second never does.
     plan = [(f"get_image.*{frames[0]}FORMAT|FORMAT.*{frames[0]}", "503", 5), (frames[1], "503", None)]
     with serve(SKY, Faults(plan=plan)) as server:
