@@ -1,0 +1,91 @@
+"""Where a trained network loses its precision: in the backbone's features, or in what is made of them?
+
+  python -m benchmarks.frozen_backbone --checkpoint runs/demo
+  python -m benchmarks.frozen_backbone --checkpoint runs/demo_growth --steps 8000 --json
+
+The backbone stays as it was trained. A prediction module is trained anew, and longer than a training of the whole
+network can afford, on its features together with the scalars (parallax, growth curve), and on the scalars alone. If
+the first is no better than the network, the features hold no more; if the second is better than the first, they harm.
+Features and scalars are kept in the run's folder. Standard deviations are about the injected truth where it is known,
+about the labels otherwise, over the validation split; the last line of --json is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+
+from acf_jax import compilation_cache, photometric_network
+from acf_jax.labels import LABELS
+from acf_jax.report import NAMES
+from acf_jax.suite.context import Context, Options, labels_of, of_network, of_split
+from acf_jax.suite.markdown import markdown_table
+from acf_jax.suite.opening import open_context
+from acf_jax.suite.sections import number
+
+SPLITS = ("train", "calibration", "validation")
+
+
+def scalars(context: Context, split: str) -> np.ndarray:
+    """What the network's scalar branch reads of a split's stars, (n, num_scalars); kept on disk."""
+    trained, stars = context.trained, context.stars(split)
+
+    def compute() -> dict[str, np.ndarray]:
+        parts = []
+        for rows in context.batches(split):
+            stamps = np.nan_to_num(context.dataset.arrays(split, ("stamp",), rows)["stamp"])
+            astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
+            use_parallax = trained.model.config.use_parallax
+            parts.append(np.asarray(trained.input_scaling.scalars(stamps, *astrometry, use_parallax)))
+        return {"scalars": np.concatenate(parts)}
+
+    return context.cached("scalars", of_network(trained) | of_split(context.dataset, split), compute)["scalars"]
+
+
+def measure(context: Context, steps: int, seed: int) -> dict[str, dict[str, float]]:
+    """{what the predictions were made of: {target: standard deviation of the residuals}}."""
+    inputs = {split: (context.features(split=split), scalars(context, split)) for split in SPLITS}
+    labels = {split: labels_of(context.stars(split), context.targets) for split in SPLITS}
+    stars = context.stars("validation")
+    reference = labels_of(stars, context.targets, "true_") if context.is_mock else labels["validation"]
+    answers = {"the whole network": context.prediction().mean}
+    for name, first in (("features and scalars", 0), ("scalars alone", 1)):
+        columns = {split: np.concatenate(parts[first:], axis=1) for split, parts in inputs.items()}
+        settings = photometric_network.Settings(num_steps=steps, seed=seed)
+        train, calibration = ((columns[split], labels[split]) for split in SPLITS[:2])
+        network = photometric_network.fit(train, calibration, context.targets, settings, progress=True)
+        answers[name], _ = network.predict(columns["validation"], stars["object_id"])
+    return {
+        name: {t: float(np.nanstd(mean[:, i] - reference[:, i])) for i, t in enumerate(context.targets)}
+        for name, mean in answers.items()
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.frozen_backbone",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("--data_dir", "--data-dir", metavar="DIR", help="of its dataset (default: as in training)")
+    parser.add_argument("--steps", type=int, default=8_000, help="of the new prediction module, of 128 stars")
+    parser.add_argument("--seed", type=int, default=0, help="of the new prediction module")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    options = parser.parse_args(arguments)
+    compilation_cache.enable(".jax_cache")
+    context = open_context(options.checkpoint, options.data_dir, options=Options(seed=options.seed))
+    stds = measure(context, options.steps, options.seed)
+    print(f"{context.name}, {context.sample()}, step {context.trained.step}; new head: {options.steps} steps of 128")
+    rows = [(name, *(number(of[t], LABELS[t]) for t in context.targets)) for name, of in stds.items()]
+    for line in markdown_table(("made of", *(NAMES[t] for t in context.targets)), rows, n_text=1):
+        print(line)
+    if options.json:
+        print(json.dumps({"sample": context.sample(), "network": context.name, "steps": options.steps, "std": stds}))
+
+
+if __name__ == "__main__":
+    main()
