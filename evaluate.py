@@ -13,7 +13,7 @@ and parallaxes of the same training stars, as something to compare with. What co
   figure_9.png               uncertainty against label, as the paper's Fig. 9
   residuals_vs_g.png         log g residuals against magnitude: is the star's brightness used?
 
-All of the paper's tables and figures, and what a referee would ask besides, in a quarter of an hour:
+All of the paper's tables and figures, and what a referee would ask besides, in minutes on the demo:
 
   python evaluate.py --checkpoint runs/demo --suite paper
 

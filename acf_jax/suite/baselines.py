@@ -67,10 +67,11 @@ def section(context: Context) -> Section:
     results = _results(context)
     kinds = references(context)
     ratios = {kind: _ratios(context, results, kind) for kind in kinds}
+    verdict = " ".join(_verdict(context, results, ratios[kinds[-1]], kinds[-1]))
     return Section(
         key="baselines",
         title="Images against magnitudes and colours (Table 1)",
-        text=(*_verdict(context, results, ratios[kinds[-1]], kinds[-1]), *_left_out(results), _method(context)),
+        text=(verdict, *_left_out(results), _method(context)),
         tables=(
             *(_table_1(context, results, kind) for kind in kinds),
             *(_ratio_table(context, results, kind, ratios[kind]) for kind in kinds),
@@ -194,8 +195,8 @@ def _verdict(context: Context, results: Results, ratios: Mapping, kind: str) -> 
         for t, best in photometric.items()
     )
     yield (
-        f"{context.sample()}, residuals about {REFERENCES[kind]}: of the tree ensembles {side} parallax on magnitudes "
-        f"or colours, the best (by the calibration split) are in {words}."
+        f"Of the tree ensembles {side} parallax on magnitudes or colours, the best (by the calibration split) are in "
+        f"{words}, about {REFERENCES[kind]} ({context.sample()})."
     )
     compared = {t: _std_ratio(context, results, kind, t, images[t], best) for t, best in photometric.items()}
     yield (
