@@ -95,7 +95,8 @@ def _text(context: Context, dataset: PreparedDataset, methods: Sequence[Method],
             "The dataset's metadata has no extinction_coefficients, so there are no trees to compare with."
         )
     reference = "truth" if context.is_mock else "label"
-    return (*paragraphs, *_degradation_words(context, methods, values, reference), *_ratio_words(values, reference))
+    conclusion = " ".join(_degradation_words(context, methods, values, reference))
+    return (conclusion, *paragraphs, *_ratio_words(values, reference))
 
 
 def _degradation_words(context: Context, methods: Sequence[Method], values: Mapping, reference: str) -> list[str]:
@@ -109,7 +110,8 @@ def _degradation_words(context: Context, methods: Sequence[Method], values: Mapp
         sentences.append(
             f"{title}: the standard deviation about the {reference} exceeds the high-quality sample's by {words}."
         )
-    return [*sentences, f"The paper's ACF, trained on its {LOW} sample: by {paper}, about the real sky's labels."]
+    paper = f"The paper's ACF, trained on its {LOW} sample: by {paper}, about the real sky's labels."
+    return [f"On the {LOW} sample ({context.sample('validation', context.low_quality)}):", *sentences, paper]
 
 
 def _cost(cost: Mapping, target: str) -> str:
