@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -181,19 +182,9 @@ def _filled(stamps: np.ndarray) -> np.ndarray:
     return np.nan_to_num(stamps[rows])
 
 
-@functools.cache
-def _jitted_encode():
-    import jax
-
-    @functools.partial(jax.jit, static_argnums=(0, 1))
-    def run(model: acf.ACF, scaling, params, stamps):
-        return model.apply({"params": params}, scaling.stamps(stamps), method="encode")
-
-    return run
-
-
-def _encode(model, scaling, params, stamps):
-    return _jitted_encode()(model, scaling, params, stamps)
+@functools.partial(jax.jit, static_argnames=("model", "scaling"))
+def _encode(model: acf.ACF, scaling, params, stamps):
+    return model.apply({"params": params}, scaling.stamps(stamps), method="encode")
 
 
 _STARS: dict[tuple, dict[str, np.ndarray]] = {}

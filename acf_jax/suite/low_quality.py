@@ -5,7 +5,7 @@ Crowded stars, those with another source within 15 arcsec, are told apart from i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from acf_jax import plots
 from acf_jax.baselines import BASELINES
@@ -14,7 +14,9 @@ from acf_jax.labels import LABELS
 from acf_jax.report import NAMES
 from acf_jax.suite import low_quality_methods as numbers
 from acf_jax.suite.context import Context, labels_of
-from acf_jax.suite.low_quality_methods import CROWDED_WITHIN_ARCSEC, LOW, TREES, Method
+from acf_jax.suite.low_quality_methods import LOW, TREES, Method
+from acf_jax.suite.quantities import CROWDED_ARCSEC
+from acf_jax.suite.residuals import enumerated
 from acf_jax.suite.sections import FigureFile, MissingPieceError, Section, Table, number
 
 PAPER_DEGRADATION = {"teff": 9.25, "logg": 0.01, "fe_h": 0.01}
@@ -77,7 +79,7 @@ def _text(context: Context, dataset: PreparedDataset, methods: Sequence[Method],
     n = values["n"]
     paragraphs = [
         f"The {context.sample('validation', dataset)}, of which {n['crowded']:,} have another source within "
-        f"{CROWDED_WITHIN_ARCSEC:g} arcsec (crowded); the other {n['isolated']:,} (isolated) are in this sample "
+        f"{CROWDED_ARCSEC:g} arcsec (crowded); the other {n['isolated']:,} (isolated) are in this sample "
         "because they lie near the Galactic plane or carry flags."
     ]
     if values["n_trained_on"]:
@@ -101,12 +103,12 @@ def _text(context: Context, dataset: PreparedDataset, methods: Sequence[Method],
 
 def _degradation_words(context: Context, methods: Sequence[Method], values: Mapping, reference: str) -> list[str]:
     """A sentence for each network, and for the trees of the same inputs trained on this sample."""
-    paper = _enumeration(f"+{PAPER_DEGRADATION[t]:g} {LABELS[t]}" for t in context.targets)
+    paper = enumerated(f"+{PAPER_DEGRADATION[t]:g} {LABELS[t]}" for t in context.targets)
     told = [m.title for m in methods if m.name not in BASELINES or (m.name, m.trained_on) == (TREES, LOW)]
     sentences = []
     for title in told:
         costs = values["degradation"][title][reference]
-        words = _enumeration(f"{_cost(cost, t)} {LABELS[t]} in {NAMES[t]}" for t, cost in costs.items())
+        words = enumerated(f"{_cost(cost, t)} {LABELS[t]} in {NAMES[t]}" for t, cost in costs.items())
         sentences.append(
             f"{title}: the standard deviation about the {reference} exceeds the high-quality sample's by {words}."
         )
@@ -126,12 +128,12 @@ def _ratio_words(values: Mapping, reference: str) -> list[str]:
         for group, ratios in by_reference[reference].items():
             if any(r["lower"] is None for r in ratios.values()):
                 continue
-            words = _enumeration(
+            words = enumerated(
                 f"{r['value']:.2f} ({r['lower']:.2f} to {r['upper']:.2f}) in {NAMES[t]}" for t, r in ratios.items()
             )
             ahead = [NAMES[t] for t, r in ratios.items() if r["upper"] < 1]
             behind = [NAMES[t] for t, r in ratios.items() if r["lower"] > 1]
-            verdict = [f"{place} in {_enumeration(t)}" for place, t in (("ahead", ahead), ("behind", behind)) if t]
+            verdict = [f"{place} in {enumerated(t)}" for place, t in (("ahead", ahead), ("behind", behind)) if t]
             sentences.append(f"{title}, {group} stars: {words}; {', '.join(verdict) or 'neither is ahead'}.")
     if not sentences:
         return []
@@ -140,11 +142,6 @@ def _ratio_words(values: Mapping, reference: str) -> list[str]:
         "parallax, trained on the same sample, on the same stars, with 95 % intervals; below 1 the images are ahead:"
     )
     return [meaning, *sentences]
-
-
-def _enumeration(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _tables(context: Context, dataset: PreparedDataset, methods: Sequence[Method], values: Mapping) -> list[Table]:

@@ -17,8 +17,8 @@ from acf_jax.bootstrap import Estimate, bootstrap_moments, std_ratio
 from acf_jax.input_pipeline import PreparedDataset
 from acf_jax.metrics import finite_or_none, residual_metrics
 from acf_jax.suite.context import Context, labels_of, of_split
+from acf_jax.suite.quantities import is_crowded
 
-CROWDED_WITHIN_ARCSEC = 15.0
 TREES = next(iter(BASELINES))  # those with parallax, as the network has it
 HIGH, LOW = "high-quality", "low-quality"
 
@@ -40,7 +40,7 @@ class Method:
 
 def crowding(self_dist1_arcsec: np.ndarray) -> dict[str, np.ndarray]:
     """Which stars (n,) are in each group, by the distance to the nearest other source; NaN if there is none."""
-    crowded = np.nan_to_num(self_dist1_arcsec, nan=np.inf) < CROWDED_WITHIN_ARCSEC
+    crowded = is_crowded({"self_dist1": self_dist1_arcsec})
     return {"all": np.ones(len(crowded), bool), "isolated": ~crowded, "crowded": crowded}
 
 

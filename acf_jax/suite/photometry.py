@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from acf_jax.bootstrap import Estimate, bootstrap_moments, std_ratio
 from acf_jax.labels import LABELS
+from acf_jax.plots import BLUE, VERMILION
 from acf_jax.report import NAMES
 from acf_jax.suite import photometric_methods as methods
 from acf_jax.suite.context import Context, labels_of
@@ -24,7 +25,6 @@ from acf_jax.suite.sections import FigureFile, Section, Table, number
 PREFIXES = {"label": "", "truth": "true_"}
 REFERENCE_WORDS = {"label": "the labels", "truth": "the injected truth"}
 IMAGES = "the stamps"
-VERMILION, BLUE = "#d55e00", "#0072b2"
 
 HOW = (
     "{mlp} is the network's own prediction module (dense 320, 160, GELU, dropout 0.2) on numbers instead of the image, "
