@@ -20,7 +20,9 @@ from acf_jax.acf import ACF, predict_per_star, star_keys
 from acf_jax.labels import LABELS
 from acf_jax.microbatches import map_microbatches, microbatch_size
 from acf_jax.prediction import Prediction
+from acf_jax.scaling import InputScaling
 from acf_jax.star_inputs import StarInputs
+from acf_jax.star_sharding import each_device, n_devices, on_all_devices, spread_over_devices
 
 # Stars and samples drawn at a time: they bound the memory for any number of either. The number of samples being the
 # same for all T makes the first 8 of 16 samples the 8 of 8 to the last bit.
@@ -196,7 +198,7 @@ def predict(
         object_id: (n,) integers: the same star has the same samples in any batch.
         n_samples: T of Eq. 13.
         seed: of the samples' keys.
-        batch_size: stars on the device at a time; the last batch is filled up, so that one compilation serves all.
+        batch_size: stars on each device at a time; the last batch is filled up, so that one compilation serves all.
         samples: also return every sample.
         tau_inverse: (n_targets,) the constant term of Eq. 15 in the labels' units squared, from
             `predictive_variance`; None leaves it out, as the paper does.
@@ -220,21 +222,29 @@ def predict(
             "%d of %d stars have inputs that are not finite: NaN is their prediction.", (~finite).sum(), len(finite)
         )
         mean[~finite] = std[~finite] = drawn[:, ~finite] = np.nan
-    n_targets, unit = len(trained.targets), np.asarray(trained.label_scaling.std, np.float32)
-    noise_std = np.sqrt(mean[:, n_targets:]) * unit if trained.model.config.heteroscedastic else None
-    mean, drawn = (np.asarray(trained.label_scaling.invert(a[..., :n_targets])) for a in (mean, drawn))
-    std = std[:, :n_targets] * unit
-    return Prediction(
+    n_targets = len(trained.targets)
+    return as_prediction(
+        trained,
         mean,
         std,
-        noise_std=noise_std,
+        finite=finite,
+        samples=np.asarray(trained.label_scaling.invert(drawn[..., :n_targets])) if samples else None,
+        tau_inverse=tau_inverse,
+        object_id=stars.object_id,
+    )
+
+
+def as_prediction(trained, mean: np.ndarray, std: np.ndarray, **facts) -> Prediction:
+    """The head's moments (n, num_outputs), still standardised, in physical units; `facts` are further fields."""
+    n_targets, unit = len(trained.targets), np.asarray(trained.label_scaling.std, np.float32)
+    return Prediction(
+        np.asarray(trained.label_scaling.invert(mean[:, :n_targets])),
+        std[:, :n_targets] * unit,
+        noise_std=np.sqrt(mean[:, n_targets:]) * unit if trained.model.config.heteroscedastic else None,
         error_calibration=trained.error_calibration,
         targets=tuple(trained.targets),
         units=tuple(LABELS[target] for target in trained.targets),
-        finite=finite,
-        samples=drawn if samples else None,
-        tau_inverse=tau_inverse,
-        object_id=stars.object_id,
+        **facts,
     )
 
 
@@ -251,12 +261,15 @@ def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress
     moment = np.zeros((0, n_outputs), np.float32)
     drawn = np.zeros((n_samples if with_samples else 0, 0, n_outputs), np.float32)
     parts = [(np.ones(0, bool), moment, moment, drawn)]  # of no stars, should there be none
-    params = jax.device_put(trained.params)
-    launched = (_launch(trained, params, batch, n_samples, seed, with_samples) for batch in stars.batches(batch_size))
+    params, at_a_time = on_all_devices(trained.params), batch_size * n_devices()
+    launched = (
+        launch(trained.model, trained.input_scaling, params, batch, n_samples, seed, with_samples)[:4]
+        for batch in stars.batches(at_a_time)
+    )
     with progress_bar(n_stars, progress) as bar:
         for part in fetch_one_behind(launched):
             parts.append(part)
-            bar.update(min(batch_size, n_stars - bar.n))
+            bar.update(min(at_a_time, n_stars - bar.n))
     finite, mean, std, drawn = zip(*parts, strict=True)
     finite, mean, std = (np.concatenate(values)[:n_stars] for values in (finite, mean, std))
     return finite, mean, std, np.concatenate(drawn, axis=1)[:, :n_stars]
@@ -283,21 +296,37 @@ def fetch_one_behind(launched: Iterable) -> Iterator:
         yield jax.device_get(before)
 
 
-def _launch(trained, params, batch: StarInputs, n_samples, seed, with_samples) -> tuple[jax.Array, ...]:
-    """Finite (b,), mean and std (b, num_outputs), samples (n_samples or 0, b, num_outputs), still on their way."""
-    model = trained.model
-    features, scalars, finite = _encode(model, trained.input_scaling, params, *batch[:3])
-    keys = _keys(seed, batch.object_id)
+def launch(
+    model: ACF, scaling: InputScaling, params: dict, batch: StarInputs, n_samples: int, seed: int, with_samples: bool
+) -> tuple[jax.Array, ...]:
+    """Start predicting one batch, on all devices, and don't wait for it.
+
+    Args:
+        model: the network.
+        scaling: of its inputs.
+        params: from `star_sharding.on_all_devices`.
+        batch: of b stars, a multiple of the number of devices.
+        n_samples: T of Eq. 13.
+        seed: of the samples' keys.
+        with_samples: whether to return the samples, too.
+
+    Returns:
+        Finite (b,); mean and std (b, num_outputs) and samples (n_samples or 0, b, num_outputs), standardised; the
+        backbone's features (b, features).
+    """
+    features, scalars, finite = encode(model, scaling, params, *spread_over_devices(batch[:3]))
+    keys = _star_keys(jax.random.key(seed), spread_over_devices(split_ids(batch.object_id)))
     chunks = _chunks(model, head_params(params), features, scalars, keys, n_samples)
     if not with_samples:
-        return finite, *_moments(chunks, n_samples), jnp.zeros((0, len(features), model.config.num_outputs))
+        none = jnp.zeros((0, len(features), model.config.num_outputs))
+        return finite, *_moments(chunks, n_samples), none, features
     chunks = list(chunks)
-    return finite, *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples]
+    return finite, *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples], features
 
 
 @partial(jax.jit, static_argnames=("model", "scaling"))
-def _encode(model, scaling, params, stamps, parallax, parallax_error):
-    """Features, scalars and whether both are finite; what is not is made 0."""
+def encode(model, scaling, params, stamps, parallax, parallax_error):
+    """Features, scalars and whether all that was read is finite; what is not is made 0. Arrays as `launch` has them."""
     scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
     stamps = scaling.stamps(stamps)
     finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
@@ -305,5 +334,9 @@ def _encode(model, scaling, params, stamps, parallax, parallax_error):
         finite &= jnp.isfinite(scalars).all(axis=1)
         scalars = jnp.where(finite[:, None], scalars, 0)
     stamps = jnp.where(finite[:, None, None, None], stamps, 0)
-    encode = partial(model.apply, {"params": params}, method="encode")
-    return map_microbatches(encode, microbatch_size(len(stamps)), stamps), scalars, finite
+
+    def features(params, stamps):  # of a device's own stars, as if there were no others
+        backbone = partial(model.apply, {"params": params}, method="encode")
+        return map_microbatches(backbone, microbatch_size(len(stamps)), stamps)
+
+    return each_device(features)(params, stamps), scalars, finite

@@ -10,8 +10,9 @@ import numpy as np
 from acf_jax import mc_dropout
 from acf_jax.checkpoints import TrainedModel
 from acf_jax.input_pipeline import PreparedDataset
+from acf_jax.star_sharding import n_devices
 
-STARS_AT_A_TIME = 256  # stamps in memory: 14 MB
+STARS_AT_A_TIME = 256  # for each device: stamps in memory, 14 MB
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,11 @@ def predict_split(
         seed: of the samples.
         progress: whether to show a bar.
     """
-    n_stars = len(stars["object_id"])
+    n_stars, at_a_time = len(stars["object_id"]), STARS_AT_A_TIME * n_devices()
     parts, reason = [], []
     with mc_dropout.progress_bar(n_stars, progress) as bar:
-        for start in range(0, n_stars, STARS_AT_A_TIME):
-            rows = np.arange(start, min(start + STARS_AT_A_TIME, n_stars))
+        for start in range(0, n_stars, at_a_time):
+            rows = np.arange(start, min(start + at_a_time, n_stars))
             stamps = dataset.arrays(split, ("stamp",), rows)["stamp"]
             astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
             part = mc_dropout.predict(

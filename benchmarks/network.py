@@ -35,13 +35,15 @@ import jax
 import ml_collections
 import numpy as np
 
-from acf_jax import acf, mc_dropout, training
+from acf_jax import acf, cpu_devices, mc_dropout, training
 from acf_jax.cswin import REMAT
 from acf_jax.flops import multiply_adds
 from acf_jax.input_pipeline import DatasetError, PreparedDataset, training_batches
 from acf_jax.labels import LabelScaling
 from acf_jax.run import Run, TrainingError, check_config, fit_scalings, open_checked, open_examples, plain
 from acf_jax.scaling import InputScaling
+from acf_jax.star_inputs import StarInputs
+from acf_jax.star_sharding import n_devices, on_all_devices, spread_over_devices
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import counts_memory, device_name, peak_flop_per_s, peak_memory_bytes
 from datasets.archives.skymapper import STAMP_SIZE_PX
@@ -187,17 +189,19 @@ def measure(config, parts: Sequence[str], repeats: int, data_dir: str | None) ->
 
 
 def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, at_peak_s) -> dict:
-    """``forward`` and, in turn with it, ``mc100``; on one device, as prediction runs."""
-    batch_size, params = run.config.batch_size, acf.init_params(run.model, run.config.seed)
-    stars = jax.device_put([batch[name] for name in ("stamp", "parallax", "parallax_error")])
-    encode, compile_s = compile_timed(mc_dropout._encode, run.model, run.input_scaling, params, *stars)
+    """``forward`` and, in turn with it, ``mc100``; on all devices, as prediction runs."""
+    batch_size, params = run.config.batch_size, on_all_devices(acf.init_params(run.model, run.config.seed))
+    stars = StarInputs(
+        *spread_over_devices([batch[name] for name in ("stamp", "parallax", "parallax_error")]), batch["object_id"]
+    )
+    encode, compile_s = compile_timed(mc_dropout.encode, run.model, run.input_scaling, params, *stars[:3])
+    at_peak_s = at_peak_s / n_devices() if at_peak_s else None
 
     def forward():
-        return encode(params, *stars)
+        return encode(params, *stars[:3])
 
     def with_moments():
-        features, astrometry, _ = forward()
-        return mc_dropout.head_moments(run.model, params, features, astrometry, batch["object_id"], N_SAMPLES)
+        return mc_dropout.launch(run.model, run.input_scaling, params, stars, N_SAMPLES, 0, False)
 
     jax.block_until_ready(forward())
     memory_bytes = peak_memory_bytes(encode)
@@ -307,8 +311,9 @@ def make_config(options: argparse.Namespace, dtype: str):
     return config
 
 
-def compile_afresh() -> None:
-    """Leave the persistent cache out of this process: its compile times are to be measured."""
+def prepare_process(batch_size: int) -> None:
+    """Devices as train.py has them; and no persistent cache, for compile times are to be measured."""
+    cpu_devices.split_cores(batch_size)
     jax.config.update("jax_enable_compilation_cache", False)
 
 
@@ -320,7 +325,7 @@ def main(arguments: list[str] | None = None) -> None:
         if dtype not in options.dtypes:
             continue
         task = make_config(options, dtype), options.parts, options.repeats, options.dataset and options.data_dir
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), compile_afresh) as process:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), prepare_process, (options.batch,)) as process:
             try:
                 facts, measured[dtype] = process.submit(measure, *task).result()
             except (TrainingError, DatasetError) as error:

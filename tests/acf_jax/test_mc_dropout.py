@@ -300,7 +300,7 @@ def test_no_stars_no_predictions(trained, stars):
 
 
 def test_one_compilation_serves_any_number_of_stars_and_samples(trained, stars):
-    compiled = (mc_dropout._encode, mc_dropout._draw, mc_dropout._merge)
+    compiled = (mc_dropout.encode, mc_dropout._draw, mc_dropout._merge)
     predict(trained, **take(stars, slice(1)), **OPTIONS)
     before = [function._cache_size() for function in compiled]
     for n_stars, n_samples in [(3, 8), (5, 4), (8, 50)]:
@@ -314,7 +314,7 @@ def test_a_batch_is_launched_before_the_one_before_is_fetched(trained, stars, mo
     def spy(name, function):
         return lambda *args: events.append(name) or function(*args)
 
-    monkeypatch.setattr(mc_dropout, "_launch", spy("launch", mc_dropout._launch))
+    monkeypatch.setattr(mc_dropout, "launch", spy("launch", mc_dropout.launch))
     monkeypatch.setattr(mc_dropout.jax, "device_get", spy("fetch", jax.device_get))
     predict(trained, **stars, n_samples=8, batch_size=2)
     assert events == ["launch", *["launch", "fetch"] * 3, "fetch"]
