@@ -113,6 +113,7 @@ examples:
   python -m datasets.build --config mock --verify                      is every file as it was built?
   python -m datasets.build --config high_quality --galah GALAH_DR3_main_allstar_v2.fits --dry-run
   python -m datasets.build --config stars --table my_stars.csv --contact me@observatory.edu
+  python -m datasets.build --config mock_stars --table my_stars.csv    stars of the mock sky, by id or position
 """
 
 
@@ -143,8 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     real = parser.add_argument_group("the real sky").add_argument
     real("--galah", metavar="FILE", help="GALAH_DR3_main_allstar_v2.fits, for high_quality and low_quality")
-    real("--table", metavar="FILE", help="your stars: CSV, FITS, VOTable or Parquet with ra and dec in degrees and, if"
-         " there, object_id, source_id (Gaia), parallax and parallax_error in mas")  # fmt: skip
+    real("--table", metavar="FILE", help="your stars: CSV, FITS, VOTable or Parquet with ra, dec (or l, b) and, if"
+         " there, object_id, source_id (Gaia), parallax and parallax_error: docs/real-data.md")  # fmt: skip
     real("--gaia", metavar="FILE", help="gaia_source rows in a local table, instead of Gaia's service")
     real("--dust-map", metavar="NAME", help="E(B-V) from this map of the library dustmaps, instead of ebmv_sfd")
     real("--cache", metavar="DIR", help="the archives' answers; many builds may share it (default: DATA_DIR/cache)")

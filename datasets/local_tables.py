@@ -1,4 +1,4 @@
-"""A user's own table, in whatever form: CSV, ECSV, FITS, VOTable or Parquet -> the needed columns as an astropy table.
+"""A local table, in whatever form: CSV, ECSV, FITS, VOTable or Parquet -> the needed columns as an astropy table.
 
 The same rules hold for every form: units attached where the file states them, missing values (NULL, NaN, empty) masked,
 identifiers int64 and never passed through a float, native byte order. Nothing in a file is executed or fetched.
@@ -6,27 +6,18 @@ identifiers int64 and never passed through a float, native byte order. Nothing i
 
 from __future__ import annotations
 
-import difflib
-import mmap
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
-_POSITIONS = (
-    *(("ra_deg", "dec_deg"), ("radeg", "dedeg"), ("ra", "dec"), ("raj2000", "dej2000"), ("raj2000", "decj2000")),
-    *(("ra_icrs", "de_icrs"), ("ra_icrs", "dec_icrs"), ("ra_dr2", "dec_dr2"), ("_raj2000", "_dej2000")),
-    *(("ra_j2000", "dec_j2000"), ("right_ascension", "declination"), ("ra_img", "decl_img")),
-)
+from datasets.table_forms import Chosen, TableError, listed, reader_of
+
 _ID_NAME = re.compile(r"(^|_)id\d*$", re.IGNORECASE)
 _EXACT_IN_FLOAT = 2**53
-
-
-class TableError(ValueError):
-    """A user's table cannot be used; the message says which, why, and what to do."""
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> Table:
@@ -41,47 +32,28 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
             float has already rounded.
     """
     path = Path(path)
-    return _read(path, lambda there: _chosen(path, there, columns, optional))
+    table = read_columns(path, lambda there: _chosen(path, there, columns, optional))
+    return Table([_tidied(table[name], path) for name in table.colnames], copy=False)
 
 
-def _read(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
-    reader = _reader(path)
+def read_columns(path: Path, chosen: Chosen, cells_as_text: bool = False) -> Table:
+    """The columns ``chosen`` of those there, as the file's form gives them; see :func:`table_forms.reader_of`.
+
+    Raises:
+        TableError: if the file is missing, damaged or of an unknown form.
+    """
+    reader = reader_of(path, cells_as_text)
     if not path.is_file():
         raise TableError(f"there is no file {path}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # units that astropy does not know, and the like: kept as they are written
-            table = reader(path, chosen)
-            table = Table([_tidied(table[name], path) for name in table.colnames], copy=False)
+            return reader(path, chosen)
     except (TableError, MemoryError):
         raise
     except Exception as error:  # the libraries raise nearly every kind on a damaged file
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise TableError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {reason}") from error
-    return table
-
-
-def read_stars(path: str | Path, optional: Sequence[str] = ()) -> Table:
-    """Read the columns of positions (see ``positions``) and those of ``optional`` that the file has.
-
-    Raises:
-        TableError: as ``read_table``, or if there are no positions.
-    """
-
-    def choose(there: Iterable[str]) -> list[str]:
-        there = list(there)
-        return _chosen(Path(path), there, _position_columns(path, there), optional)
-
-    return _read(Path(path), choose)
-
-
-def _reader(path: Path) -> Callable[[Path, Callable[[Iterable[str]], list[str]]], Table]:
-    name = path.name.lower()
-    for suffixes, reader in _READERS.items():
-        if name.endswith(suffixes):
-            return reader
-    known = ", ".join(suffix for suffixes in _READERS for suffix in suffixes)
-    raise TableError(f"{path} has none of the suffixes of known table forms ({known}): rename or convert it")
 
 
 def _chosen(path: Path, there: Iterable[str], columns: Sequence[str] | None, optional: Sequence[str]) -> list[str]:
@@ -92,15 +64,6 @@ def _chosen(path: Path, there: Iterable[str], columns: Sequence[str] | None, opt
         if name not in there:
             raise TableError(f"{path} has no column {name}; it has {listed(name, there)}")
     return list(dict.fromkeys([*columns, *(name for name in optional if name in there)]))
-
-
-def listed(name: str, there: list[str], most: int = 40) -> str:
-    """The columns there, those most like ``name`` first."""
-    lower = {column.lower(): column for column in there}
-    close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=5, cutoff=0.5)]
-    ordered = list(dict.fromkeys([*close, *there]))
-    rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return (", ".join(ordered[:most]) or "none") + rest
 
 
 def _tidied(column: Column, path: Path) -> Column:
@@ -137,107 +100,6 @@ def _as_ids(values: np.ndarray, missing: np.ndarray, name: str, path: Path) -> n
     return present.astype(np.int64)
 
 
-def _read_csv(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
-    import pyarrow.csv  # 0.3 s that worker processes need not spend
-
-    with path.open("rb") as file:
-        if file.read(7) == b"# %ECSV":
-            return _read_ecsv(path, chosen)
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    with pyarrow.csv.open_csv(path, parse_options=parse) as first_rows:
-        there = first_rows.schema.names
-    by_name = {name.strip(): name for name in reversed(there)}
-    names = chosen(name.strip() for name in there)
-    options = pyarrow.csv.ConvertOptions(include_columns=[by_name[name] for name in names], strings_can_be_null=True)
-    rows = pyarrow.csv.read_csv(path, parse_options=parse, convert_options=options)
-    return _from_arrow(path, rows, names)
-
-
-def _read_ecsv(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
-    table = Table.read(path, format="ascii.ecsv")
-    return table[chosen(table.colnames)]
-
-
-def _read_parquet(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
-    import pyarrow.parquet  # 0.3 s that worker processes need not spend
-
-    with pyarrow.parquet.ParquetFile(path) as file:
-        schema = file.schema_arrow
-        # astropy writes the mask of a column into another one, and the units into the metadata.
-        masks = {name: f"{name}.mask" for name in schema.names if f"{name}.mask" in schema.names}
-        names = chosen(name for name in schema.names if name not in masks.values())
-        masks = {name: mask for name, mask in masks.items() if name in names}
-        rows = file.read(columns=[*names, *masks.values()])
-    table = _from_arrow(path, rows.select(names), names, _astropy_units(schema.metadata or {}))
-    for name, mask in masks.items():
-        table[name] = MaskedColumn(table[name], mask=rows.column(mask).to_numpy())
-    return table
-
-
-def _astropy_units(metadata: dict[bytes, bytes]) -> dict[str, str]:
-    from astropy.table.meta import get_header_from_yaml  # pyyaml's safe loader and no other
-
-    lines = metadata.get(b"table_meta_yaml", b"").decode().split("\n")
-    columns = get_header_from_yaml(lines)["datatype"] if lines != [""] else []
-    return {column["name"]: column["unit"] for column in columns if "unit" in column}
-
-
-def _from_arrow(path: Path, rows, names: list[str], units: dict[str, str] | None = None) -> Table:
-    import pyarrow as pa
-
-    table = Table()
-    for name, column in zip(names, rows.columns, strict=True):
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_null(column.type):
-            column = column.cast(pa.float64())
-        if pa.types.is_decimal(column.type):
-            column = column.cast(pa.int64() if column.type.scale == 0 else pa.float64())
-        if pa.types.is_temporal(column.type):
-            column = column.cast(pa.string())
-        if pa.types.is_nested(column.type):
-            raise TableError(f"column {name} of {path} holds {column.type}, not one value a row")
-        missing = column.is_null().to_numpy()
-        if column.null_count and not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
-            column = column.fill_null(False if pa.types.is_boolean(column.type) else 0)  # never by way of a float
-        table[name] = MaskedColumn(column.to_numpy(), mask=missing, unit=(units or {}).get(name))
-    return table
-
-
-def _read_fits(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
-    from astropy.io import fits
-
-    with fits.open(path, memmap=not path.name.lower().endswith(".gz")) as hdus:
-        tables = [hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)]
-        if not tables:
-            raise TableError(f"{path} holds no table: only images, or it ends early")
-        names = chosen(tables[0].columns.names)
-        # Only these columns leave the memory map; a column holds its own null value and unit. No reference is kept to
-        # the others: astropy copies every column that is still referred to when the file is closed.
-        there = tables[0].columns.names
-        part = type(tables[0]).from_columns([tables[0].columns[there.index(name)] for name in names])
-        return Table.read(part, format="fits", character_as_bytes=False)
-
-
-def _read_votable(path: Path, chosen: Callable[[Iterable[str]], list[str]]) -> Table:
-    from astropy.io import votable  # 0.5 s that worker processes need not spend
-
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-        if re.search(rb"<[\w:]*STREAM\b[^>]*\bhref", text, re.IGNORECASE):
-            raise TableError(f"{path} refers to data kept elsewhere (STREAM href): save the table with its data inside")
-    table = votable.parse(path, verify="ignore").get_first_table().to_table(use_names_over_ids=True)
-    return table[chosen(table.colnames)]
-
-
-_READERS = {
-    (".csv",): _read_csv,
-    (".ecsv",): _read_ecsv,
-    (".fits", ".fit", ".fits.gz"): _read_fits,
-    (".vot", ".votable", ".xml"): _read_votable,
-    (".parquet", ".pq"): _read_parquet,
-}
-
-
 def with_units(table: Table, units: Mapping[str, object]) -> Table:
     """The same table with the units that its survey documents.
 
@@ -265,65 +127,3 @@ def mask_below(table: Table, name: str, lowest: float) -> None:
     missing = np.ma.getmaskarray(np.ma.asarray(column)) | (np.ma.getdata(column) < lowest)
     if missing.any():
         table[name] = MaskedColumn(column, mask=missing)
-
-
-def positions(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """The ICRS positions of a table's rows, both in degrees and float64.
-
-    The columns are the first pair there of ra_deg and dec_deg, ra and dec, raj2000 and dej2000, ra_dr2 and dec_dr2, and
-    others alike, in capitals or not. A column with a unit is converted from it. Without one it is taken for degrees,
-    unless every right ascension is below 24: hours cannot be told from degrees then, and nothing is guessed. A column
-    named ra_deg states its unit. A row whose position is missing or off the sky is NaN in both.
-
-    Raises:
-        TableError: if there are no such columns, no row has a position on the sky, or they may be in hours; the message
-            names the column and the row, counted from 0.
-    """
-    ra_name, dec_name = _position_columns("the table", table.colnames)
-    ra_deg, dec_deg = _degrees(table[ra_name]), _degrees(table[dec_name])
-    on_sky = (ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90)
-    if len(table) and not on_sky.any():
-        raise TableError(
-            f"no row of columns {ra_name} and {dec_name} is a position within 0 to 360 and -90 to 90 deg; the first is "
-            f"({ra_deg[0]:g}, {dec_deg[0]:g})"
-        )
-    ra_deg, dec_deg = (np.where(on_sky, values, np.nan) for values in (ra_deg, dec_deg))
-    unstated = table[ra_name].unit is None and not ra_name.lower().endswith("deg")
-    if unstated and on_sky.any() and np.nanmax(ra_deg) < 24:
-        row = int(np.nanargmax(ra_deg))
-        raise TableError(
-            f"column {ra_name} has no unit and nothing above {ra_deg[row]:g} (row {row}): these may be hours; if they "
-            "are degrees give the column the unit deg or the name ra_deg (and dec_deg), if hours multiply them by 15"
-        )
-    return ra_deg, dec_deg
-
-
-def position_columns(names: Iterable[str]) -> tuple[str, str] | None:
-    """The columns among ``names`` that :func:`positions` takes, or None."""
-    lower = {name.lower(): name for name in reversed(list(names))}
-    for ra_name, dec_name in _POSITIONS:
-        if ra_name in lower and dec_name in lower:
-            return lower[ra_name], lower[dec_name]
-    return None
-
-
-def _position_columns(what: object, names: list[str]) -> tuple[str, str]:
-    found = position_columns(names)
-    if found is None:
-        raise TableError(f"{what} has no columns ra and dec (in degrees); it has {listed('ra', names)}")
-    return found
-
-
-def _degrees(column: Column) -> np.ndarray:
-    from astropy import units as u
-
-    values = np.ma.asarray(column)
-    if values.dtype.kind not in "iuf":
-        raise TableError(f"column {column.name} is {values.flat[0]!s} in row 0: not a number; write it in degrees")
-    values = values.astype(np.float64).filled(np.nan)
-    if column.unit is None or str(column.unit).lower() in ("", "degrees"):
-        return values
-    try:
-        return (values * u.Unit(column.unit)).to_value(u.deg)
-    except (u.UnitConversionError, ValueError, TypeError):
-        raise TableError(f"column {column.name} has the unit {column.unit}, not that of an angle: give deg") from None

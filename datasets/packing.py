@@ -29,6 +29,15 @@ class BuildError(Exception):
     """The dataset cannot be built; the message says why and what to do."""
 
 
+class NoStampError(BuildError):
+    """None of the selected stars has a stamp."""
+
+    def __init__(self, message: str, rejected: pyarrow.Table):
+        """``rejected``: every star and its reason, as ``rejected.parquet`` would have them."""
+        super().__init__(message)
+        self.rejected = rejected
+
+
 @dataclass(frozen=True)
 class Contents:
     """What the parts of a build hold, in order."""
@@ -43,7 +52,8 @@ def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
     """Pack all parts of ``job`` into a prepared folder inside its work folder, and return that folder.
 
     Raises:
-        BuildError: if there would be no example, or none in one of its splits, or if a selected star is neither an
+        NoStampError: if there would be no example.
+        BuildError: if there would be none in one of the splits, or if a selected star is neither an
             example nor rejected.
     """
     # Here, because worker processes import this module too and TFDS takes a second.
@@ -93,7 +103,10 @@ def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays
     n_stars, n_rejected = len(selected["object_id"]), len(contents.rejected_row)
     if not len(contents.object_id):
         reason, _ = Counter(contents.rejected_reason).most_common(1)[0]
-        raise BuildError(f"none of the {n_stars:,} selected stars has a stamp; of most: {reason}.")
+        raise NoStampError(
+            f"none of the {n_stars:,} selected stars has a stamp; of most: {reason}.",
+            rejected_stars(selected, contents),
+        )
     of_parts = np.concatenate([contents.object_id, selected["object_id"][contents.rejected_row]])
     if not np.array_equal(np.sort(of_parts), np.sort(selected["object_id"])):
         raise BuildError(

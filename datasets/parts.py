@@ -25,7 +25,7 @@ from datasets.smss_stamps.configs import CONFIGS
 from datasets.smss_stamps.fields import FIELDS
 from datasets.stamps import Stamp, StampError, make_stamp
 from datasets.stars import catalogue_fields
-from datasets.survey import Sources, open_survey
+from datasets.survey import Sources, Survey, open_survey
 
 PART_SIZE = 32
 BYTES_PER_STAR = 2 * 70_000  # an example in its part and in the packed dataset, while both exist
@@ -136,12 +136,13 @@ def make_part(job: Job, index: int) -> int:
     selected = _selected(job.selected)
     rows = range(PART_SIZE * index, min(PART_SIZE * (index + 1), len(selected["object_id"])))
     if not job.part(index).exists():
-        archive = open_survey(job.config, job.seed, job.sources).archive
-        save_atomically(job.part(index), _examples(archive, selected, rows))
+        survey = open_survey(job.config, job.seed, job.sources)
+        save_atomically(job.part(index), _examples(survey, selected, rows))
     return len(rows)
 
 
-def _examples(archive: Archive, selected: Arrays, rows: range) -> Arrays:
+def _examples(survey: Survey, selected: Arrays, rows: range) -> Arrays:
+    archive = survey.archive
     known = [row for row in rows if selected["object_id"][row] != -1]
     columns = (selected[name][known].tolist() for name in ("object_id", "ra", "dec"))
     archive.prefetch([Target(*star) for star in zip(*columns, strict=True)], CUTOUT_SIZE_PX)
@@ -149,6 +150,8 @@ def _examples(archive: Archive, selected: Arrays, rows: range) -> Arrays:
     rejected: dict[int, Exception] = {}
     for row in rows:
         try:
+            if selected["object_id"][row] == -1:
+                raise StampError(survey.why_not_found(int(selected["input_row"][row])))
             stamps[row] = _stamp(archive, {name: values[row] for name, values in selected.items()})
         except (StampError, ArchiveError) as error:
             rejected[row] = error
@@ -166,9 +169,7 @@ def _examples(archive: Archive, selected: Arrays, rows: range) -> Arrays:
 def _stamp(archive: Archive, star: Mapping[str, np.generic]) -> Stamp:
     position = float(star["ra"]), float(star["dec"])
     if not np.isfinite(position).all():
-        raise StampError("the table has no position for it that is on the sky")
-    if star["object_id"] == -1:
-        raise StampError(f"SkyMapper DR4 has no such star, by its id or within 1 arcsec of {position} deg")
+        raise StampError("the archive has no position for it")
     stamp = make_stamp(archive, int(star["object_id"]), *position, float(star["ebmv_sfd"]), **STAMP_SETTINGS)
     if not np.isfinite(stamp.flux).all():
         raise StampError("the stamp holds values that are not finite")

@@ -141,7 +141,9 @@ def _check_sources(config: Config, sources: Sources) -> None:
             "https://cloud.datacentral.org.au/teamdata/GALAH/public/GALAH_DR3/ and give it with --galah."
         )
     if config.has_input_row and not sources.table:
-        raise BuildError("the config stars needs a table of yours with columns ra and dec: give it with --table.")
+        raise BuildError(
+            f"the config {config.name} needs a table of yours with columns ra and dec: give it with --table."
+        )
     for name, path in sources.files().items():
         if not Path(path).is_file():
             raise BuildError(f"--{name} {path}: there is no such file.")

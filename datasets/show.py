@@ -92,7 +92,7 @@ def sky_of(folder: Path, sources: Sources) -> Sky:
 
 def _sky(config: str, seed: int, sources: Sources) -> Sky:
     if CONFIGS[config].is_mock:
-        return Sky(f"mock sky, seed {seed}", open_survey(config, seed, Sources()).archive)
+        return Sky(f"mock sky, seed {seed}", open_survey("mock", seed, Sources()).archive)
     # All real configs share one archive, and `catalogue` opens it without the local files that the others need.
     return Sky("SkyMapper DR4", open_survey("catalogue", 0, sources).archive)
 

@@ -17,11 +17,9 @@ import numpy as np
 from astropy.table import Table
 
 from datasets.archives.interface import Archive
-from datasets.crossmatch import crossmatch
-from datasets.local_tables import TableError, positions, read_stars
 from datasets.selection import CATALOGUE, master_cuts, master_where
 from datasets.smss_stamps.configs import CONFIGS
-from datasets.stars import MASTER_COLUMNS, best_spectra, match, one_row_per_star, plain, rows_or_missing
+from datasets.stars import MASTER_COLUMNS, best_spectra, one_row_per_star, plain
 
 Stars = dict[str, np.ndarray]
 """Columns of ``one_row_per_star``."""
@@ -94,7 +92,7 @@ class MockSurvey:
         return one_row_per_star(tables["dr4.master"], tables["gaia"], tables["galah"], tables["truth"])
 
 
-class _RealSurvey:
+class RealSurvey:
     """What the surveys of the real sky share: SkyMapper's and Gaia's services, or tables in Gaia's place."""
 
     is_paged = False
@@ -116,7 +114,7 @@ class _RealSurvey:
         self._gaia = Gaia(table=sources.gaia) if sources.gaia else Gaia(TapService(urls["gaia_tap"], client()))
         self.archive = SkyMapperArchive(self._tap, urls["cutouts"], skymapper, Cache(Path(sources.cache)))
 
-    def _joined(self, master: Table, galah: Table | None = None) -> Stars:
+    def joined(self, master: Table, galah: Table | None = None) -> Stars:
         """One row per row of ``master``, in order of object_id."""
         master = master[np.argsort(plain(master, "object_id", "dr4.master"), kind="stable")]
         source_ids = plain(master, "gaia_dr3_id1", "dr4.master")
@@ -127,11 +125,13 @@ class _RealSurvey:
             stars["ebmv_sfd"] = user_ebv(self._sources.dust_map, stars["raj2000"], stars["dej2000"])
         return stars
 
-    def _master_where(self, condition: str) -> Table:
-        return self._tap.query(f"SELECT {', '.join(MASTER_COLUMNS)} FROM dr4.master WHERE {condition}")
+    def master_rows(self, condition: str, more_columns: tuple[str, ...] = ()) -> Table:
+        """The rows of dr4.master that meet an ADQL condition."""
+        columns = ", ".join((*MASTER_COLUMNS, *more_columns))
+        return self._tap.query(f"SELECT {columns} FROM dr4.master WHERE {condition}")
 
 
-class GalahSurvey(_RealSurvey):
+class GalahSurvey(RealSurvey):
     """The stars that SkyMapper and GALAH have in common, by their Gaia source_id."""
 
     block_size = 500  # ids in one query
@@ -154,10 +154,10 @@ class GalahSurvey(_RealSurvey):
         """The block's stars that SkyMapper has, in order of object_id."""
         rows = slice(block * self.block_size, (block + 1) * self.block_size)
         condition = f"gaia_dr3_id1 IN ({', '.join(map(str, self._source_ids[rows]))})"
-        return self._joined(self._master_where(condition), self._galah[rows])
+        return self.joined(self.master_rows(condition), self._galah[rows])
 
 
-class CatalogueSurvey(_RealSurvey):
+class CatalogueSurvey(RealSurvey):
     """All stars that SkyMapper saw well: the cuts on dr4.master are made by the service, page after page."""
 
     is_paged = True
@@ -174,82 +174,7 @@ class CatalogueSurvey(_RealSurvey):
         where = master_where(CATALOGUE)
         pages = self._tap.pages(columns, "dr4.master AS m", where, "m.object_id", page_size=self.page_size, after=after)
         page = next(iter(pages), None)
-        return self._joined(self._master_where("1 = 0") if page is None else page)
-
-
-class TableSurvey(_RealSurvey):
-    """The stars of a user's table: every row comes out, found by object_id, Gaia source_id or position."""
-
-    block_size = 50  # positions in one query
-    radius_arcsec = 1.0
-
-    def __init__(self, sources: Sources):
-        super().__init__(sources)
-        self._table = read_stars(sources.table, ("object_id", "source_id", "parallax", "parallax_error"))
-        self._ra_deg, self._dec_deg = positions(self._table)
-        self._object_ids, self._source_ids = (self._numbers(name, np.int64, -1) for name in ("object_id", "source_id"))
-        self._parallaxes = {name: self._numbers(name, np.float64, np.nan) for name in ("parallax", "parallax_error")}
-
-    def blocks(self) -> Iterable[int]:
-        """Blocks of ``block_size`` rows of the table."""
-        return range(-(-len(self._table) // self.block_size))
-
-    def stars(self, block: int, after: int | None = None) -> Stars:
-        """One row for every row of the table; ``object_id`` is -1 where SkyMapper has no such star."""
-        rows = np.arange(block * self.block_size, min((block + 1) * self.block_size, len(self._table)))
-        object_ids, source_ids = self._object_ids[rows], self._source_ids[rows]
-        ra_deg, dec_deg = self._ra_deg[rows], self._dec_deg[rows]
-        by_position = (object_ids == -1) & (source_ids == -1) & np.isfinite(ra_deg)
-        cones = zip(ra_deg[by_position], dec_deg[by_position], strict=True)
-        joined = self._joined(self._master_where(self._condition(object_ids, source_ids, cones)))
-        found = np.where(
-            object_ids != -1, match(object_ids, joined["object_id"]), match(source_ids, joined["source_id"])
-        )
-        found[by_position] = self._nearest(joined, ra_deg[by_position], dec_deg[by_position])
-        stars = {name: rows_or_missing(values, found) for name, values in joined.items()}
-        stars["raj2000"] = np.where(found < 0, ra_deg, stars["raj2000"])
-        stars["dej2000"] = np.where(found < 0, dec_deg, stars["dej2000"])
-        return stars | self._own_parallaxes(rows, stars) | {"input_row": rows}
-
-    def _numbers(self, name: str, dtype: type, missing: float) -> np.ndarray:
-        """A column of the table; all missing if it has none."""
-        if name not in self._table.colnames:
-            return np.full(len(self._table), missing, dtype)
-        column = np.ma.asarray(self._table[name])
-        if column.dtype.kind not in ("iu" if dtype is np.int64 else "iuf"):
-            raise TableError(f"column {name} of {self._sources.table} holds something other than numbers.")
-        return column.astype(dtype).filled(missing)
-
-    def _condition(self, object_ids: np.ndarray, source_ids: np.ndarray, cones: Iterable[tuple[float, float]]) -> str:
-        """The ADQL condition of the block's stars: ids where the table has them, else a circle around the position."""
-        source_ids = source_ids[(object_ids == -1) & (source_ids != -1)]
-        object_ids = object_ids[object_ids != -1]
-        conditions = [
-            f"{name} IN ({', '.join(map(str, ids))})"
-            for name, ids in (("object_id", object_ids), ("gaia_dr3_id1", source_ids))
-            if len(ids)
-        ]
-        conditions += [
-            f"1 = CONTAINS(POINT('ICRS', raj2000, dej2000), "
-            f"CIRCLE('ICRS', {ra:.8f}, {dec:.8f}, {self.radius_arcsec / 3600:.8f}))"
-            for ra, dec in cones
-        ]
-        return " OR ".join(conditions) or "1 = 0"
-
-    def _nearest(self, joined: Stars, ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-        """The row of the nearest star within the radius of each position, or -1."""
-        rows = np.full(len(ra_deg), -1)
-        matches = crossmatch(
-            ra_deg, dec_deg, joined["raj2000"], joined["dej2000"], self.radius_arcsec, one_to_one=False
-        )
-        rows[matches.left_row] = matches.right_row
-        return rows
-
-    def _own_parallaxes(self, rows: np.ndarray, stars: Stars) -> Stars:
-        """The table's own parallaxes, in mas, where it has both the parallax and its error."""
-        own = {name: values[rows] for name, values in self._parallaxes.items()}
-        given = np.logical_and.reduce([np.isfinite(values) for values in own.values()])
-        return {name: np.where(given, values, stars[name]) for name, values in own.items()}
+        return self.joined(self.master_rows("1 = 0") if page is None else page)
 
 
 @functools.lru_cache(maxsize=1)
@@ -259,6 +184,10 @@ def open_survey(config: str, seed: int, sources: Sources) -> Survey:
     Raises:
         TableError: if a local table cannot be read, or is not given.
     """
+    if CONFIGS[config].has_input_row:
+        from datasets.table_survey import MockTableSurvey, TableSurvey  # which needs this module
+
+        return MockTableSurvey(seed, sources) if CONFIGS[config].is_mock else TableSurvey(sources)
     if CONFIGS[config].is_mock:
         return MockSurvey(seed)
-    return {"catalogue": CatalogueSurvey, "stars": TableSurvey}.get(config, GalahSurvey)(sources)
+    return (CatalogueSurvey if config == "catalogue" else GalahSurvey)(sources)

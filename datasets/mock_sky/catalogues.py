@@ -36,9 +36,7 @@ def master(block: SkyBlock) -> Table:
     """dr4.master: one row per star, the mean of its good detections per band."""
     stars, draws = block.stars, Draws(block.seed, "master", block.index)
     n = len(stars)
-    offset = POSITION_ERROR_ARCSEC / 3600 * draws.normal(size=(2, n))
-    ra = (stars["ra"] + offset[0] / np.cos(np.radians(stars["dec"]))) % 360.0
-    dec = stars["dec"] + offset[1]
+    ra, dec, offset = master_positions(draws, stars["ra"], stars["dec"])
     near_id, near_dist = nearest_catalogued(stars, block.neighbours)
     gaia_id, gaia_dist = _gaia_match(draws, stars, 3600 * np.hypot(*offset))
     mean = _mean_photometry(block)
@@ -77,6 +75,17 @@ def master(block: SkyBlock) -> Table:
             f"e_{band}_petro": (petro_error, u.mag),
         }
     return _table(columns)
+
+
+def master_positions(
+    draws: Draws, ra_deg: np.ndarray, dec_deg: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What SkyMapper measures, in deg: right ascensions, declinations, and (2, n) how far off they are.
+
+    The first that is drawn of a block's ``master`` stream, so that positions can be had without all else.
+    """
+    offset = POSITION_ERROR_ARCSEC / 3600 * draws.normal(size=(2, len(ra_deg)))
+    return (ra_deg + offset[0] / np.cos(np.radians(dec_deg))) % 360.0, dec_deg + offset[1], offset
 
 
 def _mean_photometry(block: SkyBlock) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ from datasets.mock_sky.randomness import Draws
 
 BLOCK_SIZE = 256
 OBJECT_ID_BASE, OBJECT_ID_STEP = 10_000_000_000, 64
+_ZONE_SHIFT = 35  # of a source_id, whose lower bits hold the star number
 
 STAR_COLUMNS = np.dtype(
     [
@@ -142,4 +143,10 @@ def _draw_stars(seed: int, block: int) -> np.ndarray:
 def _source_ids(stars: np.ndarray) -> np.ndarray:
     """Numbers as large as Gaia's, whose high bits follow the position (in zones of the sky, not HEALPix)."""
     zone = (np.sin(np.radians(stars["dec"])) + 1) // 2e-4 * 10_000 + stars["ra"] // 0.036
-    return (zone.astype(np.int64) << 35) + 128 * stars["star"] + 2
+    return (zone.astype(np.int64) << _ZONE_SHIFT) + 128 * stars["star"] + 2
+
+
+def stars_of_source_ids(source_ids: np.ndarray) -> np.ndarray:
+    """The star numbers that source_ids hold, -1 where one is not made as they are; their zones are not looked at."""
+    star, rest = np.divmod(source_ids % (1 << _ZONE_SHIFT) - 2, 128)
+    return np.where((rest == 0) & (source_ids >= 0), star, -1)

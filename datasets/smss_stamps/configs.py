@@ -64,6 +64,14 @@ CONFIGS = {
             is_sampled=True,
         ),
         Config("stars", "the stars of a table of yours (--table)", cuts=(), splits=("stars",), has_input_row=True),
+        Config(
+            "mock_stars",
+            "the stars of a table of yours (--table), of the mock sky",
+            cuts=(),
+            splits=("stars",),
+            is_mock=True,
+            has_input_row=True,
+        ),
     )
 }
 

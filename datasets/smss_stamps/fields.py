@@ -76,5 +76,6 @@ TRUTH_FIELDS: dict[str, Field] = {
 
 INPUT_FIELDS: dict[str, Field] = {
     "input_row": Field((), "int64", "", "row of the star in the user's table, from 0"),
+    "own_parallax": Field((), "int32", "", "1: parallax and parallax_error are the user's own; 0: Gaia's, or none"),
 }
-"""Further fields of the config ``stars``."""
+"""Further fields of the configs of a user's table."""

@@ -42,8 +42,8 @@ def test_every_config_has_its_fields_and_splits(prepared):
     builder = tfds.builder_from_directory(folder)
     assert set(builder.info.features) == set(examples) == set(config.fields())
     assert ("true_teff" in examples) == config.name.startswith("mock")
-    assert ("input_row" in examples) == (config.name == "stars")
-    splits = {"catalogue": ["catalogue"], "stars": ["stars"]}
+    assert ("input_row" in examples) == (config.name in ("stars", "mock_stars"))
+    splits = {"catalogue": ["catalogue"], "stars": ["stars"], "mock_stars": ["stars"]}
     assert list(builder.info.splits) == splits.get(config.name, list(TRAINING_SPLITS))
     read = [int(e["object_id"]) for split in builder.info.splits for e in builder.as_data_source(split)]
     assert sorted(read) == examples["object_id"].tolist()

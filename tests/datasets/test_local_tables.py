@@ -12,15 +12,7 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.local_tables import (
-    TableError,
-    mask_below,
-    position_columns,
-    positions,
-    read_stars,
-    read_table,
-    with_units,
-)
+from datasets.local_tables import TableError, mask_below, read_table, with_units
 
 FORMS = ("csv", "ecsv", "fits", "fits.gz", "vot", "parquet")
 BIG = 4_611_686_018_427_387_905  # a float would make it ...904
@@ -220,90 +212,6 @@ def test_gzip_that_ends_early(tmp_path):
     path.write_bytes(gzip.compress((tmp_path / "t.fits").read_bytes())[:-1000])
     with pytest.raises(TableError, match=r"t\.fits\.gz holds no table: only images, or it ends early"):
         read_table(path)
-
-
-@pytest.mark.parametrize(
-    ("names", "taken"),
-    [
-        (("ra", "dec"), ("ra", "dec")),
-        (("RA", "DEC"), ("RA", "DEC")),
-        (("RAJ2000", "DEJ2000"), ("RAJ2000", "DEJ2000")),
-        (("ra_dr2", "dec_dr2"), ("ra_dr2", "dec_dr2")),
-        (("raj2000", "dej2000", "ra", "dec", "x"), ("ra", "dec")),
-        (("ra", "dej2000"), None),
-        (("RA_deg", "DEC_deg"), ("RA_deg", "DEC_deg")),
-    ],
-)
-def test_the_columns_of_positions(names, taken):
-    assert position_columns(names) == taken
-    table = Table({name: [100.0 + i] if name.lower().startswith("ra") else [i] for i, name in enumerate(names)})
-    if taken is None:
-        with pytest.raises(TableError, match=r"no columns ra and dec .*it has ra, dej2000"):
-            positions(table)
-    else:
-        ra_deg, dec_deg = positions(table)
-        assert (ra_deg[0], dec_deg[0]) == (table[taken[0]][0], table[taken[1]][0])
-        assert ra_deg.dtype == dec_deg.dtype == np.float64
-
-
-def test_positions_are_converted_from_their_unit():
-    ra_deg, dec_deg = positions(Table({"ra": [1.5] * u.hourangle, "dec": [-0.5] * u.rad}))
-    np.testing.assert_allclose([ra_deg[0], dec_deg[0]], [22.5, np.degrees(-0.5)])
-    assert positions(Table({"ra": [1.5] * u.deg, "dec": [5.0] * u.deg}))[0].tolist() == [1.5]
-
-
-def test_right_ascensions_that_may_be_hours_are_refused_and_can_be_declared():
-    hours = {"ra": [1.5, 23.9], "dec": [-10.0, -60.0]}
-    with pytest.raises(TableError, match=r"column ra has no unit and nothing above 23.9 \(row 1\): these may be hours"):
-        positions(Table(hours))
-    assert positions(Table({f"{name}_deg": values for name, values in hours.items()}))[0].tolist() == [1.5, 23.9]
-    assert positions(Table(hours | {"ra": [1.5, 24.1]}))[0].tolist() == [1.5, 24.1]
-    assert len(positions(Table({"ra": np.zeros(0), "dec": np.zeros(0)}))[0]) == 0
-
-
-@pytest.mark.parametrize(
-    ("ra", "dec"),
-    [
-        ([100.0, 361.0], [0.0, 0.0]),
-        ([100.0, -1.0], [0.0, 0.0]),
-        ([100.0, 99.0], [0.0, -90.1]),
-        (np.ma.array([100.0, 1.0], mask=[0, 1]), [0.0, 0.0]),
-        ([100.0, 1.0], [0.0, np.nan]),
-    ],
-)
-def test_a_row_off_the_sky_has_no_position_and_spoils_no_other(ra, dec):
-    ra_deg, dec_deg = positions(Table({"ra": ra, "dec": dec}))
-    np.testing.assert_array_equal(ra_deg, [100.0, np.nan])
-    np.testing.assert_array_equal(dec_deg, [0.0, np.nan])
-
-
-@pytest.mark.parametrize(
-    ("ra", "dec", "message"),
-    [
-        ([1e5, 1e6], [0.0, 0.0], r"no row of columns ra and dec is a position .* the first is \(100000, 0\)"),
-        (["12:30:00", "13:00:00"], [0.0, 0.0], "column ra is 12:30:00 in row 0: not a number"),
-        ([1.0, 2.0] * u.h, [0.0, 0.0], "column ra has the unit h, not that of an angle"),
-        ([1.0, 2.0] * u.K, [0.0, 0.0], "column ra has the unit K, not that of an angle"),
-    ],
-)
-def test_columns_that_are_no_positions_are_refused(ra, dec, message):
-    with pytest.raises(TableError, match=message):
-        positions(Table({"ra": ra, "dec": dec}))
-
-
-def test_only_positions_and_what_is_asked_for_are_read(tmp_path):
-    table = Table({"name": ["a"], "RAJ2000": [100.0], "DEJ2000": [1.0], "parallax": [2.0]})
-    table.write(tmp_path / "t.fits")
-    assert read_stars(tmp_path / "t.fits", ("parallax", "object_id")).colnames == ["RAJ2000", "DEJ2000", "parallax"]
-    table["name", "parallax"].write(tmp_path / "none.fits")
-    with pytest.raises(TableError, match=r"none\.fits has no columns ra and dec \(in degrees\); it has"):
-        read_stars(tmp_path / "none.fits")
-
-
-def test_sexagesimal_positions_in_csv_stay_text_and_are_refused(tmp_path):
-    (tmp_path / "t.csv").write_text("ra,dec\n12:30:00,-10:00:00\n")
-    with pytest.raises(TableError, match="column ra is 12:30:00 in row 0"):
-        positions(read_table(tmp_path / "t.csv"))
 
 
 def test_units_of_a_survey():

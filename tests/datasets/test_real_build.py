@@ -226,9 +226,11 @@ def test_every_row_of_a_users_table_comes_out(tmp_path):
     assert sorted([*examples, *rejected]) == [0, 1, 2, 3, 4, 5, 6]
     assert sorted(rejected) == [1, 5, 6]
     assert "no position" in rejected[6]
-    assert "SkyMapper DR4 has no such star, by its id or within 1 arcsec" in rejected[5]
+    assert "SkyMapper DR4 has no star within 1 arcsec of this position (10.0000000, 80.0000000 deg)" in rejected[5]
+    assert rejected[1] == "SkyMapper DR4 has no star of this object_id (123)"
     assert [int(examples[row]["object_id"]) for row in (0, 2, 3, 4)] == STARS["object_id"][rows[[0, 2, 3, 0]]].tolist()
     assert examples[0]["parallax"] == 7.5
+    assert [int(examples[row]["own_parallax"]) for row in (0, 2, 3, 4)] == [1, 0, 0, 0]
     assert examples[2]["parallax"] == np.float32(STARS["parallax"][rows[2]])
     assert np.isnan(examples[0]["teff"])
     assert_stamps_of_the_mock_sky(folder)
@@ -315,9 +317,9 @@ def test_what_cannot_be_built_is_told(options, sentence, tmp_path, capsys):
     ("text", "sentence"),
     [
         ("name,dec\na,1\n", "mine.csv has no columns ra and dec (in degrees); it has"),
-        ("ra,dec\n12:30:00,-30\n", "column ra is 12:30:00 in row 0: not a number"),
+        ("ra,dec\n12h,-30\n", "column ra is 12h in row 0: not a number"),
         ("ra,dec\n12.5,-30\n", "these may be hours"),
-        ("ra,dec\n", "none of the 0 stars looked at passes the selection"),
+        ("ra,dec\n", "mine.csv has no rows"),
         ("ra,dec,object_id\n112.5,-30,a\n", "column object_id"),
     ],
 )

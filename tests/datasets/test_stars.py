@@ -180,7 +180,8 @@ def test_fields_are_those_of_the_tables_and_what_further_ones_there_are():
     stars = one_row_per_star(tables["dr4.master"], tables["gaia"], tables["galah"])
     of_stamp = {"stamp", "mask", "n_detections", "n_dropped", "fwhm", "n_masked_pixels"}
     assert set(catalogue_fields(stars)) == set(FIELDS) - of_stamp
-    with_row = catalogue_fields(stars | {"input_row": np.arange(N_STARS)[::-1].astype(np.int32)})
+    of_table = {"input_row": np.arange(N_STARS)[::-1].astype(np.int32), "own_parallax": np.arange(N_STARS) % 2}
+    with_row = catalogue_fields(stars | of_table)
     assert set(with_row) == set(FIELDS) - of_stamp | set(INPUT_FIELDS)
     np.testing.assert_array_equal(with_row["input_row"], np.arange(N_STARS)[::-1])
     assert with_row["input_row"].dtype == np.int64
