@@ -6,19 +6,22 @@ temporary folder and renames it, so that a killed run leaves whole checkpoints o
     format_version, code_version, config, targets, bands, label_scaling, input_scaling,
     dataset (name, config, version, fingerprint, folder), step, validation (metrics), history (of them)
 
-After training, ``error_calibration.json`` joins it: what makes the errors of the best checkpoint's predictions honest.
+After training, two files join it, of the best checkpoint: ``error_calibration.json``, which makes the errors of its
+predictions honest, and ``training_domain.npz``, which tells the stars that are unlike those it was trained on.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
@@ -27,9 +30,11 @@ from acf_jax.cswin import CSWinConfig
 from acf_jax.error_calibration import ErrorCalibration
 from acf_jax.labels import LabelScaling
 from acf_jax.scaling import InputScaling
+from acf_jax.training_domain import TrainingDomain
 
 FORMAT_VERSION = 1
 ERROR_CALIBRATION = "error_calibration.json"
+TRAINING_DOMAIN = "training_domain.npz"
 SCORE = "mean_standardised_sigma"
 """What the best checkpoint has least of: validation standard deviation / label standard deviation, over targets."""
 
@@ -51,6 +56,7 @@ class TrainedModel:
     sidecar: dict
     step: int
     error_calibration: ErrorCalibration | None = None  # of this very checkpoint; None: not calibrated
+    training_domain: TrainingDomain | None = None  # likewise; None: not known
 
 
 def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
@@ -73,6 +79,7 @@ def load_model(run_dir: str | Path, which: str = "best") -> TrainedModel:
         sidecar=sidecar,
         step=step,
         error_calibration=read_error_calibration(run_dir, step),
+        training_domain=read_training_domain(run_dir, step),
     )
 
 
@@ -202,6 +209,31 @@ def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration |
         stored = json.loads(path.read_text())
         return ErrorCalibration.from_dict(stored) if stored.pop("step") == step else None
     except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: delete it, and `python train.py` writes it anew.") from error
+
+
+def write_training_domain(run_dir: str | Path, step: int, domain: TrainingDomain) -> None:
+    """Keep what the checkpoint at ``step`` was trained on; whole, or not at all."""
+    path = Path(run_dir) / TRAINING_DOMAIN
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:  # given a name, NumPy would add its own suffix
+        np.savez(file, step=np.int64(step), **domain.to_arrays())
+    temporary.rename(path)
+
+
+def read_training_domain(run_dir: str | Path, step: int) -> TrainingDomain | None:
+    """What the checkpoint at ``step`` was trained on; None if that is not known, or is another checkpoint's.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    path = Path(run_dir) / TRAINING_DOMAIN
+    if not path.exists():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # which leaves a damaged file open
+            return TrainingDomain.from_arrays(stored) if stored["step"] == step else None
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"{path} is damaged: delete it, and `python train.py` writes it anew.") from error
 
 

@@ -12,6 +12,7 @@ from acf_jax.error_calibration import ErrorCalibration
 from acf_jax.labels import LabelScaling
 from acf_jax.run import plain
 from acf_jax.scaling import InputScaling
+from acf_jax.training_domain import TrainingDomain
 from configs import demo
 
 TARGETS = ("teff", "logg")
@@ -151,3 +152,47 @@ def test_damaged_calibrated_errors_are_refused_in_a_sentence(tmp_path, text):
     (tmp_path / checkpoints.ERROR_CALIBRATION).write_text(text)
     with pytest.raises(CheckpointError, match=r"error_calibration.json is damaged: delete it"):
         checkpoints.read_error_calibration(tmp_path, 2)
+
+
+def training_domain():
+    rng = np.random.default_rng(0)
+    limits = {target: 0.5 + i for i, target in enumerate(TARGETS)}
+    points = [rng.normal(size=(100, d)) for d in (4, 6, 4, 6)]
+    return TrainingDomain.fit(*points, label_min=limits, label_max=limits, error_limits=limits)
+
+
+def test_a_training_domain_belongs_to_one_checkpoint(run_dir):
+    domain = training_domain()
+    checkpoints.write_training_domain(run_dir, 2, domain)
+    stored = checkpoints.load_model(run_dir, "best").training_domain
+    arrays = domain.to_arrays()
+    assert all(np.array_equal(values, arrays[name]) for name, values in stored.to_arrays().items())
+    assert stored.summary() == domain.summary()
+    assert checkpoints.load_model(run_dir, "latest").training_domain is None
+    assert [path.name for path in run_dir.iterdir() if "tmp" in path.name] == []
+
+
+def truncated(content):
+    return content[: len(content) // 2]
+
+
+def flipped(content):  # in the middle, which holds an array
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 0xFF]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, lambda _: b"", lambda _: b"no archive"])
+def test_a_damaged_training_domain_is_refused_in_a_sentence(tmp_path, damage):
+    checkpoints.write_training_domain(tmp_path, 2, training_domain())
+    path = tmp_path / checkpoints.TRAINING_DOMAIN
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"training_domain.npz is damaged: delete it"):
+        checkpoints.read_training_domain(tmp_path, 2)
+
+
+def test_a_training_domain_without_one_of_its_arrays_is_refused_in_a_sentence(tmp_path):
+    arrays = training_domain().to_arrays()
+    del arrays["quantile"]
+    np.savez(tmp_path / checkpoints.TRAINING_DOMAIN, step=2, **arrays)
+    with pytest.raises(CheckpointError, match=r"training_domain.npz is damaged: delete it"):
+        checkpoints.read_training_domain(tmp_path, 2)

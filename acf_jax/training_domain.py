@@ -1,0 +1,218 @@
+"""What a network was trained on, and how far a star is from it.
+
+A star is told by the backbone's features and by its stamp's light profile, without which a stamp a hundred times too
+bright would pass: the backbone's normalisation removes most of a stamp's scale. The distance in each is Mahalanobis's,
+with a covariance shrunk towards the unit matrix (Ledoit & Wolf 2004, J. Multivar. Anal. 88, 365), so that directions in
+which training stars hardly differ count, too, but not without bound; as a detector of foreign inputs: Lee et al. (2018,
+NeurIPS 31, 7167). The larger of the two counts, divided by the `QUANTILE` of stars that were not trained on: a star
+beyond 1 is stranger than all but a few of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+QUANTILE = 0.99
+"""Of the held-out stars' distances, which becomes 1: the rate of false alarms is one minus this."""
+
+MIN_STARS = 50
+"""Fewer training or held-out stars say nothing."""
+
+EIGENVALUE_FLOOR = 1e-4  # of the mean: a feature that never varies must not make a rounding error a distance
+CORE, WING, EDGE = 1 / 24, 1 / 6, 1 / 3  # of a stamp's side: 2, 8 and 16 of 48 pixels from its centre
+SOFTENING_UJY_PER_PX = 1.0  # about the sky's noise: fainter light counts linearly, brighter by its logarithm
+
+
+def light_profile(stamps: np.ndarray) -> np.ndarray:
+    """Brightness, colours, concentration and sky of stamps.
+
+    Args:
+        stamps: (n, y, x, bands) in uJy / pix.
+
+    Returns:
+        (n, 3 bands) float32, of softened logarithms (Lupton et al. 1999) of mean surface brightness: the core's mean
+        over bands, its differences from band to band, and in each band wing less core, and edge. NaN for a stamp with
+        a pixel that is not finite.
+    """
+    n_stars, ny, nx, n_bands = stamps.shape
+    radius = np.hypot(*np.meshgrid(np.arange(ny) - ny // 2, np.arange(nx) - nx // 2, indexing="ij")).ravel() / nx
+    rings = np.stack([radius <= CORE, (radius > CORE) & (radius <= WING), radius >= EDGE]).astype(np.float32)
+    rings /= rings.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # 0 times infinity: NaN, as any pixel outside the rings that is not finite
+        means = rings @ np.asarray(stamps, np.float32).reshape(n_stars, ny * nx, n_bands)
+    core, wing, edge = np.moveaxis(np.arcsinh(means / SOFTENING_UJY_PER_PX), 1, 0)
+    # Colours by themselves: as small differences of brightnesses they would drown in the covariance's shrinkage.
+    return np.concatenate([core.mean(axis=1, keepdims=True), np.diff(core, axis=1), wing - core, edge], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Ellipsoid:
+    """Mean and covariance of a set of points, as the map that makes the points at distance 1 the unit sphere."""
+
+    center: np.ndarray  # (d,) float32
+    whitening: np.ndarray  # (d, d) float32
+
+    @classmethod
+    def fit(cls, points: np.ndarray) -> Ellipsoid:
+        """Of points (n, d); the scale and origin of a column do not matter."""
+        from sklearn.covariance import ledoit_wolf  # here, because it takes half a second
+
+        points = np.asarray(points, np.float64)
+        center, scale = points.mean(axis=0), points.std(axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
+        covariance, _ = ledoit_wolf((points - center) / scale, assume_centered=True)
+        eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+        eigenvalues = np.maximum(eigenvalues, EIGENVALUE_FLOOR * max(eigenvalues.mean(), EIGENVALUE_FLOOR))
+        whitening = eigenvectors / np.sqrt(eigenvalues) / scale[:, None]
+        return cls(center.astype(np.float32), whitening.astype(np.float32))
+
+    def divided_by(self, distance: float) -> Ellipsoid:
+        """The one whose distances are this one's divided by ``distance``."""
+        return Ellipsoid(self.center, (self.whitening / distance).astype(np.float32))
+
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """Of points (n, d) from the centre: (n,) float32; NaN for points that are not finite."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            distance = np.linalg.norm((np.asarray(points, np.float32) - self.center) @ self.whitening, axis=1)
+        return np.where(np.isfinite(points).all(axis=1), distance, np.float32(np.nan))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingDomain:
+    """The training set, as far as a catalogue's flags need it."""
+
+    features: Ellipsoid  # of the backbone's features; 1 at the threshold, as the next
+    profiles: Ellipsoid  # of `light_profile`
+    n_train: int  # stars that center and whitening were fitted to
+    n_held_out: int  # stars that the threshold was fitted to
+    quantile: float  # of the held-out stars' distances, at the threshold
+    label_min: Mapping[str, float]  # of the training labels, by target, in its unit
+    label_max: Mapping[str, float]
+    error_limits: Mapping[str, float]  # by target: 99th percentile of the held-out stars' errors
+
+    @classmethod
+    def fit(
+        cls,
+        features: np.ndarray,
+        profiles: np.ndarray,
+        held_out_features: np.ndarray,
+        held_out_profiles: np.ndarray,
+        *,
+        label_min: Mapping[str, float],
+        label_max: Mapping[str, float],
+        error_limits: Mapping[str, float],
+    ) -> TrainingDomain:
+        """From stars that the network was trained on, and others of the same kind.
+
+        Args:
+            features: (n_train, d) the backbone's.
+            profiles: (n_train, 3 bands), from `light_profile`.
+            held_out_features: (n_held_out, d), of stars that the network was not trained on; they set the threshold.
+            held_out_profiles: (n_held_out, 3 bands).
+            label_min: of the training labels, by target, in its unit.
+            label_max: likewise.
+            error_limits: by target: what an error must exceed to be called large.
+
+        Raises:
+            ValueError: if a value is not finite, or stars are fewer than `MIN_STARS`.
+        """
+        n_train, n_held_out = len(features), len(held_out_features)
+        if min(n_train, n_held_out) < MIN_STARS:
+            raise ValueError(
+                f"{n_train} training and {n_held_out} held-out stars are too few to tell what is unlike them: "
+                f"give {MIN_STARS} or more of each."
+            )
+        if not all(np.isfinite(a).all() for a in (features, profiles, held_out_features, held_out_profiles)):
+            raise ValueError("Features and profiles must be finite: leave out the stars whose inputs are not.")
+        # Scaled to each other by the training stars: held-out stars that served twice would promise too much.
+        parts = [part.divided_by(_threshold(part.distance(train))) for part, train in _fitted(features, profiles)]
+        larger = np.maximum(parts[0].distance(held_out_features), parts[1].distance(held_out_profiles))
+        parts = [part.divided_by(_threshold(larger)) for part in parts]
+        return cls(*parts, n_train, n_held_out, QUANTILE, dict(label_min), dict(label_max), dict(error_limits))
+
+    def distance(self, features: np.ndarray, stamps: np.ndarray) -> np.ndarray:
+        """How far stars are from the training set; beyond 1 they are unlike it.
+
+        Args:
+            features: (n, d), the backbone's (`mc_dropout.encode`).
+            stamps: (n, y, x, bands) in uJy / pix.
+
+        Returns:
+            (n,) float32; NaN where a feature or pixel is not finite.
+
+        Raises:
+            ValueError: if features or bands are not as many as in training.
+        """
+        n_features, n_bands = len(self.features.center), len(self.profiles.center) // 3
+        if features.shape[1:] != (n_features,) or stamps.ndim != 4 or stamps.shape[3] != n_bands:
+            raise ValueError(
+                f"features {features.shape} and stamps {stamps.shape} must be (n, {n_features}) and "
+                f"(n, y, x, {n_bands}): this training domain is another network's."
+            )
+        return np.maximum(self.features.distance(features), self.profiles.distance(light_profile(stamps)))
+
+    def summary(self) -> dict:
+        """For a model card, as JSON types."""
+        labels = {
+            target: {"min": self.label_min[target], "max": self.label_max[target], "error_limit": limit}
+            for target, limit in self.error_limits.items()
+        }
+        return {
+            "labels": labels,
+            "n_train": self.n_train,
+            "n_held_out": self.n_held_out,
+            "quantile": self.quantile,
+            "n_features": len(self.features.center),
+        }
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As arrays that NumPy saves without pickling."""
+        targets = list(self.error_limits)
+        numbers = ("label_min", "label_max", "error_limits")
+        return {
+            "features_center": self.features.center,
+            "features_whitening": self.features.whitening,
+            "profiles_center": self.profiles.center,
+            "profiles_whitening": self.profiles.whitening,
+            "n_stars": np.array([self.n_train, self.n_held_out], np.int64),
+            "quantile": np.array(self.quantile),
+            "targets": np.array(targets, np.str_),
+            **{name: np.array([getattr(self, name)[target] for target in targets]) for name in numbers},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TrainingDomain:
+        """Undo ``to_arrays``.
+
+        Raises:
+            KeyError: if an array is missing.
+            ValueError: if their shapes disagree.
+        """
+        features, profiles = (
+            _ellipsoid(arrays[f"{name}_center"], arrays[f"{name}_whitening"]) for name in ("features", "profiles")
+        )
+        targets = [str(target) for target in arrays["targets"]]
+        numbers = [
+            dict(zip(targets, map(float, arrays[name]), strict=True))
+            for name in ("label_min", "label_max", "error_limits")
+        ]
+        return cls(features, profiles, *map(int, arrays["n_stars"]), float(arrays["quantile"]), *numbers)
+
+
+def _fitted(*sets: np.ndarray) -> list[tuple[Ellipsoid, np.ndarray]]:
+    return [(Ellipsoid.fit(points), points) for points in sets]
+
+
+def _threshold(distances: np.ndarray) -> float:
+    """That `QUANTILE` of further stars stay below (Vovk et al. 2005), the largest where the stars are too few."""
+    rank = min(int(np.ceil((len(distances) + 1) * QUANTILE)), len(distances))
+    return max(float(np.sort(distances)[rank - 1]), np.finfo(np.float32).tiny)
+
+
+def _ellipsoid(center: np.ndarray, whitening: np.ndarray) -> Ellipsoid:
+    if whitening.shape != (*center.shape, *center.shape) or center.ndim != 1:
+        raise ValueError(f"center {center.shape} and whitening {whitening.shape} must be (d,) and (d, d).")
+    return Ellipsoid(center, whitening)
