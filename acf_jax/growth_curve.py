@@ -45,7 +45,8 @@ def features(stamps: jax.Array, parallax: jax.Array | None) -> jax.Array:
     weights = jnp.asarray(apertures(*stamps.shape[1:3]))
     fluxes = jnp.einsum("nyxb,ayx->nab", stamps, weights, precision=jax.lax.Precision.HIGHEST)
     log_flux = jnp.log10(jnp.maximum(fluxes, FLUX_FLOOR_UJY))
-    parts = [log_flux.reshape(len(stamps), -1), -jnp.diff(log_flux, axis=-1).reshape(len(stamps), -1)]
+    n_stars = stamps.shape[0]  # which an exported program leaves open: len() would ask for it
+    parts = [values.reshape(n_stars, -1) for values in (log_flux, -jnp.diff(log_flux, axis=-1))]
     if parallax is not None:
         parts.append(log_flux[:, LUMINOSITY_RADIUS] - 2 * jnp.log10(parallax)[:, None])
     return jnp.concatenate(parts, axis=-1)

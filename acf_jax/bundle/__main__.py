@@ -1,0 +1,58 @@
+"""Publish a trained network: one folder with everything that others need to use it.
+
+  python -m acf_jax.bundle runs/acf --out acf-bundle          the best checkpoint of a run
+  python predict.py --checkpoint acf-bundle ...                wherever a run's folder would do
+  python acf-bundle/example.py                                 with JAX, flatbuffers and NumPy alone
+
+What is in it:
+
+  README.md                 the model card: data, training, precision, intended use, limits, licence, citation
+  bundle.json               format, config, scaling, calibration of the errors, summary of the training domain
+  parameters.safetensors    the weights
+  training_domain.npz       what tells a star unlike those trained on, where the run has it
+  predict.jaxexport         stamps and parallaxes -> mean and standard deviation, as one function for CPU and CUDA
+  example.py                how to call it, on example_stars.npz
+  metrics.json              what evaluate.py measured, where it did
+  checksums.txt             SHA-256 of all of them; `sha256sum --check checksums.txt`
+
+Evaluate first (python evaluate.py --checkpoint runs/acf), so that the card says how precise the network is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from acf_jax.bundle.writing import BundleError, write_bundle
+from acf_jax.checkpoints import CheckpointError
+from acf_jax.fingerprint import network_fingerprint
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write a bundle, say where it is, and turn refusals into one line. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m acf_jax.bundle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", metavar="RUN", help="the run's folder, or a bundle to be written anew")
+    parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's folder, which must not be there yet")
+    parser.add_argument(
+        "--evaluation", metavar="DIR", help="folder of metrics.json (default: evaluation in the run's folder, if any)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        trained = write_bundle(options.source, options.out, options.evaluation)
+    except (BundleError, CheckpointError) as error:
+        print(f"acf_jax.bundle: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"acf_jax.bundle: {error.filename or options.out}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    for path in sorted(Path(options.out).iterdir()):
+        print(f"{path.stat().st_size / 1e6:9.2f} MB  {path.name}")
+    print(f"{options.out}: network {network_fingerprint(trained)[:12]}, step {trained.step:,}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""SHA-256 of a bundle's files, kept in the format of ``sha256sum``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+CHECKSUMS = "checksums.txt"
+
+
+def write_checksums(folder: Path) -> None:
+    """Record every file that is in the folder now."""
+    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != CHECKSUMS]
+    (folder / CHECKSUMS).write_text("".join(lines))
+
+
+def recorded_files(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every recorded file, by name.
+
+    Raises:
+        OSError, ValueError: if there is no record, or a line of it is none.
+    """
+    lines = (line.split("  ", 1) for line in (folder / CHECKSUMS).read_text().splitlines())
+    return {name: checksum for checksum, name in lines}
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """Names of the recorded files that are missing, or not what they were.
+
+    Raises:
+        OSError, ValueError: as ``recorded_files``.
+    """
+    recorded = recorded_files(folder).items()
+    return [name for name, checksum in recorded if not (folder / name).is_file() or _sha256(folder / name) != checksum]
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,185 @@
+"""A trained network -> a bundle: everything that others need to use it, in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+from safetensors.numpy import save
+
+import acf_jax
+from acf_jax import mc_dropout
+from acf_jax.bundle import layout, model_card
+from acf_jax.bundle.checksums import write_checksums
+from acf_jax.bundle.example_stars import made_up_stars
+from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
+from acf_jax.bundle.loading import is_bundle, load_network
+from acf_jax.checkpoints import TrainedModel
+from acf_jax.fingerprint import named_parameters, network_fingerprint
+from acf_jax.labels import LABELS
+
+TEMPLATES = Path(__file__).with_name("templates")
+SEED = 0  # of the example's samples
+TOLERANCE = {"float32": 5e-3, "bfloat16": 5e-2}
+"""Between the exported function and the network, in standard deviations of the labels; by the backbone's dtype."""
+
+
+class BundleError(Exception):
+    """A bundle that is not written; the message says why and what to do."""
+
+
+def write_bundle(
+    source: str | Path,
+    out_dir: str | Path,
+    evaluation_dir: str | Path | None = None,
+    *,
+    n_samples: int = N_SAMPLES,
+    size_px: int = STAMP_SIZE_PX,
+) -> TrainedModel:
+    """Write a network's bundle: whole, or not at all.
+
+    Args:
+        source: the run's folder, of which the best checkpoint is taken, or a bundle to be written anew.
+        out_dir: the bundle's folder, which must not be there yet.
+        evaluation_dir: where ``evaluate.py`` left ``metrics.json``; by default ``evaluation`` in the run's folder, if
+            there is one.
+        n_samples: T of Eq. 13, of the exported function.
+        size_px: of a stamp's side, of the exported function.
+
+    Returns:
+        The network as the bundle holds it.
+
+    Raises:
+        CheckpointError: if there is no network in ``source``.
+        BundleError: if ``out_dir`` is there already, the evaluation is missing or another network's, or the exported
+            function answers otherwise than the network.
+    """
+    source, out_dir = Path(source), Path(out_dir)
+    if out_dir.exists():
+        raise BundleError(f"{out_dir} is there already: remove it, or choose another folder for the bundle.")
+    trained = load_network(source)
+    metrics = read_metrics(source, evaluation_dir, trained)
+    temporary = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        _write_files(temporary, trained, metrics, n_samples, size_px)
+        written = load_network(temporary)
+        temporary.rename(out_dir)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return written
+
+
+def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: TrainedModel) -> dict | None:
+    """What ``evaluate.py`` measured of this very network, without folders of this machine; None if nothing was.
+
+    Raises:
+        BundleError: if it was asked for and is not there, is damaged, or belongs to another network.
+    """
+    folder = (
+        Path(evaluation_dir) if evaluation_dir is not None else source / ("" if is_bundle(source) else "evaluation")
+    )
+    path = folder / layout.METRICS
+    if evaluation_dir is None and not path.exists():
+        return None
+    try:
+        metrics = json.loads(path.read_text())
+        of_metrics = metrics["checkpoint"]["step"], metrics["dataset"]["fingerprint"]
+    except FileNotFoundError:
+        raise BundleError(f"{path} is missing: `python evaluate.py --checkpoint {source}` writes it.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} is damaged: `python evaluate.py --checkpoint {source}` writes it anew.") from error
+    if of_metrics != (trained.step, trained.sidecar["dataset"]["fingerprint"]):
+        raise BundleError(
+            f"{path} was measured on step {of_metrics[0]} of a network trained on dataset {of_metrics[1][:12]}; this "
+            f"is step {trained.step}, trained on {trained.sidecar['dataset']['fingerprint'][:12]}: evaluate it first."
+        )
+    return without_folders(metrics)
+
+
+def describe(trained: TrainedModel, n_samples: int, size_px: int) -> dict:
+    """All about a network but its arrays, in JSON types."""
+    calibration, domain = trained.error_calibration, trained.training_domain
+    return {
+        "format_version": layout.FORMAT_VERSION,
+        "code_version": acf_jax.__version__,
+        "fingerprint": network_fingerprint(trained),
+        "n_parameters": sum(array.size for array in named_parameters(trained.params).values()),
+        "units": {target: LABELS[target] for target in trained.targets},
+        "step": trained.step,
+        "checkpoint": without_folders(_published_sidecar(trained)),
+        "error_calibration": None if calibration is None else calibration.to_dict(),
+        "training_domain": None if domain is None else domain.summary(),
+        "exported": {
+            "file": layout.EXPORTED,
+            "n_samples": n_samples,
+            "stamp_size_px": size_px,
+            "platforms": list(PLATFORMS),
+            "jax_version": jax.__version__,
+        },
+    }
+
+
+def without_folders(value):
+    """With absolute paths cut down to the file's name, at any depth."""
+    from acf_jax.suite import provenance  # a second, of matplotlib and others, that reading a bundle need not wait for
+
+    return provenance.without_folders(value)
+
+
+def _published_sidecar(trained: TrainedModel) -> dict:
+    """The checkpoint's sidecar without its long history and without the folder that the dataset lay in."""
+    dataset = dict(trained.sidecar["dataset"])
+    dataset["folder"] = "/".join(dataset[name] for name in ("name", "config", "version"))
+    return {name: value for name, value in trained.sidecar.items() if name != "history"} | {"dataset": dataset}
+
+
+def _write_files(folder: Path, trained: TrainedModel, metrics: dict | None, n_samples: int, size_px: int) -> None:
+    described = describe(trained, n_samples, size_px)
+    arrays = {name: np.ascontiguousarray(array) for name, array in named_parameters(trained.params).items()}
+    # Not by `save_file`, which on a full disk raises an error of its own.
+    (folder / layout.PARAMETERS).write_bytes(save(arrays, metadata={"fingerprint": described["fingerprint"]}))
+    if trained.training_domain is not None:
+        np.savez(folder / layout.TRAINING_DOMAIN, **trained.training_domain.to_arrays())
+    exported = export_prediction(trained, n_samples, size_px)
+    (folder / layout.EXPORTED).write_bytes(exported)
+    np.savez(folder / layout.EXAMPLE_STARS, **_answered_stars(trained, exported, n_samples, size_px))
+    shutil.copy(TEMPLATES / layout.EXAMPLE, folder / layout.EXAMPLE)
+    if metrics is not None:
+        _write_json(folder / layout.METRICS, metrics)
+    _write_json(folder / layout.DESCRIPTION, described)
+    (folder / layout.MODEL_CARD).write_text(model_card.markdown(described, metrics))
+    write_checksums(folder)
+
+
+def _write_json(path: Path, value: dict) -> None:
+    path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _answered_stars(trained: TrainedModel, exported: bytes, n_samples: int, size_px: int) -> dict[str, np.ndarray]:
+    """The example's stars with ``mean`` and ``std``, which network and exported function must agree about."""
+    stars = made_up_stars(len(trained.bands), size_px)
+    inputs = stars["stamp"], stars["parallax"], stars["parallax_error"]
+    answer = mc_dropout.predict(
+        trained,
+        *inputs,
+        stars["object_id"],
+        n_samples=n_samples,
+        seed=SEED,
+        batch_size=len(stars["stamp"]),
+        progress=False,
+    )
+    function = jax.jit(jax.export.deserialize(bytearray(exported)).call)
+    mean, std, *_ = function(*inputs, mc_dropout.split_ids(stars["object_id"]), np.uint32(SEED))
+    difference = np.abs(np.stack([mean - answer.mean, std - answer.std])) / trained.label_scaling.std
+    tolerance = TOLERANCE.get(trained.model.config.backbone.dtype, min(TOLERANCE.values()))
+    if not difference.max() <= tolerance:
+        raise BundleError(
+            f"The exported function answers otherwise than the network, by {difference.max():.1e} of the labels' "
+            f"standard deviation, where {tolerance:.0e} is rounding: nothing was written. Please report this."
+        )
+    return stars | {"mean": answer.mean, "std": answer.std}
