@@ -10,7 +10,7 @@ JOBS ?= 2
 .PHONY: help setup demo test test-all lint format clean
 
 help:
-	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation (about 10 minutes on two cores)"
+	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation -> catalogue (about 10 minutes on two cores)"
 	@echo "make test      set-up, then the tests (under 12 minutes on two cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff, as CI runs it;  make format  lets ruff mend what it can"
@@ -28,6 +28,8 @@ demo: setup
 	$(BIN)/python -m datasets.build --config mock
 	$(BIN)/python train.py --config configs/demo.py
 	$(BIN)/python evaluate.py --checkpoint runs/demo
+	$(BIN)/python predict.py --checkpoint runs/demo --dataset smss_stamps/mock --out runs/demo/catalogue
+	$(BIN)/python -m acf_jax.catalogue figures runs/demo/catalogue
 
 test: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile

@@ -6,6 +6,7 @@ own share of the stars, each core works through whole passes instead (benchmarks
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import jax
@@ -20,19 +21,22 @@ ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 USERS_CHOICES = ("xla_force_host_platform_device_count", "xla_cpu_multi_thread_eigen")
 
 
-def split_cores(batch_size: int) -> None:
+def split_cores(batch_size: int | None = None) -> None:
     """Make the cores devices among which ``batch_size`` stars are divided evenly; devices of other kinds stay as is.
 
-    To be called before anything asks JAX for its devices. Who has chosen, by ``JAX_NUM_CPU_DEVICES`` or by one of
-    ``USERS_CHOICES`` in ``XLA_FLAGS``, is left alone.
+    Without a batch size each core becomes one.
+
+    To be called before anything asks JAX for its devices; afterwards it does nothing. Who has chosen, by
+    ``JAX_NUM_CPU_DEVICES`` or by one of ``USERS_CHOICES`` in ``XLA_FLAGS``, is left alone.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or any(choice in flags for choice in USERS_CHOICES):
         return
-    n_devices = devices_for(batch_size, available_cores())
+    n_devices = devices_for(batch_size, available_cores()) if batch_size else min(available_cores(), MAX_DEVICES)
     if n_devices > 1:
-        jax.config.update("jax_num_cpu_devices", n_devices)
-        os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
+        with contextlib.suppress(RuntimeError):  # JAX has its devices already, say in a notebook: so be it
+            jax.config.update("jax_num_cpu_devices", n_devices)
+            os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
 
 
 def devices_for(batch_size: int, n_cores: int) -> int:

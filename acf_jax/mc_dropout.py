@@ -315,13 +315,18 @@ def launch(
         backbone's features (b, features).
     """
     features, scalars, finite = encode(model, scaling, params, *spread_over_devices(batch[:3]))
-    keys = _star_keys(jax.random.key(seed), spread_over_devices(split_ids(batch.object_id)))
+    head = launch_head(model, params, features, scalars, batch.object_id, n_samples, seed, with_samples)
+    return finite, *head, features
+
+
+def launch_head(model, params, features, scalars, object_id, n_samples, seed, with_samples) -> tuple[jax.Array, ...]:
+    """Mean, std and samples, as `launch`, of stars whose features and scalars are on the devices."""
+    keys = _star_keys(jax.random.key(seed), spread_over_devices(split_ids(object_id)))
     chunks = _chunks(model, head_params(params), features, scalars, keys, n_samples)
     if not with_samples:
-        none = jnp.zeros((0, len(features), model.config.num_outputs))
-        return finite, *_moments(chunks, n_samples), none, features
+        return *_moments(chunks, n_samples), jnp.zeros((0, len(features), model.config.num_outputs))
     chunks = list(chunks)
-    return finite, *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples], features
+    return *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples]
 
 
 @partial(jax.jit, static_argnames=("model", "scaling"))

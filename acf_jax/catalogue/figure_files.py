@@ -1,0 +1,90 @@
+"""From a catalogue's file to the files of Figs. 14, 15 and 16."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from acf_jax.catalogue import formats
+from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.figures import draw_figure_14, draw_figure_15, draw_figure_16
+from acf_jax.catalogue.flags import Flag
+from acf_jax.catalogue.galactocentric import FRAME, PARALLAX_SNR_LIMIT
+from acf_jax.catalogue.info import missing_columns
+from acf_jax.catalogue.maps import MAPS, NONE, Map, columns_of, fill, flag_names
+from acf_jax.plots import COLUMN_IN, for_print
+
+_DRAW: Mapping[str, tuple[Callable, float, str]] = {  # by whom, height in inches, in words
+    "figure_14": (draw_figure_14, 2.6, "Stars per square degree in Galactic coordinates; dashed: |b| = 10 deg."),
+    "figure_15": (
+        draw_figure_15, 2.9,
+        "Number of stars and median [Fe/H] in cells of 25 K x 0.04 dex; [Fe/H] below -2 has the colour of -2.",
+    ),
+    "figure_16": (
+        draw_figure_16, 3.2,
+        "Median [Fe/H] in cells of 0.2 x 0.15 kpc; [Fe/H] below -2 has the colour of -2; the star is the Sun.",
+    ),
+}  # fmt: skip
+
+
+_DISTANCE = (
+    f"1 / parallax, for parallaxes above {PARALLAX_SNR_LIMIT:g} times their error; no zeropoint added to the parallax,"
+    " no prior on the distance"
+)
+
+
+def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict:
+    """The figures of a catalogue's file or folder, as PNG and PDF, and ``figures.json``, what is in them.
+
+    A figure whose columns the catalogue lacks, or that no star could be drawn in, is left out, and said to be.
+
+    Args:
+        catalogue: what ``formats.read_columns`` reads.
+        out_dir: made if need be.
+        excluded: flags whose stars are left out.
+
+    Returns:
+        what is in ``figures.json``.
+
+    Raises:
+        CatalogueError: if the catalogue cannot be read, or a figure not be written.
+    """
+    provenance = formats.read_provenance(catalogue)
+    sample = provenance.get("sample") or provenance.get("title") or "sample not stated in the catalogue"
+    missing = {name: missing_columns(catalogue, kind.COLUMNS) for name, kind in MAPS.items()}
+    maps = {name: kind() for name, kind in MAPS.items() if not missing[name]}
+    fill(maps.values(), formats.read_columns(catalogue, columns_of(maps.values())), excluded)
+    told = {
+        "catalogue": str(catalogue),
+        "sample": sample,
+        "network_fingerprint": provenance.get("network_fingerprint"),
+        "stars_left_out_by_flags": flag_names(excluded),
+        "figures": {},
+    }
+    stars = f"{sample}, flagged stars left out" if excluded else sample
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for name, without in missing.items():
+            lacks = f"the catalogue has no column {' or '.join(without)}"
+            told["figures"][name] = {"not_drawn": lacks} if without else _write(name, maps[name], out_dir, stars)
+        (out_dir / "figures.json").write_text(json.dumps(told, indent=2) + "\n")
+    except OSError as error:
+        raise CatalogueError(f"The figures cannot be written to {out_dir}: {error.strerror}.") from error
+    return told
+
+
+def _write(name: str, of_figure: Map, out_dir: Path, stars: str) -> dict:
+    """Draw and save one figure; its entry in ``figures.json``."""
+    draw, height_in, caption = _DRAW[name]
+    entry = {"n_used": of_figure.tally.n_used, "left_out": dict(of_figure.tally.left_out)}
+    if not of_figure.tally.n_used:
+        return {"not_drawn": "no star could be drawn", **entry}
+    title = textwrap.fill(f"{stars}; n = {of_figure.tally.n_used:,}", 60)
+    figure = for_print(COLUMN_IN, height_in, lambda figure: draw(figure, of_figure, title))
+    files = {f"{name}.png": {}, f"{name}.pdf": {"metadata": {"CreationDate": None}}}
+    for file, options in files.items():
+        figure.savefig(out_dir / file, dpi=300, **options)
+    frame = {"distance": _DISTANCE, "frame": vars(FRAME)} if name == "figure_16" else {}
+    return {"files": list(files), "caption": caption, **entry, **frame}

@@ -1,0 +1,157 @@
+"""A network and a prepared dataset -> a catalogue. ``predict.py`` is the command line of this.
+
+    OUT/plan.json           what the catalogue is made of, settled before the first star
+    OUT/shards/             rows, as they come; each file whole or not there, and never made twice
+    OUT/catalogue.parquet   all rows, once all shards are there; other formats beside, where asked for
+    OUT/ReadMe              CDS-style, with a byte-by-byte description
+
+Of several processes, on one machine or many, each makes its share of the shards; whichever finds all there at its end
+puts the catalogue together. The file system is all that they share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from tqdm import tqdm
+
+from acf_jax.catalogue import cds_readme, flags
+from acf_jax.catalogue.columns import columns
+from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.formats import write_catalogue
+from acf_jax.catalogue.plan import Plan, settle
+from acf_jax.catalogue.predicting import predict_shards
+from acf_jax.catalogue.provenance import provenance
+from acf_jax.catalogue.shards import is_whole, shard_path
+from acf_jax.catalogue.stamp_reader import StampReader
+from acf_jax.catalogue.star_facts import StarFacts
+from acf_jax.checkpoints import TrainedModel
+from acf_jax.fingerprint import network_fingerprint
+from acf_jax.input_pipeline import PreparedDataset
+
+SHARD_SIZE = 10_000  # stars; a few seconds of a GPU, and what an interruption may cost
+BATCH_SIZE_ON_CPU, BATCH_SIZE = 128, 512  # stars on each device at a time
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a catalogue is made; of these, all but the last three are part of its plan."""
+
+    n_samples: int = 100
+    seed: int = 0
+    shard_size: int = SHARD_SIZE
+    batch_size: int | None = None  # by the kind of device
+    process: int = 0  # this one,
+    n_processes: int = 1  # of so many that share the work
+    progress: bool = True
+
+
+def make_catalogue(
+    networks: Mapping[str, TrainedModel],
+    dataset: PreparedDataset,
+    folder: Path,
+    files: Sequence[Path],
+    readme: Path,
+    options: Options = Options(),
+) -> list[Path]:
+    """Make a catalogue of all stars of a prepared dataset, or go on with one.
+
+    Args:
+        networks: "ACF" and, for stars without a parallax, "ACPF"; or one of them.
+        dataset: all its splits, and the stars that have no stamp.
+        folder: of plan and shards.
+        files: the catalogue's, in the formats that their suffixes name.
+        readme: where its description goes.
+        options: see there.
+
+    Returns:
+        What was put together: empty if other processes still have shards to make.
+
+    Raises:
+        CatalogueError: if networks and dataset do not fit, the folder holds another catalogue, a table cannot be read,
+            or a file cannot be written. What is finished stays, and the same call goes on from there.
+    """
+    check(networks, dataset)
+    facts = StarFacts(dataset.folder, dataset.bands)
+    plan = plan_of(networks, dataset, facts, options)
+    date = settle(plan, folder)
+    left_behind = unfinished(folder, files)
+    mine = plan.shards_of(options.process, options.n_processes)
+    missing = [shard for shard in mine if not is_whole(shard_path(folder, shard), plan, shard)]
+    n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in shards) for shards in (mine, missing))
+    shown = {} if options.progress else {"disable": True}  # given otherwise, it would overrule TQDM_DISABLE
+    with tqdm(total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **shown) as bar:
+        if missing:
+            reader = StampReader(dataset)
+            predict_shards(networks, reader, facts, plan, missing, lambda shard: shard_path(folder, shard), bar)
+    shards = [shard_path(folder, shard) for shard in range(plan.n_shards)]
+    if not all(path.exists() for path in shards):
+        return []
+    told = provenance(plan, networks, dataset, date)
+    described = columns(plan.targets, plan.has_input_row)
+    for path in files:
+        write_catalogue(shards, described, path, told, flags.TABLE, options.progress)
+    cds_readme.write_readme(readme, files[0], described, flags.TABLE, told, plan.n_stars)
+    for part, _ in left_behind & unfinished(folder, files):  # unchanged all the time: nobody is writing it
+        part.unlink(missing_ok=True)
+    return [*files, readme]
+
+
+def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:
+    """Parts of shards and of ``files`` that a process has begun to write, or left when it was killed; when changed."""
+    parts = [
+        *folder.glob("shards/.*.part"),
+        *(part for file in files for part in file.parent.glob(f".{file.name}.*.part")),
+    ]
+    found = set()
+    for part in parts:
+        with contextlib.suppress(FileNotFoundError):  # finished in the meantime
+            found.add((part, part.stat().st_mtime_ns))
+    return found
+
+
+def check(networks: Mapping[str, TrainedModel], dataset: PreparedDataset) -> None:
+    """Refuse networks that cannot be asked about this dataset, or not together.
+
+    Raises:
+        CatalogueError: naming what does not fit.
+    """
+    for trained in networks.values():
+        if trained.bands != dataset.bands:
+            raise CatalogueError(
+                f"The network reads stamps in the bands {trained.bands}, those of {dataset.folder} are in "
+                f"{dataset.bands}: take a network trained on such stamps, or prepare the dataset anew."
+            )
+    if len({trained.targets for trained in networks.values()}) > 1:
+        told = "; ".join(f"{name}: {', '.join(trained.targets)}" for name, trained in networks.items())
+        raise CatalogueError(f"The networks predict different labels ({told}): give two that predict the same.")
+
+
+def plan_of(networks: Mapping[str, TrainedModel], dataset: PreparedDataset, facts: StarFacts, options: Options) -> Plan:
+    """The plan of a catalogue.
+
+    Raises:
+        CatalogueError: if the dataset holds no star.
+    """
+    if not len(facts):
+        raise CatalogueError(f"{dataset.folder} holds no star: there is nothing to predict.")
+    return Plan(
+        n_stars=len(facts),
+        shard_size=options.shard_size,
+        n_samples=options.n_samples,
+        seed=options.seed,
+        batch_size=options.batch_size or default_batch_size(),
+        dataset={name: value for name, value in dataset.describe().items() if name != "folder"},
+        networks={name: network_fingerprint(trained) for name, trained in networks.items()},
+        targets=next(iter(networks.values())).targets,
+        has_input_row=facts.has_input_row,
+    )
+
+
+def default_batch_size() -> int:
+    """Stars on each device at a time, by the kind of device."""
+    return BATCH_SIZE_ON_CPU if jax.default_backend() == "cpu" else BATCH_SIZE

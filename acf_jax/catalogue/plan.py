@@ -1,0 +1,101 @@
+"""Which rows a catalogue has, how they are divided into shards, and what it is made by: fixed before the first star.
+
+Every process that works on a catalogue makes the same plan and finds the first one's in its folder, so that none goes
+on with another's work by mistake.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.checkpoints import differences
+
+PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A catalogue's rows, shard by shard, and all that determines their numbers."""
+
+    n_stars: int
+    shard_size: int  # rows of a shard; the last may have fewer
+    n_samples: int  # T of Eq. 13
+    seed: int  # of the samples
+    batch_size: int  # stars on each device at a time: on it hang the last digits
+    dataset: Mapping[str, str]  # name, config, version, fingerprint
+    networks: Mapping[str, str]  # fingerprints by name
+    targets: tuple[str, ...]
+    has_input_row: bool
+
+    @property
+    def n_shards(self) -> int:
+        """How many files there will be."""
+        return math.ceil(self.n_stars / self.shard_size)
+
+    def rows(self, shard: int) -> range:
+        """The rows of a shard."""
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n_stars))
+
+    def shards_of(self, process: int, n_processes: int) -> range:
+        """The shards that one of several processes makes: every ``n_processes``-th, so that all end together."""
+        return range(process, self.n_shards, n_processes)
+
+
+def settle(plan: Plan, folder: Path) -> str:
+    """Write the plan into a catalogue's folder, or find the same one there; the date when it was written.
+
+    Raises:
+        CatalogueError: if the folder holds a catalogue that is made otherwise.
+    """
+    path = folder / PLAN
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            _write(path, json.dumps(asdict(plan) | {"date": today()}, indent=1))
+    except OSError as error:
+        raise CatalogueError(
+            f"{folder} cannot be written ({error.strerror or error}): give another --out, or make room there."
+        ) from error
+    try:
+        there = json.loads(path.read_text())
+        date = there.pop("date")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise CatalogueError(f"{path} is damaged: delete {folder} and give the command again.") from None
+    if lines := differences(there, json.loads(json.dumps(asdict(plan)))):
+        raise CatalogueError(
+            f"{folder} holds a catalogue that is made otherwise (- there, + now):\n  "
+            + "\n  ".join(lines)
+            + "\nGive another --out, or the same settings to go on with it."
+        )
+    return date
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, unless another process has just done so."""
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        temporary.write_text(text)
+        try:
+            os.link(temporary, path)  # unlike a rename, it never replaces a plan that another process has just written
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def today() -> str:
+    """The date; ``SOURCE_DATE_EPOCH``, in seconds, stands for the clock (reproducible-builds.org)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    seconds = time.time() if epoch is None else int(epoch)
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()

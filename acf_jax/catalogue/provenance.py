@@ -1,0 +1,56 @@
+"""What a catalogue says of its making."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+
+import acf_jax
+from acf_jax.catalogue.plan import Plan
+from acf_jax.checkpoints import TrainedModel
+from acf_jax.input_pipeline import PreparedDataset
+
+TITLE = "Stellar atmospheric parameters from SkyMapper stamps and Gaia parallaxes, by the ACF"
+METHOD = "Atmospheric CSWin Framework (A&A 698, A322, 2025), reimplemented in JAX: ACF-JAX"
+
+
+def provenance(plan: Plan, networks: Mapping[str, TrainedModel], dataset: PreparedDataset, date: str) -> dict:
+    """As JSON types. It names no machine, no path and no hour: a catalogue made in two pieces is the same catalogue.
+
+    Args:
+        plan: of the catalogue.
+        networks: by name.
+        dataset: whose stars these are.
+        date: ISO, when the catalogue was begun.
+    """
+    return {
+        "title": TITLE,
+        "method": METHOD,
+        "sample": sample(dataset, plan.n_stars),
+        "date": date,
+        "code_version": acf_jax.__version__,
+        "jax_version": jax.__version__,
+        "device": jax.local_devices()[0].device_kind,
+        "dataset": dict(plan.dataset) | {"archive": dataset.metadata.get("provenance", {}).get("archive", "unknown")},
+        "networks": {
+            name: {
+                "fingerprint": plan.networks[name],
+                "step": trained.step,
+                "trained_on": {k: v for k, v in trained.sidecar["dataset"].items() if k != "folder"},
+                "code_version": trained.sidecar["code_version"],
+                "config": trained.sidecar["config"],
+                "errors": "calibrated on stars not trained on" if trained.error_calibration else "not calibrated",
+            }
+            for name, trained in networks.items()
+        },
+        "n_samples": plan.n_samples,
+        "seed": plan.seed,
+        "batch_size": plan.batch_size,
+    }
+
+
+def sample(dataset: PreparedDataset, n_stars: int) -> str:
+    """Which stars these are, in words; a mock sky says so."""
+    archive = dataset.metadata.get("provenance", {}).get("archive", dataset.config)
+    return f"{archive}, {dataset.name}/{dataset.config} {dataset.version}, {n_stars:,} stars"

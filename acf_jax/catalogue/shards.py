@@ -1,0 +1,40 @@
+"""Shards of a catalogue: Parquet files, each whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet as pq
+
+from acf_jax.catalogue.arrow_rows import arrow_schema, to_arrow
+from acf_jax.catalogue.columns import Rows, columns
+from acf_jax.catalogue.plan import Plan
+from acf_jax.catalogue.whole_file import whole_file
+
+
+def shard_path(folder: Path, shard: int) -> Path:
+    """Where a shard of the catalogue in ``folder`` is, or will be."""
+    return folder / "shards" / f"shard-{shard:06d}.parquet"
+
+
+def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: bool) -> None:
+    """Write rows of the catalogue.
+
+    Raises:
+        CatalogueError: if the disk is full or the file cannot be written.
+    """
+    described = columns(targets, has_input_row)
+    schema = arrow_schema(described)
+    with whole_file(path) as file:
+        pq.write_table(to_arrow(rows, described, schema), file)
+
+
+def is_whole(path: Path, plan: Plan, shard: int) -> bool:
+    """Whether a shard is there and can be read; its ends are looked at, not every byte."""
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.metadata.num_rows == len(plan.rows(shard))
+    except (OSError, pyarrow.ArrowException):
+        return False

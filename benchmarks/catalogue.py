@@ -1,0 +1,248 @@
+"""How fast a catalogue is made: each part alone, and the whole with its parts at the same time.
+
+    python -m benchmarks.catalogue                                       the paper's network, random parameters
+    python -m benchmarks.catalogue --checkpoint runs/demo --stars 20000  a trained network of yours, or a bundle
+
+read      stamps from the prepared dataset's files, checked
+copy      a batch to the device
+forward   the backbone's features of a batch that is on the device
+samples   100 Monte Carlo samples of the prediction module, from such features: mean and standard deviation
+write     rows with calibrated errors, intervals and flags, and the shard's file
+whole     acf_jax.catalogue.predicting, which predict.py runs: all of that, from files to files
+
+The dataset's stars are predicted again and again until there are --stars of them. Without a prepared dataset a mock sky
+of 512 stars is made first. Times are wall-clock medians over --repeats turns of all parts, after a warm-up.
+
+whole_over_slower_part is the time of the whole over that of the slower of read and forward: 1.15 is the goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+from tqdm import tqdm
+
+from acf_jax import acf, compilation_cache, cpu_devices, mc_dropout
+from acf_jax.bundle.loading import load_network
+from acf_jax.catalogue import predicting
+from acf_jax.catalogue.making import default_batch_size
+from acf_jax.catalogue.plan import Plan
+from acf_jax.catalogue.shards import shard_path
+from acf_jax.catalogue.stamp_reader import StampReader
+from acf_jax.catalogue.star_facts import StarFacts
+from acf_jax.checkpoints import CheckpointError, TrainedModel
+from acf_jax.error_calibration import ErrorCalibration
+from acf_jax.input_pipeline import DatasetError, PreparedDataset, find_dataset, open_dataset
+from acf_jax.star_inputs import StarInputs
+from acf_jax.star_sharding import n_devices, on_all_devices, spread_over_devices
+from acf_jax.training_domain import TrainingDomain
+from benchmarks.command import make_parser, print_json, read_config
+from benchmarks.device import device_name
+from benchmarks.network import open_run, rounded
+from datasets.prepare import build
+
+N_SAMPLES = 100
+BURST_S = 0.5
+N_MADE = 512  # stars, where no dataset is prepared
+N_FITTED = 2_000  # stars that a network without calibration gets one from, out of the air
+
+
+class Repeated:
+    """The first stars of a dataset, which every shard of a plan holds anew."""
+
+    def __init__(self, facts: StarFacts, shard_size: int):
+        self._taken = facts.take(range(shard_size))
+
+    def take(self, rows: range) -> Mapping[str, np.ndarray]:
+        """As ``StarFacts.take``."""
+        return self._taken
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    options = parse_arguments(arguments)
+    cpu_devices.split_cores()
+    compilation_cache.enable(Path(__file__).parents[1] / ".jax_cache")
+    options.batch = options.batch or default_batch_size()
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            dataset = open_or_make(options, Path(scratch))
+            trained = load_network(options.checkpoint) if options.checkpoint else random_network(options.config)
+        except (DatasetError, CheckpointError) as error:
+            raise SystemExit(f"benchmarks.catalogue: {error}") from None
+        figures = measure(options, trained, dataset, Path(scratch))
+    for name, value in figures.items():
+        print(f"{name:<28}{value:>14,}" if isinstance(value, int | float) else f"{name:<28}{value:>14}")
+    print_json(options, figures)
+
+
+def measure(options: argparse.Namespace, trained: TrainedModel, dataset: PreparedDataset, scratch: Path) -> dict:
+    """Stars a second of each part and of the whole."""
+    facts, reader = StarFacts(dataset.folder, dataset.bands), StampReader(dataset)
+    n_with_stamp, at_a_time = facts.n_examples, options.batch * n_devices()
+    shard_size = max(min(n_with_stamp, options.shard_size) // at_a_time * at_a_time, min(n_with_stamp, at_a_time))
+    n_shards = math.ceil(options.stars / shard_size)
+    n_stars = n_shards * shard_size
+    plan = Plan(
+        n_stars, shard_size, N_SAMPLES, 0, options.batch, {}, {}, trained.targets, has_input_row=facts.has_input_row
+    )
+    networks, repeated = {"ACF" if trained.model.config.use_parallax else "ACPF": trained}, Repeated(facts, shard_size)
+    parts = make_parts(networks, reader, repeated, plan, scratch)
+    n_batches = math.ceil(shard_size / at_a_time)
+    per_call = {"read": shard_size, "copy": shard_size / n_batches, "forward": shard_size / n_batches,
+                "samples": shard_size / n_batches, "write": shard_size, "whole": n_stars}  # fmt: skip
+    whole(networks, reader, repeated, plan, scratch, range(1))  # everything is compiled then
+    seconds = {name: [] for name in parts}
+    for _ in range(options.repeats):
+        for name, part in parts.items():
+            seconds[name].append(seconds_per_call(part))
+    stars_per_s = {name: per_call[name] / statistics.median(times) for name, times in seconds.items()}
+    slower = min(stars_per_s["read"], stars_per_s["forward"])
+    return {
+        "network": options.checkpoint or options.config,
+        "device": device_name(jax.local_devices()[0]),
+        "n_devices": n_devices(),
+        "batch_size": options.batch,
+        "n_stars": n_stars,
+        **{f"{name}_stars_per_s": rounded(value) for name, value in stars_per_s.items() if name != "whole"},
+        "stars_per_s": rounded(stars_per_s["whole"]),
+        "whole_over_slower_part": rounded(slower / stars_per_s["whole"]),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
+    }
+
+
+def peak_rss_bytes() -> int:
+    """The most memory that this process has had."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def seconds_per_call(part: Callable) -> float:
+    """Wall-clock seconds of a call, over a burst of calls that lasts long enough to be timed."""
+    start, n_calls = time.perf_counter(), 0
+    while not n_calls or time.perf_counter() - start < BURST_S:
+        jax.block_until_ready(part())
+        n_calls += 1
+    return (time.perf_counter() - start) / n_calls
+
+
+def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scratch: Path) -> dict[str, Callable]:
+    """What is timed: functions of nothing."""
+    ((name, trained),) = networks.items()
+    stars, size = facts.take(plan.rows(0)), plan.batch_size * n_devices()
+    params = on_all_devices(trained.params)
+    shard = predicting.open_shard(networks, stars, 0)
+    rows = np.arange(min(size, plan.shard_size))
+    inputs = predicting.read_inputs(reader, shard, rows, size)
+    if not trained.model.config.use_parallax:
+        inputs = inputs._replace(parallax=None, parallax_error=None)
+    on_device = StarInputs(*spread_over_devices(inputs[:3]), inputs.object_id)
+
+    def read():
+        for start in range(0, plan.shard_size, size):
+            part = slice(start, start + size)
+            reader.read(stars["split"][part], stars["index"][part], stars["object_id"][part])
+
+    def forward():
+        return mc_dropout.encode(trained.model, trained.input_scaling, params, *on_device[:3])
+
+    features, scalars, _ = forward()
+
+    def samples():
+        return mc_dropout.launch_head(
+            trained.model, params, features, scalars, on_device.object_id, N_SAMPLES, 0, False
+        )
+
+    filled = predicting.open_shard(networks, stars, 0)
+    answers = jax.device_get(predicting._launch(trained, params, predicting.Batch(filled, name, rows, inputs), plan))
+    for start in range(0, plan.shard_size, len(rows)):
+        here = np.arange(start, min(start + len(rows), plan.shard_size))
+        predicting.receive(trained, predicting.Batch(filled, name, here, inputs), answers)
+
+    return {
+        "read": read,
+        "copy": lambda: spread_over_devices(inputs[:3]),
+        "forward": forward,
+        "samples": samples,
+        "write": lambda: predicting.finish(networks, filled, plan, shard_path(scratch, 0)),
+        "whole": lambda: whole(networks, reader, facts, plan, scratch, range(plan.n_shards)),
+    }
+
+
+def whole(networks, reader: StampReader, facts: Repeated, plan: Plan, scratch: Path, shards: range) -> None:
+    """Some shards, as predict.py makes them."""
+    with tqdm(disable=True) as bar:
+        predicting.predict_shards(
+            networks, reader, facts, plan, shards, lambda shard: shard_path(scratch, shard % 8), bar
+        )
+
+
+def open_or_make(options: argparse.Namespace, scratch: Path) -> PreparedDataset:
+    """The dataset that is asked for; if that is the usual one and it is not there, a small one.
+
+    Raises:
+        DatasetError: if another is not there.
+    """
+    try:
+        return open_dataset(find_dataset(options.data_dir, "smss_stamps", options.dataset))
+    except DatasetError:
+        if options.dataset != "mock" or options.data_dir != "data":
+            raise
+    return open_dataset(build("mock", n_stars=N_MADE, data_dir=scratch))
+
+
+def random_network(config_file: str) -> TrainedModel:
+    """A config's network with random parameters, and with errors and a training domain fitted to random numbers."""
+    config = read_config(config_file)
+    run, _ = open_run(ml_collections.FrozenConfigDict(config), None)
+    params, rng = acf.init_params(run.model, 0), np.random.default_rng(0)
+    num_bands, num_features = len(config.dataset.bands), run.model.config.backbone.num_features
+    points = [rng.normal(size=(N_FITTED, width)) for width in (num_features, 3 * num_bands) * 2]
+    targets = tuple(config.model.targets)
+    labels = rng.normal(size=(N_FITTED, len(targets))) * run.label_scaling.std + run.label_scaling.mean
+    std = np.broadcast_to(0.1 * np.asarray(run.label_scaling.std), labels.shape)
+    noise = std if run.model.config.heteroscedastic else None
+    limits = {"label_min": labels.min(0), "label_max": labels.max(0), "error_limits": std[0]}
+    limits = {name: dict(zip(targets, values, strict=True)) for name, values in limits.items()}
+    return TrainedModel(
+        run.model, params, run.input_scaling, run.label_scaling, targets, config.dataset.bands, {}, 0,
+        ErrorCalibration.fit(labels + rng.normal(size=labels.shape) * std, std, noise, labels, targets),
+        training_domain=TrainingDomain.fit(*points, **limits),
+    )  # fmt: skip
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = make_parser("catalogue", __doc__)
+    parser.add_argument("--checkpoint", metavar="DIR", help="a run's folder or a bundle, instead of --config")
+    parser.add_argument("--config", default="configs/acf.py", help="whose network (default: %(default)s)")
+    parser.add_argument("--dataset", default="mock", metavar="NAME", help="prepared dataset (default: %(default)s)")
+    parser.add_argument("--data-dir", "--data_dir", default="data", help="where it is (default: %(default)s)")
+    parser.add_argument("--stars", type=int, default=2_048, help="of the whole, at least (default: %(default)s)")
+    parser.add_argument("--shard-size", type=int, default=4_096, help="stars a shard (default: %(default)s)")
+    parser.add_argument("--batch", type=int, help="stars on a device at a time (default: as predict.py)")
+    parser.add_argument("--repeats", type=int, default=3, help="timings that a median is of (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    if not options.checkpoint and not Path(options.config).is_file():
+        parser.error(f"--config {options.config}: there is no such file.")
+    for name in ("stars", "shard_size", "repeats", "batch"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')} {value}: give at least 1.")
+    return options
+
+
+if __name__ == "__main__":
+    main()
