@@ -38,6 +38,7 @@ from acf_jax.bundle.loading import load_network
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.formats import SUFFIXES
 from acf_jax.catalogue.making import BATCH_SIZE_ON_CPU, SHARD_SIZE, Options, make_catalogue
+from acf_jax.catalogue.star_facts import dataset_without_stamps
 from acf_jax.checkpoints import CheckpointError, TrainedModel
 from acf_jax.input_pipeline import DatasetError, PreparedDataset, find_dataset, open_dataset
 
@@ -182,26 +183,24 @@ def of_dataset(options: argparse.Namespace, networks: dict[str, TrainedModel]) -
 
 def of_table(options: argparse.Namespace, networks: dict[str, TrainedModel]) -> list[Path]:
     """A catalogue of the stars of a user's table."""
-    from datasets.packing import BuildError
+    from datasets.packing import BuildError, NoStampError
     from datasets.prepare import build
     from datasets.survey import Sources
 
+    config = "mock_stars" if options.mock else "stars"
     out, work = options.out, options.out.with_name(f"{options.out.name}.work")
     given = {name: getattr(options, name) for name in SOURCES if getattr(options, name) is not None}
     sources = Sources(**({"cache": str(Path(options.data_dir) / "cache")} | given), table=options.stars)
     try:
-        folder = build(
-            "mock_stars" if options.mock else "stars",
-            data_dir=work,
-            seed=options.sky_seed,
-            workers=options.workers,
-            sources=sources,
+        dataset = open_dataset(
+            build(config, data_dir=work, seed=options.sky_seed, workers=options.workers, sources=sources)
         )
+    except NoStampError as error:
+        bands, archive = next(iter(networks.values())).bands, "mock sky" if options.mock else "SkyMapper DR4"
+        dataset = dataset_without_stamps(work / "without_stamps", error.rejected, bands, config, archive)
     except BuildError as error:
         raise CatalogueError(str(error)) from error
-    made = make_catalogue(
-        networks, open_dataset(folder), work / "catalogue", [out], readme_beside(out), making_options(options)
-    )
+    made = make_catalogue(networks, dataset, work / "catalogue", [out], readme_beside(out), making_options(options))
     if not options.keep_work:
         shutil.rmtree(work)
     return made

@@ -34,6 +34,16 @@ def network_fingerprint(trained: TrainedModel) -> str:
     return digest.hexdigest()
 
 
+def errors_fingerprint(trained: TrainedModel) -> str:
+    """SHA-256 of what was fitted after the training: calibrated errors and training domain, where there are any."""
+    calibration, domain = trained.error_calibration, trained.training_domain
+    digest = hashlib.sha256(json.dumps(calibration and calibration.to_dict(), sort_keys=True).encode())
+    for name, array in sorted(domain.to_arrays().items() if domain else ()):
+        digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def named_parameters(params: dict) -> dict[str, np.ndarray]:
     """A network's parameters by their path, ``backbone/stage1/qkv/kernel``, as NumPy arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(params)

@@ -95,7 +95,16 @@ def measure(options: argparse.Namespace, trained: TrainedModel, dataset: Prepare
     n_shards = math.ceil(options.stars / shard_size)
     n_stars = n_shards * shard_size
     plan = Plan(
-        n_stars, shard_size, N_SAMPLES, 0, options.batch, {}, {}, trained.targets, has_input_row=facts.has_input_row
+        n_stars=n_stars,
+        shard_size=shard_size,
+        n_samples=N_SAMPLES,
+        seed=0,
+        batch_size=options.batch,
+        dataset=dataset.describe(),
+        networks={},
+        errors={},
+        targets=trained.targets,
+        has_input_row=facts.has_input_row,
     )
     networks, repeated = {"ACF" if trained.model.config.use_parallax else "ACPF": trained}, Repeated(facts, shard_size)
     parts = make_parts(networks, reader, repeated, plan, scratch)
@@ -217,7 +226,8 @@ def random_network(config_file: str) -> TrainedModel:
     limits = {"label_min": labels.min(0), "label_max": labels.max(0), "error_limits": std[0]}
     limits = {name: dict(zip(targets, values, strict=True)) for name, values in limits.items()}
     return TrainedModel(
-        run.model, params, run.input_scaling, run.label_scaling, targets, config.dataset.bands, {}, 0,
+        run.model, params, run.input_scaling, run.label_scaling, targets, config.dataset.bands,
+        {"dataset": {"fingerprint": ""}}, 0,
         ErrorCalibration.fit(labels + rng.normal(size=labels.shape) * std, std, noise, labels, targets),
         training_domain=TrainingDomain.fit(*points, **limits),
     )  # fmt: skip

@@ -55,7 +55,11 @@ _STAR = (
     Column("parallax_error", "float32", "mas", "stat.error;pos.parallax.trig", "its standard error", 4,
            "no Gaia source, or no parallax of it"),
 )  # fmt: skip
-_INPUT_ROW = Column("input_row", "int64", "", "meta.record", "row of the star in the table given, from 0")
+_OF_TABLE = (
+    Column("input_row", "int64", "", "meta.record", "row of the star in the table given, from 0"),
+    Column("own_parallax", "int32", "", "meta.code", "1: the parallax is that of the table given; 0: Gaia's or none",
+           None, "no stamp"),
+)  # fmt: skip
 _QUALITY = (
     Column("domain_distance", "float32", "", "stat.value",
            "distance from the training set in feature space; 1 at the threshold of the flag UNLIKE_TRAINING", 3,
@@ -66,9 +70,9 @@ _QUALITY = (
 
 
 def columns(targets: Sequence[str], has_input_row: bool = False) -> tuple[Column, ...]:
-    """The columns of a catalogue of these labels, in order; ``has_input_row`` for one of a user's table."""
+    """The columns of a catalogue of these labels, in order; ``has_input_row`` where it is of a user's table."""
     of_targets = [column for target in targets for column in _of_target(target)]
-    return (*((_INPUT_ROW,) if has_input_row else ()), *_STAR, *of_targets, *_QUALITY)
+    return (*(_OF_TABLE if has_input_row else ()), *_STAR, *of_targets, *_QUALITY)
 
 
 def _of_target(target: str) -> list[Column]:

@@ -78,7 +78,7 @@ class Contents:
     def _arrow_batches(self, names: list[str]) -> Iterator[pa.RecordBatch]:
         for shard in self.shards:
             try:
-                with pq.ParquetFile(shard) as file:
+                with pq.ParquetFile(shard, page_checksum_verification=True) as file:
                     yield from file.iter_batches(_BATCH_ROWS, columns=names)
             except (pa.ArrowException, OSError) as error:
                 raise CatalogueError(_unreadable(shard)) from error

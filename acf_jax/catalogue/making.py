@@ -30,7 +30,7 @@ from acf_jax.catalogue.shards import is_whole, shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
 from acf_jax.checkpoints import TrainedModel
-from acf_jax.fingerprint import network_fingerprint
+from acf_jax.fingerprint import errors_fingerprint, network_fingerprint
 from acf_jax.input_pipeline import PreparedDataset
 
 SHARD_SIZE = 10_000  # stars; a few seconds of a GPU, and what an interruption may cost
@@ -86,7 +86,7 @@ def make_catalogue(
     shown = {} if options.progress else {"disable": True}  # given otherwise, it would overrule TQDM_DISABLE
     with tqdm(total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **shown) as bar:
         if missing:
-            reader = StampReader(dataset)
+            reader = StampReader(dataset) if facts.n_examples else None
             predict_shards(networks, reader, facts, plan, missing, lambda shard: shard_path(folder, shard), bar)
     shards = [shard_path(folder, shard) for shard in range(plan.n_shards)]
     if not all(path.exists() for path in shards):
@@ -95,7 +95,8 @@ def make_catalogue(
     described = columns(plan.targets, plan.has_input_row)
     for path in files:
         write_catalogue(shards, described, path, told, flags.TABLE, options.progress)
-    cds_readme.write_readme(readme, files[0], described, flags.TABLE, told, plan.n_stars)
+    described_file = next((path for path in files if path.suffix == ".dat"), files[0])  # byte by byte where it can be
+    cds_readme.write_readme(readme, described_file, described, flags.TABLE, told, plan.n_stars)
     for part, _ in left_behind & unfinished(folder, files):  # unchanged all the time: nobody is writing it
         part.unlink(missing_ok=True)
     return [*files, readme]
@@ -147,6 +148,7 @@ def plan_of(networks: Mapping[str, TrainedModel], dataset: PreparedDataset, fact
         batch_size=options.batch_size or default_batch_size(),
         dataset={name: value for name, value in dataset.describe().items() if name != "folder"},
         networks={name: network_fingerprint(trained) for name, trained in networks.items()},
+        errors={name: errors_fingerprint(trained) for name, trained in networks.items()},
         targets=next(iter(networks.values())).targets,
         has_input_row=facts.has_input_row,
     )

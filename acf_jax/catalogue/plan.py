@@ -33,6 +33,7 @@ class Plan:
     batch_size: int  # stars on each device at a time: on it hang the last digits
     dataset: Mapping[str, str]  # name, config, version, fingerprint
     networks: Mapping[str, str]  # fingerprints by name
+    errors: Mapping[str, str]  # fingerprints of what was fitted after training: calibrated errors, training domain
     targets: tuple[str, ...]
     has_input_row: bool
 

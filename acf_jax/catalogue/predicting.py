@@ -31,6 +31,7 @@ from acf_jax.star_inputs import StarInputs
 from acf_jax.star_sharding import n_devices, on_all_devices
 
 READ_AHEAD = 3  # batches
+TRAINING_SPLIT = "train"
 T = TypeVar("T")
 
 
@@ -64,7 +65,7 @@ class Batch:
 
 def predict_shards(
     networks: Mapping[str, TrainedModel],
-    reader: StampReader,
+    reader: StampReader | None,
     facts: StarFacts,
     plan: Plan,
     shards: Sequence[int],
@@ -75,7 +76,7 @@ def predict_shards(
 
     Args:
         networks: "ACF", and perhaps "ACPF" for stars without a parallax; an ACPF alone takes all.
-        reader: of the dataset's stamps.
+        reader: of the dataset's stamps; None if it has none.
         facts: about the dataset's stars.
         plan: of the catalogue.
         shards: which to make, in order.
@@ -109,7 +110,11 @@ def predict_shards(
 
 
 def batches(
-    networks: Mapping[str, TrainedModel], reader: StampReader, facts: StarFacts, plan: Plan, shards: Iterable[int]
+    networks: Mapping[str, TrainedModel],
+    reader: StampReader | None,
+    facts: StarFacts,
+    plan: Plan,
+    shards: Iterable[int],
 ) -> Iterator[Batch]:
     """The stars of some shards, network by network, with their stamps; at least one batch a shard."""
     size = plan.batch_size * n_devices()
@@ -194,7 +199,7 @@ def receive(trained: TrainedModel, batch: Batch, arrays: tuple[np.ndarray, ...])
 def finish(networks: Mapping[str, TrainedModel], shard: ShardInHand, plan: Plan, path: Path) -> None:
     """Rows, flags, and the file."""
     # Each network has its own scaling and calibration: rows of all for each, of which the stars' own are taken.
-    parts = {name: _rows_by(trained, shard) for name, trained in networks.items()}
+    parts = {name: _rows_by(trained, shard, plan) for name, trained in networks.items()}
     rows = dict(next(iter(parts.values())))
     for name, of_network in parts.items():
         mine = shard.network == name
@@ -203,13 +208,15 @@ def finish(networks: Mapping[str, TrainedModel], shard: ShardInHand, plan: Plan,
     write_shard(path, rows, plan.targets, plan.has_input_row)
 
 
-def _rows_by(trained: TrainedModel, shard: ShardInHand) -> dict[str, np.ndarray]:
+def _rows_by(trained: TrainedModel, shard: ShardInHand, plan: Plan) -> dict[str, np.ndarray]:
     prediction = mc_dropout.as_prediction(trained, shard.mean, shard.std, finite=shard.finite)
     rows = make_rows(shard.facts, prediction, shard.distance, shard.reasons)
     reads_parallax = trained.model.config.use_parallax
     facts = {name: shard.facts[name] for name in ("self_dist1", "n_detections", "duplicate")}
     facts["flags_master"] = shard.facts["flags"]
     facts["network"] = np.where(shard.finite, "ACF" if reads_parallax else "ACPF", "")
+    is_of_training = trained.sidecar["dataset"]["fingerprint"] == plan.dataset["fingerprint"]
+    facts["trained_on"] = (shard.facts["split"] == TRAINING_SPLIT) & is_of_training
     rows["flags"] = flags.compute(rows, facts, trained.training_domain, trained.targets)
     return rows
 

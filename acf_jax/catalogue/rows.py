@@ -39,6 +39,7 @@ def make_rows(
         "domain_distance": domain_distance,
         "reason": np.array(reasons, object),
         "input_row": facts["input_row"],
+        "own_parallax": facts["own_parallax"],
         "flags": np.zeros(len(reasons), np.int32),
     }
     return as_described(rows, prediction.targets)

@@ -28,11 +28,14 @@ def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: b
     described = columns(targets, has_input_row)
     schema = arrow_schema(described)
     with whole_file(path) as file:
-        pq.write_table(to_arrow(rows, described, schema), file)
+        pq.write_table(to_arrow(rows, described, schema), file, write_page_checksum=True)
 
 
 def is_whole(path: Path, plan: Plan, shard: int) -> bool:
-    """Whether a shard is there and can be read; its ends are looked at, not every byte."""
+    """Whether a shard is there and can be read; its ends are looked at, not every byte.
+
+    Every page has a checksum, which is compared when the shards are put together.
+    """
     try:
         with pq.ParquetFile(path) as file:
             return file.metadata.num_rows == len(plan.rows(shard))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.input_pipeline import PreparedDataset
 
 STARS, REJECTED = "stars.parquet", "rejected.parquet"
 _NUMBERS = {  # columns of a star, and what is missing
     "input_row": -1,
+    "own_parallax": -1,
     "object_id": -1,
     "source_id": -1,
     "ra": np.nan,
@@ -31,8 +33,8 @@ _NUMBERS = {  # columns of a star, and what is missing
     "index": -1,
 }
 
-Facts = Mapping[str, np.ndarray]
-"""Columns by name, each (n,), but for ``n_detections`` (n, bands)."""
+_OF_TABLES = ("input_row", "own_parallax")  # what only a dataset made from a user's table has
+_OF_REJECTED = ("object_id", "source_id", "ra", "dec", "reason")
 
 
 class StarFacts:
@@ -53,11 +55,16 @@ class StarFacts:
             self._stars = pq.ParquetFile(folder / STARS)
         with _told(folder / REJECTED):
             self._rejected = pq.read_table(folder / REJECTED)
-        there = set(self._stars.schema_arrow.names)
+        there = self._stars.schema_arrow.names
         self.has_input_row = "input_row" in there
-        self._names = [name for name in _NUMBERS if name in there] + [f"n_detections_{band}" for band in bands]
-        if missing := [name for name in ("object_id", "index", "split", *self._names) if name not in there]:
-            raise CatalogueError(f"{folder / STARS} has no column {', '.join(missing)}: prepare the dataset anew.")
+        self._names = needed_columns(bands, [name for name in _OF_TABLES if name in there])
+        of_rejected = [*_OF_REJECTED, *(["input_row"] if self.has_input_row else [])]
+        for path, needed, names in (
+            (folder / STARS, self._names, there),
+            (folder / REJECTED, of_rejected, self._rejected.column_names),
+        ):
+            if missing := [name for name in needed if name not in names]:
+                raise CatalogueError(f"{path} has no column {', '.join(missing)}: prepare the dataset anew.")
         self.n_examples, self.n_rejected = self._stars.metadata.num_rows, len(self._rejected)
         self._order = self._places()
         ids = self._both("object_id")
@@ -123,7 +130,35 @@ class StarFacts:
     @functools.lru_cache(maxsize=1)  # noqa: B019 - one reader a catalogue, which lives as long
     def _group(self, group: int) -> pyarrow.Table:
         with _told(self._folder / STARS):
-            return self._stars.read_row_group(group, [*self._names, "split"])
+            return self._stars.read_row_group(group, self._names)
+
+
+def needed_columns(bands: str, of_tables: Sequence[str] = ()) -> list[str]:
+    """The columns of ``stars.parquet`` that a catalogue is made from."""
+    numbers = [name for name in _NUMBERS if name not in _OF_TABLES]
+    return [*of_tables, *numbers, *(f"n_detections_{band}" for band in bands), "split"]
+
+
+def dataset_without_stamps(
+    folder: Path, rejected: pyarrow.Table, bands: str, config: str, archive: str
+) -> PreparedDataset:
+    """What stands for a dataset where none of the stars of a user's table has a stamp: they still come out.
+
+    Args:
+        folder: where its tables are written.
+        rejected: input_row, object_id, source_id, ra, dec and reason of each.
+        bands: of the stamps that there might have been.
+        config: of the dataset that there might have been.
+        archive: where they were sought.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds = {"split": pyarrow.string(), "input_row": pyarrow.int64()}
+    names = needed_columns(bands, ("input_row",))
+    nobody = pyarrow.table({name: pyarrow.array([], kinds.get(name, pyarrow.float64())) for name in names})
+    pq.write_table(nobody, folder / STARS)
+    pq.write_table(rejected, folder / REJECTED)
+    metadata = {"bands": bands, "fingerprint": "no star has a stamp", "provenance": {"archive": archive}}
+    return PreparedDataset(folder, "smss_stamps", config, "0.0.0", metadata, splits={}, fields=())
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -36,7 +36,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise CatalogueError(_sentence(path, error)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # what is to be told has been told
+            part.unlink(missing_ok=True)
 
 
 def _sentence(path: Path, error: OSError) -> str:

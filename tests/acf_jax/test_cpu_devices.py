@@ -21,7 +21,8 @@ print(jax.local_device_count(), "--xla_cpu_multi_thread_eigen=false" in os.envir
 @pytest.mark.parametrize("n_cores", [1, 2, 3, 8, 64])
 def test_devices_divide_the_batch_and_none_has_too_few_stars(batch_size, n_cores):
     n_devices = devices_for(batch_size, n_cores)
-    assert batch_size % n_devices == 0 and n_devices <= min(n_cores, MAX_DEVICES)
+    assert batch_size % n_devices == 0
+    assert n_devices <= min(n_cores, MAX_DEVICES)
     assert n_devices == 1 or batch_size // n_devices >= MIN_STARS_A_DEVICE
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,6 +19,7 @@ from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.formats import read_provenance
 from acf_jax.catalogue.making import Options
 from acf_jax.catalogue.rows import Z_95
+from acf_jax.catalogue.star_facts import dataset_without_stamps
 from acf_jax.checkpoints import load_model
 from acf_jax.fingerprint import network_fingerprint
 from acf_jax.input_pipeline import open_dataset
@@ -65,6 +67,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
 def by_id(rows, names=NUMBERS):
     order = np.argsort(rows["object_id"].astype(np.int64))
     return {name: rows[name][order] for name in names}
+
+
+def trained_elsewhere(trained, fingerprint):
+    """The same network, as if trained on the dataset of that fingerprint."""
+    return dataclasses.replace(trained, sidecar=trained.sidecar | {"dataset": {"fingerprint": fingerprint}})
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +205,42 @@ def test_another_catalogue_in_the_folder_is_refused_with_what_differs(world, tmp
     assert lines[1:5] == ["  - n_samples: 6", "  + n_samples: 7", "  - seed: 0", "  + seed: 3"]
     with pytest.raises(CatalogueError, match=r"\+ networks.ACPF"):
         make(world.networks, world.dataset, tmp_path)
+
+
+def test_errors_fitted_anew_make_another_catalogue(world, tmp_path):
+    make(world.acf, world.dataset, tmp_path)
+    refitted = dataclasses.replace(world.networks["ACF"], error_calibration=None)
+    with pytest.raises(CatalogueError, match=r"made otherwise[^§]*- errors\.ACF: [0-9a-f]{64}\n  \+ errors\.ACF: "):
+        make({"ACF": refitted}, world.dataset, tmp_path)
+
+
+@pytest.mark.parametrize("is_of_training", [False, True])
+def test_stars_that_the_network_was_trained_on_are_flagged(world, tmp_path, is_of_training):
+    fingerprint = world.dataset.fingerprint if is_of_training else "another"
+    rows = read(make({"ACF": trained_elsewhere(world.networks["ACF"], fingerprint)}, world.dataset, tmp_path))
+    flagged = (rows["flags"].astype(int) & Flag.TRAINED_ON) != 0
+    expected = world.stars["split"] == "train" if is_of_training else np.zeros(N_STARS, bool)
+    np.testing.assert_array_equal(flagged[:N_STARS], expected)
+    assert not flagged[N_STARS:].any()
+
+
+def test_a_table_of_which_no_star_has_a_stamp_comes_out_all_the_same(world, tmp_path):
+    rejected = pyarrow.table(
+        {
+            "input_row": [2, 0, 1],
+            "object_id": [-1, 7, -1],
+            "source_id": [-1, -1, 9],
+            "ra": [np.nan, 10.0, 20.0],
+            "dec": [np.nan, -10.0, -20.0],
+            "reason": ["ra is not a number ('abc')", "no usable detection", "not there"],
+        }
+    )
+    dataset = dataset_without_stamps(tmp_path / "none", rejected, "uvgriz", "mock_stars", "mock sky")
+    rows = read(make(world.networks, dataset, tmp_path / "made"))
+    assert rows["input_row"].tolist() == [0, 1, 2]
+    assert rows["reason"].tolist() == ["no usable detection", "not there", "ra is not a number ('abc')"]
+    assert all(flags & Flag.NO_RESULT for flags in rows["flags"])
+    assert np.isnan(rows["teff"]).all()
 
 
 def test_networks_that_do_not_fit_are_refused(world, tmp_path):

@@ -18,6 +18,7 @@ DATASET = {"name": "smss_stamps", "config": "mock", "version": "2.0.0", "fingerp
 def make_plan(n_stars=25, shard_size=10, **changes):
     values = {
         "n_samples": 100, "seed": 0, "batch_size": 128, "dataset": DATASET, "networks": {"ACF": "a" * 64},
+        "errors": {"ACF": "e" * 64},
         "targets": ("teff",), "has_input_row": False,
     }  # fmt: skip
     return Plan(n_stars=n_stars, shard_size=shard_size, **(values | changes))

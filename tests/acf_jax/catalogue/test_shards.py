@@ -8,7 +8,9 @@ import pytest
 
 from acf_jax.catalogue.arrow_rows import arrow_schema, from_arrow
 from acf_jax.catalogue.columns import columns
+from acf_jax.catalogue.contents import Contents
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.flags import TABLE
 from acf_jax.catalogue.shards import is_whole, shard_path, write_shard
 from tests.acf_jax.catalogue.synthetic_catalogue import random_rows
 from tests.acf_jax.catalogue.test_plan import make_plan
@@ -41,6 +43,17 @@ def test_a_shard_is_whole_if_it_can_be_read_and_has_its_rows(tmp_path):
     for damaged in (b"", content[:3], content[:-1], content[: len(content) // 2], b"x" * len(content)):
         path.write_bytes(damaged)
         assert not is_whole(path, plan, 2)
+
+
+def test_a_byte_that_changed_inside_a_shard_is_noticed_when_it_is_read(tmp_path):
+    path, described = shard_path(tmp_path, 0), columns(TARGETS)
+    write_shard(path, random_rows(500), TARGETS, False)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(content)
+    contents = Contents.of([path], described, {}, TABLE)
+    with pytest.raises(CatalogueError, match=r"shard-000000\.parquet cannot be read: delete it and run again"):
+        list(contents.batches())
 
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(tmp_path):
