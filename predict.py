@@ -36,7 +36,7 @@ import jax
 from acf_jax import compilation_cache, cpu_devices
 from acf_jax.bundle.loading import load_network
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.formats import SUFFIXES
+from acf_jax.catalogue.files.formats import SUFFIXES
 from acf_jax.catalogue.making import BATCH_SIZE_ON_CPU, SHARD_SIZE, Options, make_catalogue
 from acf_jax.catalogue.star_facts import dataset_without_stamps
 from acf_jax.checkpoints import CheckpointError, TrainedModel

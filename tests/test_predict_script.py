@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import predict
-from acf_jax.catalogue.formats import read_columns
+from acf_jax.catalogue.files.formats import read_columns
 from acf_jax.checkpoints import FORMAT_VERSION
 from tests.acf_jax.catalogue import tiny_catalogue
 from tests.acf_jax.catalogue.tiny_catalogue import ROOT, script

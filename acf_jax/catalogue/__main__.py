@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.figures.maps import GOOD, flag_names
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.catalogue.info import as_text, survey
-from acf_jax.catalogue.maps import GOOD, flag_names
 
 _DESCRIPTION = """Look at a catalogue that predict.py has made: a Parquet, FITS, VOTable or CSV file, or the folder of
 one, also while it is being made. Catalogues of any length are read through in little memory.
@@ -56,7 +56,7 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from acf_jax.catalogue.figure_files import write_figures
+    from acf_jax.catalogue.figures.figure_files import write_figures
 
     out_dir = options.out or _beside(options.catalogue)
     told = write_figures(options.catalogue, out_dir, GOOD if options.good else options.flags_none)

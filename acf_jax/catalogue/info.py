@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acf_jax.catalogue import formats
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.labels import LABELS
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import jax
 from tqdm import tqdm
 
-from acf_jax.catalogue import cds_readme, flags
+from acf_jax.catalogue import flags
 from acf_jax.catalogue.columns import columns
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.formats import write_catalogue
+from acf_jax.catalogue.files import cds_readme
+from acf_jax.catalogue.files.formats import write_catalogue
 from acf_jax.catalogue.plan import Plan, settle
 from acf_jax.catalogue.predicting import predict_shards
 from acf_jax.catalogue.provenance import provenance

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet as pq
 
-from acf_jax.catalogue.arrow_rows import arrow_schema, to_arrow
 from acf_jax.catalogue.columns import Rows, columns
+from acf_jax.catalogue.files.arrow_rows import arrow_schema, to_arrow
+from acf_jax.catalogue.files.whole_file import whole_file
 from acf_jax.catalogue.plan import Plan
-from acf_jax.catalogue.whole_file import whole_file
 
 
 def shard_path(folder: Path, shard: int) -> Path:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from acf_jax.catalogue import formats
 from acf_jax.catalogue.columns import columns
+from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import TABLE, Flag
 
 PROVENANCE = {

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from acf_jax.catalogue.columns import Column, columns
-from acf_jax.catalogue.formats import arrow_schema, to_arrow
+from acf_jax.catalogue.files.formats import arrow_schema, to_arrow
 
 COLUMNS = columns(("teff", "logg", "fe_h"), has_input_row=True)
 PROVENANCE = {

@@ -15,8 +15,8 @@ import pytest
 from acf_jax.catalogue import making, predicting
 from acf_jax.catalogue.columns import columns
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.files.formats import read_provenance
 from acf_jax.catalogue.flags import Flag
-from acf_jax.catalogue.formats import read_provenance
 from acf_jax.catalogue.making import Options
 from acf_jax.catalogue.rows import Z_95
 from acf_jax.catalogue.star_facts import dataset_without_stamps

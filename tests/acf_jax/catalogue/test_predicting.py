@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from acf_jax.catalogue import predicting
-from acf_jax.catalogue.arrow_rows import arrow_schema
 from acf_jax.catalogue.columns import columns
+from acf_jax.catalogue.files.arrow_rows import arrow_schema
 from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.making import Options, make_catalogue
 from acf_jax.catalogue.predicting import one_behind, read_ahead

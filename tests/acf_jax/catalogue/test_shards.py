@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from acf_jax.catalogue.arrow_rows import arrow_schema, from_arrow
 from acf_jax.catalogue.columns import columns
-from acf_jax.catalogue.contents import Contents
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.files.arrow_rows import arrow_schema, from_arrow
+from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.flags import TABLE
 from acf_jax.catalogue.shards import is_whole, shard_path, write_shard
 from tests.acf_jax.catalogue.synthetic_catalogue import random_rows

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.contents import Contents, parsed_provenance
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.fits_checksum import DataSum, header_checksum
-from acf_jax.catalogue.records import ascii_text, ascii_width, from_records, record_dtype, to_records
-from acf_jax.catalogue.votable import described, standard_unit
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files.contents import Contents, parsed_provenance
+from acf_jax.catalogue.files.fits_checksum import DataSum, header_checksum
+from acf_jax.catalogue.files.records import ascii_text, ascii_width, from_records, record_dtype, to_records
+from acf_jax.catalogue.files.votable import described, standard_unit
+from acf_jax.catalogue.files.whole_file import whole_file
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header

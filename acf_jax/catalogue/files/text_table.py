@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from acf_jax.catalogue import side_file
-from acf_jax.catalogue.arrow_rows import arrow_schema, in_memory
 from acf_jax.catalogue.columns import columns as all_columns
-from acf_jax.catalogue.contents import Contents
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.text_values import text_rows
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files import side_file
+from acf_jax.catalogue.files.arrow_rows import arrow_schema, in_memory
+from acf_jax.catalogue.files.contents import Contents
+from acf_jax.catalogue.files.text_values import text_rows
+from acf_jax.catalogue.files.whole_file import whole_file
 from acf_jax.labels import LABELS
 
 _ECSV = ".ecsv"

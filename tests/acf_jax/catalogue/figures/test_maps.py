@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from acf_jax.catalogue.flags import Flag
-from acf_jax.catalogue.maps import (
+from acf_jax.catalogue.figures.maps import (
     CELLS_OF_RING,
     NONE,
     RING_DEG,
@@ -15,6 +14,7 @@ from acf_jax.catalogue.maps import (
     fill,
     flag_names,
 )
+from acf_jax.catalogue.flags import Flag
 from tests.acf_jax.catalogue import galaxy
 
 ALL = (SkyMap, KielMap, GalaxyMap)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from acf_jax.catalogue.arrow_rows import is_missing
 from acf_jax.catalogue.columns import Column, Rows
+from acf_jax.catalogue.files.arrow_rows import is_missing
 
 
 def texts(values: np.ndarray, column: Column) -> list[str]:

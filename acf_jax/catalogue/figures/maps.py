@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from acf_jax.catalogue.binning import Bins, CountMap, MedianMap
 from acf_jax.catalogue.columns import Rows
+from acf_jax.catalogue.figures.binning import Bins, CountMap, MedianMap
+from acf_jax.catalogue.figures.galactocentric import PARALLAX_SNR_LIMIT, cylindrical_kpc, parallax_distance_kpc
 from acf_jax.catalogue.flags import Flag
-from acf_jax.catalogue.galactocentric import PARALLAX_SNR_LIMIT, cylindrical_kpc, parallax_distance_kpc
 
 RING_DEG = Bins(-90, 2, 90)
 """Rings of Galactic latitude that the sky is cut into, each into cells as long as the ring is high."""

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from acf_jax.catalogue import side_file
 from acf_jax.catalogue.columns import Column, Rows
 from acf_jax.catalogue.columns import columns as all_columns
-from acf_jax.catalogue.contents import Contents
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.records import ascii_text, ascii_width
-from acf_jax.catalogue.side_file import Layout
-from acf_jax.catalogue.text_values import texts
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files import side_file
+from acf_jax.catalogue.files.contents import Contents
+from acf_jax.catalogue.files.records import ascii_text, ascii_width
+from acf_jax.catalogue.files.side_file import Layout
+from acf_jax.catalogue.files.text_values import texts
+from acf_jax.catalogue.files.whole_file import whole_file
 from acf_jax.labels import LABELS
 
 read_provenance = side_file.read_provenance

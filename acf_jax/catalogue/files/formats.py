@@ -11,11 +11,11 @@ from types import ModuleType
 
 import numpy as np
 
-from acf_jax.catalogue import fits_table, fixed_width, parquet_file, text_table, votable
-from acf_jax.catalogue.arrow_rows import arrow_schema, from_arrow, to_arrow
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.contents import Contents, Flags
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.files import fits_table, fixed_width, parquet_file, text_table, votable
+from acf_jax.catalogue.files.arrow_rows import arrow_schema, from_arrow, to_arrow
+from acf_jax.catalogue.files.contents import Contents, Flags
 
 __all__ = ["SUFFIXES", "arrow_schema", "from_arrow", "read_columns", "read_provenance", "to_arrow", "write_catalogue"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.coordinates import Galactocentric, SkyCoord, galactocentric_frame_defaults
 
-from acf_jax.catalogue.galactocentric import FRAME, cylindrical_kpc, parallax_distance_kpc
+from acf_jax.catalogue.figures.galactocentric import FRAME, cylindrical_kpc, parallax_distance_kpc
 
 
 def test_r_and_z_are_astropys_of_the_frame_that_is_named():

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.contents import Contents, parsed_provenance
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.records import NULLS, ascii_width, big_endian, from_records, record_dtype, to_records
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files.contents import Contents, parsed_provenance
+from acf_jax.catalogue.files.records import NULLS, ascii_width, big_endian, from_records, record_dtype, to_records
+from acf_jax.catalogue.files.whole_file import whole_file
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import Field, TableElement, VOTableFile

@@ -12,10 +12,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from acf_jax.catalogue.binning import Bins
+from acf_jax.catalogue.figures.binning import Bins
+from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
+from acf_jax.catalogue.figures.maps import RING_DEG, GalaxyMap, KielMap, SkyMap
 from acf_jax.catalogue.flags import LATITUDE_DEG
-from acf_jax.catalogue.galactocentric import FRAME, PARALLAX_SNR_LIMIT
-from acf_jax.catalogue.maps import RING_DEG, GalaxyMap, KielMap, SkyMap
 from acf_jax.plots import DENSITY_COLOURS, VERMILION
 from acf_jax.sample_plots import axis_label
 

@@ -5,7 +5,7 @@ from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acf_jax.catalogue.fits_checksum import DataSum, header_checksum
+from acf_jax.catalogue.files.fits_checksum import DataSum, header_checksum
 
 
 @given(st.binary(max_size=3000), st.lists(st.integers(1, 700), max_size=6))

@@ -11,8 +11,8 @@ from astropy.io import fits, votable
 from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
-from acf_jax.catalogue import formats
-from acf_jax.catalogue.records import ascii_text
+from acf_jax.catalogue.files import formats
+from acf_jax.catalogue.files.records import ascii_text
 from tests.acf_jax.catalogue.synthetic_catalogue import COLUMNS, FLAGS, PROVENANCE, random_rows, write_shards
 
 ASTROPY = {".parquet": "parquet.votable", ".fits": "fits", ".vot": "votable", ".ecsv": "ascii.ecsv"}

@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from acf_jax.catalogue import formats
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.figures import draw_figure_14, draw_figure_15, draw_figure_16
+from acf_jax.catalogue.figures.drawings import draw_figure_14, draw_figure_15, draw_figure_16
+from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
+from acf_jax.catalogue.figures.maps import MAPS, NONE, Map, columns_of, fill, flag_names
+from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import Flag
-from acf_jax.catalogue.galactocentric import FRAME, PARALLAX_SNR_LIMIT
 from acf_jax.catalogue.info import missing_columns
-from acf_jax.catalogue.maps import MAPS, NONE, Map, columns_of, fill, flag_names
 from acf_jax.plots import COLUMN_IN, for_print
 
 _DRAW: Mapping[str, tuple[Callable, float, str]] = {  # by whom, height in inches, in words

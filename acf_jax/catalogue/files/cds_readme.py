@@ -10,11 +10,11 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from acf_jax.catalogue import side_file
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.contents import Flags, flattened
-from acf_jax.catalogue.records import ascii_text
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files import side_file
+from acf_jax.catalogue.files.contents import Flags, flattened
+from acf_jax.catalogue.files.records import ascii_text
+from acf_jax.catalogue.files.whole_file import whole_file
 
 AUTHORS = "the makers of this catalogue, with ACF-JAX"
 PAPER = "=2025A&A...698A.322"

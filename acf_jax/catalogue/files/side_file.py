@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from acf_jax.catalogue.contents import Contents
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files.contents import Contents
+from acf_jax.catalogue.files.whole_file import whole_file
 
 Layout = dict[str, tuple[int, int]]
 """First and last byte of each column of fixed width, counted from 1 as the CDS does."""

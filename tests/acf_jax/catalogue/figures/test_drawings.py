@@ -9,8 +9,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from acf_jax.catalogue.figures import draw_figure_14, draw_figure_15, draw_figure_16
-from acf_jax.catalogue.maps import GalaxyMap, KielMap, SkyMap, fill
+from acf_jax.catalogue.figures.drawings import draw_figure_14, draw_figure_15, draw_figure_16
+from acf_jax.catalogue.figures.maps import GalaxyMap, KielMap, SkyMap, fill
 from acf_jax.plots import COLUMN_IN, for_print
 from tests.acf_jax.catalogue import galaxy
 

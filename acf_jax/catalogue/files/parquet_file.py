@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acf_jax.catalogue.arrow_rows import arrow_schema, in_memory
-from acf_jax.catalogue.contents import Contents, parsed_provenance
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.votable import header_without_data
-from acf_jax.catalogue.whole_file import whole_file
+from acf_jax.catalogue.files.arrow_rows import arrow_schema, in_memory
+from acf_jax.catalogue.files.contents import Contents, parsed_provenance
+from acf_jax.catalogue.files.votable import header_without_data
+from acf_jax.catalogue.files.whole_file import whole_file
 
 _PROVENANCE = "acf_jax.provenance"
 

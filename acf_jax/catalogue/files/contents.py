@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from acf_jax.catalogue.arrow_rows import from_arrow
 from acf_jax.catalogue.columns import Column
 from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.files.arrow_rows import from_arrow
 
 Flags = Sequence[tuple[enum.IntFlag, str]]
 """Each bit with its meaning, as ``flags.TABLE``."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
 
-from acf_jax.catalogue.binning import Bins, CountMap, MedianMap
+from acf_jax.catalogue.figures.binning import Bins, CountMap, MedianMap
 
 X, Y, VALUES = Bins(2500, 25, 300), Bins(-1, 0.04, 175), Bins(-3, 0.01, 400)
 

@@ -5,10 +5,10 @@ import pytest
 from astropy import units as u
 from astropy.io import ascii
 
-from acf_jax.catalogue import formats
-from acf_jax.catalogue.cds_readme import write_readme
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.catalogue.records import ascii_text
+from acf_jax.catalogue.files import formats
+from acf_jax.catalogue.files.cds_readme import write_readme
+from acf_jax.catalogue.files.records import ascii_text
 from tests.acf_jax.catalogue.synthetic_catalogue import COLUMNS, FLAGS, PROVENANCE, random_rows, write_shards
 
 
