@@ -59,7 +59,7 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
     told = {
         "catalogue": str(catalogue),
         "sample": sample,
-        "network_fingerprint": provenance.get("network_fingerprint"),
+        "networks": {name: told["fingerprint"] for name, told in provenance.get("networks", {}).items()},
         "stars_left_out_by_flags": flag_names(excluded),
         "figures": {},
     }

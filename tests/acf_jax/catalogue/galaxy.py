@@ -14,7 +14,7 @@ from acf_jax.catalogue.flags import TABLE, Flag
 PROVENANCE = {
     "title": "parameters",
     "sample": "mock sky, 3,000 stars drawn for a test",
-    "network_fingerprint": "f" * 64,
+    "networks": {"ACF": {"fingerprint": "f" * 64}},
 }
 N_STARS, N_WITHOUT_RESULT, N_FAINT = 3000, 40, 55
 

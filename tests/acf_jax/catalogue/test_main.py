@@ -32,6 +32,7 @@ def test_figures_are_written_beside_the_catalogue_with_what_is_in_them(catalogue
     folder = catalogue.parent / "figures"
     told = json.loads((folder / "figures.json").read_text())
     assert told["sample"] == galaxy.PROVENANCE["sample"]
+    assert told["networks"] == {"ACF": "f" * 64}
     assert list(told["figures"]) == list(FIGURES)
     for name in FIGURES:
         figure = told["figures"][name]
