@@ -10,6 +10,7 @@ Read downwards: keys, samples, their moments, and `predict`, which most users wa
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ STARS_AT_A_TIME = 128
 SAMPLES_AT_A_TIME_ON_CPU = 10  # of 128 stars: what fits a core's cache
 SAMPLES_AT_A_TIME = 100  # elsewhere: enough work for the launch of its kernels
 PROGRESS_AFTER_S = 5.0  # a shorter prediction shows no progress bar
+T = TypeVar("T")
 
 
 def split_ids(object_id: np.ndarray) -> np.ndarray:
@@ -267,7 +269,7 @@ def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress
         for batch in stars.batches(at_a_time)
     )
     with progress_bar(n_stars, progress) as bar:
-        for part in fetch_one_behind(launched):
+        for part in map(jax.device_get, one_behind(launched)):
             parts.append(part)
             bar.update(min(at_a_time, n_stars - bar.n))
     finite, mean, std, drawn = zip(*parts, strict=True)
@@ -282,18 +284,16 @@ def progress_bar(n_stars: int, shown: bool) -> tqdm:
     return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **options)
 
 
-def fetch_one_behind(launched: Iterable) -> Iterator:
-    """Results on their way, as NumPy arrays, each fetched after the next is launched.
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each handed on only when the next has been asked for.
 
-    The device works on one batch while the host prepares the next and reads the last; no more than two are there.
+    So the device works on one batch while the host prepares the next and reads the last; no more than two are there.
     """
-    before = None
-    for batch in launched:
-        if before is not None:
-            yield jax.device_get(before)
-        before = batch
-    if before is not None:
-        yield jax.device_get(before)
+    before: list[T] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
 
 
 def launch(

@@ -95,7 +95,7 @@ def predict_shards(
 
     with ThreadPoolExecutor(1) as writer:
         written: Future | None = None
-        for batch, arrays in one_behind(launched()):
+        for batch, arrays in mc_dropout.one_behind(launched()):
             if arrays is not None:
                 receive(networks[batch.network], batch, jax.device_get(arrays))
                 bar.update(len(batch.rows))
@@ -219,15 +219,6 @@ def _rows_by(trained: TrainedModel, shard: ShardInHand, plan: Plan) -> dict[str,
     facts["trained_on"] = (shard.facts["split"] == TRAINING_SPLIT) & is_of_training
     rows["flags"] = flags.compute(rows, facts, trained.training_domain, trained.targets)
     return rows
-
-
-def one_behind(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each handed on only when the next has been asked for: so that the next is under way."""
-    before: list[T] = []
-    for item in items:
-        yield from before
-        before = [item]
-    yield from before
 
 
 @contextlib.contextmanager
