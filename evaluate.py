@@ -32,10 +32,11 @@ import os
 import sys
 from pathlib import Path
 
-from acf_jax import compilation_cache, report
-from acf_jax.checkpoints import CheckpointError
-from acf_jax.evaluation import EvaluationError, evaluate
-from acf_jax.input_pipeline import DatasetError
+from acf_jax.data.prepared import DatasetError
+from acf_jax.devices import compilation_cache
+from acf_jax.report import quick_markdown as report
+from acf_jax.report.quick import EvaluationError, evaluate
+from acf_jax.training.checkpoints import CheckpointError
 
 SECTIONS = (
     "sample", "stamps", "precision", "regression", "bins", "mc_uncertainty", "uncertainty", "parallax", "no_parallax",
@@ -131,8 +132,8 @@ def run_suite(options: argparse.Namespace, out_dir: str | Path) -> int:
     # Threads of the tree libraries that spin while they wait for each other cost a busy machine ten times their work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What the suite imports takes seconds, which --help and the quick evaluation need not wait for.
-    from acf_jax.suite import opening, runner
-    from acf_jax.suite.context import Options
+    from acf_jax.report import opening, runner
+    from acf_jax.report.context import Options
 
     context = opening.open_context(
         options.checkpoint,
@@ -158,9 +159,9 @@ def run_suite(options: argparse.Namespace, out_dir: str | Path) -> int:
 
 def external_labels(context, options: argparse.Namespace) -> dict[str, dict]:
     """APOGEE's and LAMOST's labels of the validation stars: of the user's files, or of the mock sky's own surveys."""
-    from datasets.external import columns_from, matched_labels
-    from datasets.local_tables import TableError
     from datasets.mock_sky.spectroscopic_surveys import write_mock_table
+    from datasets.samples.external import columns_from, matched_labels
+    from datasets.tables.local import TableError
 
     stars, found = context.stars(), {}
     for survey in ("apogee", "lamost"):
@@ -180,8 +181,8 @@ def external_labels(context, options: argparse.Namespace) -> dict[str, dict]:
 
 def stamps_section(context):
     """Fig. 2, of the validation star of median brightness."""
-    from acf_jax.suite.sections import MissingPieceError, Section
-    from datasets.show import ShowError, figure_2_of
+    from acf_jax.report.section import MissingPieceError, Section
+    from datasets.show.__main__ import ShowError, figure_2_of
 
     stars = context.stars()
     object_id = int(stars["object_id"][stars["phot_g_mean_mag"].argsort()[len(stars["object_id"]) // 2]])

@@ -33,14 +33,14 @@ from pathlib import Path
 
 import jax
 
-from acf_jax import compilation_cache, cpu_devices
 from acf_jax.bundle.loading import load_network
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files.formats import SUFFIXES
 from acf_jax.catalogue.making import BATCH_SIZE_ON_CPU, SHARD_SIZE, Options, make_catalogue
 from acf_jax.catalogue.star_facts import dataset_without_stamps
-from acf_jax.checkpoints import CheckpointError, TrainedModel
-from acf_jax.input_pipeline import DatasetError, PreparedDataset, find_dataset, open_dataset
+from acf_jax.data.prepared import DatasetError, PreparedDataset, find_dataset, open_dataset
+from acf_jax.devices import compilation_cache, cores
+from acf_jax.training.checkpoints import CheckpointError, TrainedModel
 
 FORMATS = tuple(suffix.lstrip(".") for suffix in SUFFIXES)
 SOURCES = ("gaia", "dust_map", "cache", "contact", "rate_per_s", "skymapper_tap_url", "cutout_url", "gaia_tap_url")
@@ -113,7 +113,7 @@ def _share(text: str) -> tuple[int, int]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = parse_arguments(arguments)
-    cpu_devices.split_cores()
+    cores.split_cores()
     compilation_cache.enable(Path(__file__).parent / ".jax_cache")
     try:
         if options.distributed:
@@ -183,9 +183,9 @@ def of_dataset(options: argparse.Namespace, networks: dict[str, TrainedModel]) -
 
 def of_table(options: argparse.Namespace, networks: dict[str, TrainedModel]) -> list[Path]:
     """A catalogue of the stars of a user's table."""
-    from datasets.packing import BuildError, NoStampError
-    from datasets.prepare import build
-    from datasets.survey import Sources
+    from datasets.build.packing import BuildError, NoStampError
+    from datasets.build.prepare import build
+    from datasets.surveys.base import Sources
 
     config = "mock_stars" if options.mock else "stars"
     out, work = options.out, options.out.with_name(f"{options.out.name}.work")

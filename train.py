@@ -15,11 +15,11 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from acf_jax import compilation_cache, cpu_devices
-from acf_jax.checkpoints import CheckpointError
-from acf_jax.input_pipeline import DatasetError
-from acf_jax.run import TrainingError
-from acf_jax.training import train
+from acf_jax.data.prepared import DatasetError
+from acf_jax.devices import compilation_cache, cores
+from acf_jax.training.checkpoints import CheckpointError
+from acf_jax.training.loop import train
+from acf_jax.training.run import TrainingError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File that makes the config, e.g. configs/demo.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config file> unless given.")
@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
         there = ", ".join(sorted(str(path) for path in Path("configs").glob("*.py")))
         raise SystemExit(f"train.py: there is no config file {config_file}; there are {there}.")
     logging.set_verbosity(logging.WARNING)  # Orbax tells forty lines a checkpoint
-    cpu_devices.split_cores(CONFIG.value.batch_size)
+    cores.split_cores(CONFIG.value.batch_size)
     # Compiling takes half a minute; the next run, or the same one going on, reads what this one compiled.
     compilation_cache.enable(Path(__file__).parent / ".jax_cache")
     workdir = WORKDIR.value or f"runs/{config_file.stem}"

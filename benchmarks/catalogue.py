@@ -33,24 +33,26 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from acf_jax import acf, compilation_cache, cpu_devices, mc_dropout
 from acf_jax.bundle.loading import load_network
+from acf_jax.calibration.errors import ErrorCalibration
+from acf_jax.calibration.training_domain import TrainingDomain
 from acf_jax.catalogue import predicting
 from acf_jax.catalogue.making import default_batch_size
 from acf_jax.catalogue.plan import Plan
 from acf_jax.catalogue.shards import shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
-from acf_jax.checkpoints import CheckpointError, TrainedModel
-from acf_jax.error_calibration import ErrorCalibration
-from acf_jax.input_pipeline import DatasetError, PreparedDataset, find_dataset, open_dataset
-from acf_jax.star_inputs import StarInputs
-from acf_jax.star_sharding import n_devices, on_all_devices, spread_over_devices
-from acf_jax.training_domain import TrainingDomain
+from acf_jax.data.prepared import DatasetError, PreparedDataset, find_dataset, open_dataset
+from acf_jax.devices import compilation_cache, cores
+from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.inputs import StarInputs
+from acf_jax.models import acf
+from acf_jax.training.checkpoints import CheckpointError, TrainedModel
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import device_name
 from benchmarks.network import open_run, rounded
-from datasets.prepare import build
+from datasets.build.prepare import build
 
 N_SAMPLES = 100
 BURST_S = 0.5
@@ -72,7 +74,7 @@ class Repeated:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     options = parse_arguments(arguments)
-    cpu_devices.split_cores()
+    cores.split_cores()
     compilation_cache.enable(Path(__file__).parents[1] / ".jax_cache")
     options.batch = options.batch or default_batch_size()
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from datasets.workers import available_cpus
+from datasets.build.workers import available_cpus
 
 # Dense peaks from NVIDIA's data sheets of each product. Those quote Tensor Cores with sparsity from Ampere on: halved
 # here. There JAX multiplies float32 arrays as TF32 unless told otherwise, so TF32's is the peak; on V100 and T4, which

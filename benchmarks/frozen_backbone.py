@@ -17,13 +17,14 @@ import json
 
 import numpy as np
 
-from acf_jax import compilation_cache, photometric_network
+from acf_jax.baselines import photometric_network
+from acf_jax.devices import compilation_cache
 from acf_jax.labels import LABELS
-from acf_jax.report import NAMES
-from acf_jax.suite.context import Context, Options, labels_of, of_network, of_split
-from acf_jax.suite.markdown import markdown_table
-from acf_jax.suite.opening import open_context
-from acf_jax.suite.sections import number
+from acf_jax.report.context import Context, Options, labels_of, of_network, of_split
+from acf_jax.report.markdown import markdown_table
+from acf_jax.report.opening import open_context
+from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.section import number
 
 SPLITS = ("train", "calibration", "validation")
 

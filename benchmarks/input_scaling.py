@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.command import make_parser, print_json, read_config
-from datasets.workers import available_cpus
+from datasets.build.workers import available_cpus
 
 VARIANTS = {
     "linear, log parallax": {"stamp_method": "linear", "parallax_method": "log"},
@@ -51,10 +51,11 @@ def claim_core(cores: multiprocessing.Queue) -> None:
 def train_and_measure(config_file: str, steps: int, variant: str, seed: int, folder: Path, data_dir: str) -> dict:
     """Train, and take the residuals of the last step's network against the truth."""
     # JAX counts the cores when it starts, so it starts here, in a worker that has its own.
-    from acf_jax import mc_dropout, metrics
-    from acf_jax.checkpoints import load_model
-    from acf_jax.input_pipeline import find_dataset, open_dataset
-    from acf_jax.training import train
+    from acf_jax.data.prepared import find_dataset, open_dataset
+    from acf_jax.inference import mc_dropout
+    from acf_jax.metrics.residuals import binned_residuals
+    from acf_jax.training.checkpoints import load_model
+    from acf_jax.training.loop import train
 
     config = read_config(config_file)
     config.seed, config.num_steps = seed, steps
@@ -67,7 +68,7 @@ def train_and_measure(config_file: str, steps: int, variant: str, seed: int, fol
         zip(trained.targets, mc_dropout.predict(trained, *inputs, n_samples=N_SAMPLES).mean.T, strict=True)
     )
     residuals = {target: predicted[target] - arrays[f"true_{target}"] for target in TARGETS}
-    bins = metrics.binned_residuals(residuals["logg"], arrays["true_mag"][:, G_BAND], G_EDGES_MAG)
+    bins = binned_residuals(residuals["logg"], arrays["true_mag"][:, G_BAND], G_EDGES_MAG)
     return {
         "variant": variant,
         "seed": seed,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from benchmarks import command
-from datasets.archives.skymapper import CUTOUT_SIZE_PX
 from datasets.mock_sky.archive import MockArchive
 from datasets.mock_sky.sky import BLOCK_SIZE
+from datasets.skymapper import CUTOUT_SIZE_PX
 
 
 def measure(n_stars: int, seed: int = 0) -> dict[str, float]:

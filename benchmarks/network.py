@@ -6,7 +6,7 @@
 
 forward      stamps on the device, scaled -> features of the backbone
 mc100        the same and 100 Monte Carlo samples of the prediction module: mean and standard deviation
-train_step   the pmapped step of acf_jax/training.py: augmentation, scaling, loss, gradient, Adam; batch on the device
+train_step   the pmapped step of training/loop.py: augmentation, scaling, loss, gradient, Adam; batch on the device
 train_loop   the same step, each batch read, shuffled and sent to the device: needs --dataset
 
 Times are wall-clock medians after a warm-up, compilation apart and without the persistent cache; parameters are float32
@@ -35,18 +35,21 @@ import jax
 import ml_collections
 import numpy as np
 
-from acf_jax import acf, cpu_devices, mc_dropout, training
-from acf_jax.cswin import REMAT
-from acf_jax.flops import multiply_adds
-from acf_jax.input_pipeline import DatasetError, PreparedDataset, training_batches
+from acf_jax.data.prepared import DatasetError, PreparedDataset, training_batches
+from acf_jax.data.scaling import InputScaling
+from acf_jax.devices import cores
+from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.inputs import StarInputs
 from acf_jax.labels import LabelScaling
-from acf_jax.run import Run, TrainingError, check_config, fit_scalings, open_checked, open_examples, plain
-from acf_jax.scaling import InputScaling
-from acf_jax.star_inputs import StarInputs
-from acf_jax.star_sharding import n_devices, on_all_devices, spread_over_devices
+from acf_jax.models import acf
+from acf_jax.models.cswin import REMAT
+from acf_jax.training import loop
+from acf_jax.training.run import Run, TrainingError, check_config, fit_scalings, open_checked, open_examples, plain
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import counts_memory, device_name, peak_flop_per_s, peak_memory_bytes
-from datasets.archives.skymapper import STAMP_SIZE_PX
+from benchmarks.flops import multiply_adds
+from datasets.skymapper import STAMP_SIZE_PX
 
 DTYPES = ("float32", "bfloat16")
 PARTS = ("forward", "mc", "train")  # by the memory they take: an allocator's peak is that of all parts so far
@@ -222,9 +225,9 @@ def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, 
 def measure_training(run: Run, batch: dict, batches: Iterator | None, repeats: int, at_peak_s) -> dict:
     """``train_step`` and, given batches of a dataset, ``train_loop``; on all devices."""
     targets, batch_size = run.config.model.targets, run.config.batch_size
-    state = training.create_state(run)
-    on_devices = jax.pmap(lambda arrays: arrays)(training.device_batch(batch, targets))
-    train_step, compile_s = compile_timed(training.make_train_step(run), state, on_devices)
+    state = loop.create_state(run)
+    on_devices = jax.pmap(lambda arrays: arrays)(loop.device_batch(batch, targets))
+    train_step, compile_s = compile_timed(loop.make_train_step(run), state, on_devices)
 
     def step(batch):
         nonlocal state
@@ -251,7 +254,7 @@ def loop_seconds_per_step(step: Callable, batches: Iterator[dict], targets: tupl
         if i == 0:
             jax.block_until_ready(pending)
             start = time.perf_counter()
-        metrics = step(training.device_batch(next(batches), targets))
+        metrics = step(loop.device_batch(next(batches), targets))
         if pending:
             float(pending["loss"])
         pending = metrics
@@ -313,7 +316,7 @@ def make_config(options: argparse.Namespace, dtype: str):
 
 def prepare_process(batch_size: int) -> None:
     """Devices as train.py has them; and no persistent cache, for compile times are to be measured."""
-    cpu_devices.split_cores(batch_size)
+    cores.split_cores(batch_size)
     jax.config.update("jax_enable_compilation_cache", False)
 
 

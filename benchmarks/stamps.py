@@ -20,11 +20,11 @@ from astropy.wcs import WCS
 from reproject import reproject_interp
 
 from benchmarks import command
-from datasets.alignment import fill_masked
 from datasets.archives.interface import Cutout, Detection
-from datasets.archives.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
-from datasets.calibration import dilated, flux_scale, measure_sky, star_profile
+from datasets.imaging.alignment import fill_masked
+from datasets.imaging.calibration import dilated, flux_scale, measure_sky, star_profile
 from datasets.mock_sky.archive import MockArchive
+from datasets.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 from datasets.stamps import Stamp, StampError, make_stamp
 
 CUTOUTS_PER_STAR = 24

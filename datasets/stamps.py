@@ -16,11 +16,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from astropy.wcs import Wcsprm
 
-from datasets.alignment import Aligned, AlignmentError, Grid, Method, align, fill_masked, pixel_of, stamp_grid
 from datasets.archives.interface import Archive, Detection, NotServedError
-from datasets.archives.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
-from datasets.calibration import CalibrationError, flux_scale, measure_sky, star_profile
-from datasets.cutouts import CutoutError, read_image, read_mask
+from datasets.imaging.alignment import Aligned, AlignmentError, Grid, Method, align, fill_masked, pixel_of, stamp_grid
+from datasets.imaging.calibration import CalibrationError, flux_scale, measure_sky, star_profile
+from datasets.imaging.cutouts import CutoutError, read_image, read_mask
+from datasets.skymapper import BANDS, CUTOUT_SIZE_PX, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 
 CORE_RADIUS_FWHM = 0.5
 """A detection is dropped when a pixel this near the star is masked or missing: the star's flux cannot be restored."""

@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 import evaluate
-from acf_jax import checkpoints, mc_dropout, training
-from acf_jax.evaluation import EvaluationError
+from acf_jax.inference import mc_dropout
+from acf_jax.report.quick import EvaluationError
+from acf_jax.training import checkpoints, loop
 from tests.acf_jax import tiny_dataset, tiny_run
 
 ROOT = Path(evaluate.__file__).parent
@@ -144,7 +145,7 @@ def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
 def save_untrained(data_dir, run_dir):
     """A checkpoint of a tiny network before its first step, which spares the test the compilation of a step."""
     run, _ = tiny_run.make_run(data_dir)
-    state = training.create_state(run)
+    state = loop.create_state(run)
     with checkpoints.open_manager(run_dir, create=True) as manager:
         sidecar = run.sidecar(0, [{"step": 0, checkpoints.SCORE: 1.0}])
         checkpoints.save(manager, 0, params=state.params, optimizer=state.optimizer, iterator={}, sidecar=sidecar)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from acf_jax import checkpoints
+from acf_jax.training import checkpoints
 from tests.acf_jax import tiny_dataset
 
 ROOT = Path(__file__).parents[1]

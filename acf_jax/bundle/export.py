@@ -16,11 +16,11 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from acf_jax.acf import predict_per_star, star_keys
-from acf_jax.mc_dropout import head_params, sample_keys
+from acf_jax.inference.mc_dropout import head_params, sample_keys
+from acf_jax.models.acf import predict_per_star, star_keys
 
 if TYPE_CHECKING:
-    from acf_jax.checkpoints import TrainedModel
+    from acf_jax.training.checkpoints import TrainedModel
 
 PLATFORMS = ("cpu", "cuda")
 N_SAMPLES = 100  # T of Eq. 13, as the paper has it

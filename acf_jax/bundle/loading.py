@@ -10,15 +10,15 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from safetensors import safe_open
 
-from acf_jax import checkpoints
 from acf_jax.bundle import layout
 from acf_jax.bundle.checksums import CHECKSUMS, damaged_files, recorded_files
-from acf_jax.checkpoints import CheckpointError, TrainedModel
-from acf_jax.error_calibration import ErrorCalibration
-from acf_jax.fingerprint import network_fingerprint
+from acf_jax.calibration.errors import ErrorCalibration
+from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.data.scaling import InputScaling
+from acf_jax.inference.fingerprint import network_fingerprint
 from acf_jax.labels import LabelScaling
-from acf_jax.scaling import InputScaling
-from acf_jax.training_domain import TrainingDomain
+from acf_jax.training import checkpoints
+from acf_jax.training.checkpoints import CheckpointError, TrainedModel
 
 
 def load_network(path: str | Path) -> TrainedModel:

@@ -12,15 +12,15 @@ import numpy as np
 from safetensors.numpy import save
 
 import acf_jax
-from acf_jax import mc_dropout
 from acf_jax.bundle import layout, model_card
 from acf_jax.bundle.checksums import write_checksums
 from acf_jax.bundle.example_stars import made_up_stars
 from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
 from acf_jax.bundle.loading import is_bundle, load_network
-from acf_jax.checkpoints import TrainedModel
-from acf_jax.fingerprint import named_parameters, network_fingerprint
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
 from acf_jax.labels import LABELS
+from acf_jax.training.checkpoints import TrainedModel
 
 TEMPLATES = Path(__file__).with_name("templates")
 SEED = 0  # of the example's samples
@@ -126,7 +126,7 @@ def describe(trained: TrainedModel, n_samples: int, size_px: int) -> dict:
 
 def without_folders(value):
     """With absolute paths cut down to the file's name, at any depth."""
-    from acf_jax.suite import provenance  # a second, of matplotlib and others, that reading a bundle need not wait for
+    from acf_jax.report import provenance  # a second, of matplotlib and others, that reading a bundle need not wait for
 
     return provenance.without_folders(value)
 

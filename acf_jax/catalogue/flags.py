@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from acf_jax.training_domain import TrainingDomain
+from acf_jax.calibration.training_domain import TrainingDomain
 
 LOGG_LIMIT = 1.0  # paper Sec. 6: few giants this low were trained on
 FE_H_LIMIT = -1.0  # paper Sec. 6: nor stars this poor in metals

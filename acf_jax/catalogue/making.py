@@ -30,9 +30,9 @@ from acf_jax.catalogue.provenance import provenance
 from acf_jax.catalogue.shards import is_whole, shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
-from acf_jax.checkpoints import TrainedModel
-from acf_jax.fingerprint import errors_fingerprint, network_fingerprint
-from acf_jax.input_pipeline import PreparedDataset
+from acf_jax.data.prepared import PreparedDataset
+from acf_jax.inference.fingerprint import errors_fingerprint, network_fingerprint
+from acf_jax.training.checkpoints import TrainedModel
 
 SHARD_SIZE = 10_000  # stars; a few seconds of a GPU, and what an interruption may cost
 BATCH_SIZE_ON_CPU, BATCH_SIZE = 128, 512  # stars on each device at a time

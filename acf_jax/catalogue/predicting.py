@@ -19,16 +19,16 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from acf_jax import mc_dropout
 from acf_jax.catalogue import flags
 from acf_jax.catalogue.plan import Plan
 from acf_jax.catalogue.rows import make_rows
 from acf_jax.catalogue.shards import write_shard
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
-from acf_jax.checkpoints import TrainedModel
-from acf_jax.star_inputs import StarInputs
-from acf_jax.star_sharding import n_devices, on_all_devices
+from acf_jax.devices.sharding import n_devices, on_all_devices
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.inputs import StarInputs
+from acf_jax.training.checkpoints import TrainedModel
 
 READ_AHEAD = 3  # batches
 TRAINING_SPLIT = "train"

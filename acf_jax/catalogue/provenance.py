@@ -8,8 +8,8 @@ import jax
 
 import acf_jax
 from acf_jax.catalogue.plan import Plan
-from acf_jax.checkpoints import TrainedModel
-from acf_jax.input_pipeline import PreparedDataset
+from acf_jax.data.prepared import PreparedDataset
+from acf_jax.training.checkpoints import TrainedModel
 
 TITLE = "Stellar atmospheric parameters from SkyMapper stamps and Gaia parallaxes, by the ACF"
 METHOD = "Atmospheric CSWin Framework (A&A 698, A322, 2025), reimplemented in JAX: ACF-JAX"

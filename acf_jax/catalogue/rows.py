@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from acf_jax.catalogue.columns import Rows, columns
-from acf_jax.prediction import Prediction
+from acf_jax.inference.prediction import Prediction
 
 Z_95 = 1.959963984540054
 """Half the width of a Gaussian's 95 % interval in standard deviations."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acf_jax.input_pipeline import PreparedDataset
+from acf_jax.data.prepared import PreparedDataset
 
 
 class StampReader:

@@ -16,7 +16,7 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.input_pipeline import PreparedDataset
+from acf_jax.data.prepared import PreparedDataset
 
 STARS, REJECTED = "stars.parquet", "rejected.parquet"
 _NUMBERS = {  # columns of a star, and what is missing

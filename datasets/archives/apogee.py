@@ -8,7 +8,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from datasets.local_tables import mask_below, read_table, with_units
+from datasets.tables.local import mask_below, read_table, with_units
 
 UNITS = {
     **{"APOGEE_ID": None, "RA": u.deg, "DEC": u.deg, "SNR": None, "STARFLAG": None, "ASPCAPFLAG": None},
@@ -28,7 +28,7 @@ def read_apogee(path: str | Path) -> Table:
     The file of some gigabytes is memory-mapped, and only these columns of it are copied.
 
     Raises:
-        datasets.local_tables.TableError: if the file cannot be read or lacks a column.
+        datasets.tables.local.TableError: if the file cannot be read or lacks a column.
     """
     table = with_units(read_table(path, tuple(UNITS)), UNITS)
     for name in ("SNR", "TEFF", "TEFF_ERR", "LOGG", "LOGG_ERR", "FE_H", "FE_H_ERR"):

@@ -66,7 +66,7 @@ class Gaia:
 
         Raises:
             QueryError, ServiceError, ArchiveDownError: as ``TapService.query``.
-            datasets.local_tables.TableError: if the local table cannot be read.
+            datasets.tables.local.TableError: if the local table cannot be read.
         """
         ids = _wanted_ids(source_ids)
         if self._service is None:
@@ -146,7 +146,7 @@ class Gaia:
     def _local_rows(self) -> Table:
         """The local table in order of ``source_id``."""
         if self._local is None:
-            from datasets.local_tables import read_table
+            from datasets.tables.local import read_table
 
             optional = [name for name in UNITS if name not in NEEDED]
             table = read_table(self._path, NEEDED, optional)

@@ -11,7 +11,7 @@ from pathlib import Path
 from astropy import units as u
 from astropy.table import Table
 
-from datasets.local_tables import TableError, mask_below, read_table, with_units
+from datasets.tables.local import TableError, mask_below, read_table, with_units
 
 UNITS = {
     **{"ra": u.deg, "dec": u.deg, "teff": u.K, "logg": u.dex, "fe_h": u.dex},
@@ -29,7 +29,7 @@ def read_lamost(path: str | Path, columns: Mapping[str, str]) -> Table:
     "log_g_", "fe_h": "__Fe_H_"}``; columns under further names of the caller's are carried along.
 
     Raises:
-        datasets.local_tables.TableError: if a needed name has no column in the mapping, or the file lacks one.
+        datasets.tables.local.TableError: if a needed name has no column in the mapping, or the file lacks one.
     """
     unmapped = [name for name in _NEEDED if name not in columns]
     if unmapped:

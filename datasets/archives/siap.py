@@ -10,8 +10,8 @@ from astropy.table import Table
 
 from datasets.archives.interface import ArchiveError
 from datasets.archives.session import TransientError
-from datasets.archives.skymapper import BANDS
 from datasets.archives.votable import read_answer
+from datasets.skymapper import BANDS
 
 MAX_ANSWER_BYTES = 16_000_000
 """A frame takes some 1,600 bytes, so these are thousands of frames around one position."""

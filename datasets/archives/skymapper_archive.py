@@ -13,8 +13,8 @@ from typing import TypeVar
 import numpy as np
 from astropy.table import Table, unique, vstack
 
-from datasets.alignment import AlignmentError, pixel_of
-from datasets.archives import siap, skymapper_detections
+from datasets.archives import detections as skymapper_detections
+from datasets.archives import siap
 from datasets.archives.cache import Cache
 from datasets.archives.http import Client, TransientError
 from datasets.archives.interface import (
@@ -26,9 +26,10 @@ from datasets.archives.interface import (
     ServiceError,
     Target,
 )
-from datasets.archives.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 from datasets.archives.tap import TapService, TruncatedError
-from datasets.cutouts import CutoutError, CutoutImage, read_image, read_mask
+from datasets.imaging.alignment import AlignmentError, pixel_of
+from datasets.imaging.cutouts import CutoutError, CutoutImage, read_image, read_mask
+from datasets.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 
 SKYMAPPER_TAP_URL = "https://api.skymapper.nci.org.au/public/tap"
 SKYMAPPER_CUTOUT_URL = "https://api.skymapper.nci.org.au/public/siap/dr4"

@@ -11,8 +11,8 @@ from astropy.table import Table
 from tqdm import tqdm
 
 from datasets.archives.interface import ArchiveError, Detection
-from datasets.archives.skymapper import CUTOUT_SIZE_PX
 from datasets.mock_sky.archive import TABLES, MockArchive
+from datasets.skymapper import CUTOUT_SIZE_PX
 
 _DESCRIPTION = """\
 Draw a mock sky and write what the archives would serve of it: the catalogues as FITS tables, and a FITS cutout with

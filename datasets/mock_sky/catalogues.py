@@ -6,11 +6,11 @@ import astropy.units as u
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
-from datasets.archives.skymapper import BANDS
-from datasets.mock_sky.neighbours import contaminating_flux, nearest_catalogued
 from datasets.mock_sky.randomness import Draws
 from datasets.mock_sky.sky import SkyBlock
+from datasets.mock_sky.stars.neighbours import contaminating_flux, nearest_catalogued
 from datasets.mock_sky.wcs import frame_wcs
+from datasets.skymapper import BANDS
 
 MASTER_FLOOR = np.array([0.005, 0.005, 0.0055, 0.0055, 0.004, 0.0045])
 """The part of a mean magnitude's error that more detections do not lessen, mag."""

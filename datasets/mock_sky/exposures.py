@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.archives.skymapper import BANDS, PIXEL_SCALE_ARCSEC
-from datasets.mock_sky.neighbours import MOFFAT_BETA, contaminating_flux
 from datasets.mock_sky.randomness import Draws
+from datasets.mock_sky.stars.neighbours import MOFFAT_BETA, contaminating_flux
+from datasets.skymapper import BANDS, PIXEL_SCALE_ARCSEC
 
 GAIN_E_PER_ADU = 0.75
 READ_NOISE_E = 7.0

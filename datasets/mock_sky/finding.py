@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from datasets.crossmatch import crossmatch
 from datasets.mock_sky.catalogues import master_positions
 from datasets.mock_sky.exposures import NIGHTS, SECONDS_PER_NIGHT, SLOTS_PER_STAR
-from datasets.mock_sky.population import draw_stars
 from datasets.mock_sky.randomness import Draws
 from datasets.mock_sky.sky import BLOCK_SIZE, OBJECT_ID_BASE, OBJECT_ID_STEP, stars_of_source_ids
+from datasets.mock_sky.stars.population import draw_stars
+from datasets.samples.crossmatch import crossmatch
 
 N_STARS = NIGHTS * SECONDS_PER_NIGHT // SLOTS_PER_STAR // BLOCK_SIZE * BLOCK_SIZE
 """Stars for which the mock survey has time: the sky has no more."""

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from datasets.mock_sky import population
 from datasets.mock_sky.exposures import draw_exposures
-from datasets.mock_sky.neighbours import draw_neighbours
-from datasets.mock_sky.photometry import apparent_magnitudes
 from datasets.mock_sky.randomness import Draws
+from datasets.mock_sky.stars import population
+from datasets.mock_sky.stars.neighbours import draw_neighbours
+from datasets.mock_sky.stars.photometry import apparent_magnitudes
 
 BLOCK_SIZE = 256
 OBJECT_ID_BASE, OBJECT_ID_STEP = 10_000_000_000, 64

@@ -15,9 +15,9 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import expit, ndtri
 
-from datasets.archives.skymapper import BANDS
-from datasets.external import LABELS, MOCK_KEYWORD
 from datasets.mock_sky.randomness import Draws
+from datasets.samples.external import LABELS, MOCK_KEYWORD
+from datasets.skymapper import BANDS
 
 MISSING = -9999.0
 """How both surveys write what they do not have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from datasets.selection import CATALOGUE, HIGH_QUALITY, LOW_QUALITY, Cut
+from datasets.samples.selection import CATALOGUE, HIGH_QUALITY, LOW_QUALITY, Cut
 from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS, Field
 
 NAME = "smss_stamps"
@@ -22,10 +22,23 @@ class Config:
     cuts: tuple[Cut, ...] = HIGH_QUALITY
     n_stars: int | None = None  # unless the build asks for another number; None: all that there are
     splits: tuple[str, ...] = TRAINING_SPLITS
-    is_mock: bool = False
+    survey: str = "galah"  # where its stars are found: surveys/opening.py
     is_sampled: bool = False  # n_stars are drawn from all selected ones, instead of the first that are found
-    needs_galah: bool = False
-    has_input_row: bool = False
+
+    @property
+    def is_mock(self) -> bool:
+        """Whether its sky is the mock one."""
+        return self.survey in ("mock", "mock_table")
+
+    @property
+    def needs_galah(self) -> bool:
+        """Whether a build reads GALAH's table."""
+        return self.survey == "galah"
+
+    @property
+    def has_input_row(self) -> bool:
+        """Whether its stars are the rows of a user's table."""
+        return self.survey in ("table", "mock_table")
 
     def fields(self) -> dict[str, Field]:
         """The fields of an example."""
@@ -39,38 +52,44 @@ class Config:
 CONFIGS = {
     config.name: config
     for config in (
-        Config("mock", "the mock sky, demo-sized", n_stars=6_000, is_mock=True),
+        Config("mock", "the mock sky, demo-sized", n_stars=6_000, survey="mock"),
         Config(
             "mock_large",
             "the mock sky, as many stars as the paper's high-quality sample",
             n_stars=106_145,
-            is_mock=True,
+            survey="mock",
         ),
         Config(
             "mock_low_quality",
             "the mock sky's low-quality sample, which are mostly crowded stars",
             cuts=LOW_QUALITY,
             n_stars=6_000,
-            is_mock=True,
+            survey="mock",
         ),
-        Config("high_quality", "the paper's training set: SkyMapper DR4, Gaia EDR3 and GALAH+ DR3", needs_galah=True),
-        Config("low_quality", "the paper's low-quality sample", cuts=LOW_QUALITY, needs_galah=True),
+        Config("high_quality", "the paper's training set: SkyMapper DR4, Gaia EDR3 and GALAH+ DR3"),
+        Config("low_quality", "the paper's low-quality sample", cuts=LOW_QUALITY),
         Config(
             "catalogue",
             "a million stars without labels, drawn from all that SkyMapper saw well",
             cuts=CATALOGUE,
             n_stars=1_000_000,
             splits=("catalogue",),
+            survey="catalogue",
             is_sampled=True,
         ),
-        Config("stars", "the stars of a table of yours (--table)", cuts=(), splits=("stars",), has_input_row=True),
+        Config(
+            "stars",
+            "the stars of a table of yours (--table)",
+            cuts=(),
+            splits=("stars",),
+            survey="table",
+        ),
         Config(
             "mock_stars",
             "the stars of a table of yours (--table), of the mock sky",
             cuts=(),
             splits=("stars",),
-            is_mock=True,
-            has_input_row=True,
+            survey="mock_table",
         ),
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.archives.skymapper import BANDS, STAMP_SIZE_PX
+from datasets.skymapper import BANDS, STAMP_SIZE_PX
 
 _N = len(BANDS)
 

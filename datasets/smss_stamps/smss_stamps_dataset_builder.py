@@ -1,6 +1,6 @@
 """Packs the finished parts of a build into a TFDS dataset. Users call ``python -m datasets.build``, which calls this.
 
-The parts come in by TFDS's ``manual_dir``: part files (:mod:`datasets.parts`) and the ``metadata.json`` of the build.
+The parts come in by TFDS's ``manual_dir``: part files (:mod:`datasets.build.parts`) and the build's ``metadata.json``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from datasets.parts import load
+from datasets.files import load
 from datasets.smss_stamps.configs import CONFIGS, VERSION
 from datasets.smss_stamps.fields import Field
 from datasets.smss_stamps.terms import citations, terms

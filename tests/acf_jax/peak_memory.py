@@ -7,9 +7,9 @@ import sys
 import jax
 import numpy as np
 
-from acf_jax.acf import ACF, ACFConfig, init_params
-from acf_jax.cswin import CSWinConfig
-from acf_jax.mc_dropout import head_moments, head_samples
+from acf_jax.inference.mc_dropout import head_moments, head_samples
+from acf_jax.models.acf import ACF, ACFConfig, init_params
+from acf_jax.models.cswin import CSWinConfig
 
 
 def peak_mb():

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from acf_jax import run as runs
-from acf_jax import training
-from acf_jax.input_pipeline import training_batches
+from acf_jax.data.prepared import training_batches
+from acf_jax.training import loop
+from acf_jax.training import run as runs
 from configs import demo
 
 
@@ -37,15 +37,15 @@ def make_run(data_dir: str | Path, **changes) -> tuple[runs.Run, dict]:
 
 def losses(run: runs.Run, examples: dict, step: Callable, n_steps: int) -> list[float]:
     """Losses of the first steps, from fresh parameters."""
-    state = training.create_state(run)
+    state = loop.create_state(run)
     batches = training_batches(examples["train"], run.config.batch_size, run.config.seed)
     values = []
     for _ in range(n_steps):
-        state, metrics = step(state, training.device_batch(next(batches), run.config.model.targets))
+        state, metrics = step(state, loop.device_batch(next(batches), run.config.model.targets))
         values.append(float(metrics["loss"]))
     return values
 
 
 if __name__ == "__main__":
     run, examples = make_run(sys.argv[1], num_steps=60)
-    print(json.dumps(losses(run, examples, training.make_train_step(run), n_steps=int(sys.argv[2]))))
+    print(json.dumps(losses(run, examples, loop.make_train_step(run), n_steps=int(sys.argv[2]))))

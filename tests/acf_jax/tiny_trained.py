@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from acf_jax.acf import ACF, ACFConfig, init_params
-from acf_jax.cswin import CSWinConfig
+from acf_jax.inference.mc_dropout import head_samples
 from acf_jax.labels import LabelScaling
-from acf_jax.mc_dropout import head_samples
+from acf_jax.models.acf import ACF, ACFConfig, init_params
+from acf_jax.models.cswin import CSWinConfig
 
 CONFIG = ACFConfig(
     backbone=CSWinConfig(embed_dim=4, depths=(1,), num_heads=(2,), stripe_widths=(1,)),

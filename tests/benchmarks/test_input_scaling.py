@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from acf_jax.scaling import PARALLAX_METHODS, STAMP_METHODS
+from acf_jax.data.scaling import PARALLAX_METHODS, STAMP_METHODS
 from benchmarks.input_scaling import G_EDGES_MAG, VARIANTS, markdown, read_config, summarise
 
 

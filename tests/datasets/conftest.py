@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
-from datasets import parts, scan
+from datasets.build import parts, scan
 from datasets.stamps import Stamp, StampError
-from datasets.stars import one_row_per_star
+from datasets.surveys.stars import one_row_per_star
 
 BANDS = "uvgriz"
 BLOCK_SIZE = 50

@@ -14,7 +14,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from datasets.archives.interface import Cutout, Detection
-from datasets.archives.skymapper import BANDS
+from datasets.skymapper import BANDS
 from datasets.stamps import make_stamp
 
 RA_DEG, DEC_DEG = 201.3, -35.7

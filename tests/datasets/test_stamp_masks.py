@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from datasets.alignment import pixel_of
 from datasets.archives.interface import Cutout
-from datasets.cutouts import read_image
+from datasets.imaging.alignment import pixel_of
+from datasets.imaging.cutouts import read_image
 from tests.datasets.synthetic_cutouts import (
     DEC_DEG,
     RA_DEG,

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.alignment import pixel_of
 from datasets.archives.interface import ArchiveDownError, ArchiveError, Cutout, NotServedError, ServiceError
-from datasets.archives.skymapper import BANDS, EXTINCTION_COEFFICIENTS
-from datasets.cutouts import read_image
+from datasets.imaging.alignment import pixel_of
+from datasets.imaging.cutouts import read_image
+from datasets.skymapper import BANDS, EXTINCTION_COEFFICIENTS
 from datasets.stamps import StampError, make_stamp
 from tests.datasets.synthetic_cutouts import (
     DEC_DEG,

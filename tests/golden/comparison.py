@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acf_jax.cswin import CSWin, CSWinConfig
-from acf_jax.torch_weights import cswin_params_from_torch, torch_from_cswin_params
+from acf_jax.models.cswin import CSWin, CSWinConfig
+from acf_jax.models.torch_weights import cswin_params_from_torch, torch_from_cswin_params
 
 FOLDER = Path(__file__).parent
 MAPS = ("patch_embed", "stage1", "merge1", "stage2", "merge2", "stage3", "merge3", "stage4", "norm")

@@ -16,8 +16,8 @@ from acf_jax.catalogue.figures.binning import Bins
 from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
 from acf_jax.catalogue.figures.maps import RING_DEG, GalaxyMap, KielMap, SkyMap
 from acf_jax.catalogue.flags import LATITUDE_DEG
-from acf_jax.plots import DENSITY_COLOURS, VERMILION
-from acf_jax.sample_plots import axis_label
+from acf_jax.plots.predictions import DENSITY_COLOURS, VERMILION
+from acf_jax.plots.samples import axis_label
 
 FE_H_COLOURS = Normalize(-2, 0.5)
 """Metallicities of the darkest and the brightest colour; lower ones have the darkest (captions of Figs. 15 and 16)."""

@@ -14,7 +14,7 @@ from acf_jax.catalogue.figures.maps import MAPS, NONE, Map, columns_of, fill, fl
 from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.info import missing_columns
-from acf_jax.plots import COLUMN_IN, for_print
+from acf_jax.plots.predictions import COLUMN_IN, for_print
 
 _DRAW: Mapping[str, tuple[Callable, float, str]] = {  # by whom, height in inches, in words
     "figure_14": (draw_figure_14, 2.6, "Stars per square degree in Galactic coordinates; dashed: |b| = 10 deg."),

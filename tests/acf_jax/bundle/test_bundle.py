@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acf_jax import checkpoints, fingerprint
 from acf_jax.bundle import __main__ as command
 from acf_jax.bundle import layout, writing
 from acf_jax.bundle.checksums import CHECKSUMS, write_checksums
 from acf_jax.bundle.loading import load_network
 from acf_jax.bundle.writing import BundleError, write_bundle
-from acf_jax.checkpoints import CheckpointError
+from acf_jax.inference import fingerprint
+from acf_jax.training import checkpoints
+from acf_jax.training.checkpoints import CheckpointError
 from tests.acf_jax.bundle.tiny_bundle import FINGERPRINT, N_SAMPLES, SIZE_PX, make_run, tree_equal, write_metrics
 
 ROOT = Path(__file__).parents[3]

@@ -2,8 +2,9 @@ import jax
 import numpy as np
 import pytest
 
-from acf_jax import checkpoints, mc_dropout
 from acf_jax.bundle.export import PLATFORMS, export_prediction
+from acf_jax.inference import mc_dropout
+from acf_jax.training import checkpoints
 from tests.acf_jax.bundle.tiny_bundle import N_SAMPLES, SIZE_PX, make_run, make_stars
 
 N_STARS = 6

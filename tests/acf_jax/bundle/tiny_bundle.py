@@ -6,14 +6,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from acf_jax import checkpoints
-from acf_jax.acf import init_params
-from acf_jax.checkpoints import SCORE
-from acf_jax.error_calibration import ErrorCalibration
+from acf_jax.calibration.errors import ErrorCalibration
+from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.data.scaling import InputScaling
 from acf_jax.labels import LabelScaling
-from acf_jax.run import plain
-from acf_jax.scaling import InputScaling
-from acf_jax.training_domain import TrainingDomain
+from acf_jax.models.acf import init_params
+from acf_jax.training import checkpoints
+from acf_jax.training.checkpoints import SCORE
+from acf_jax.training.run import plain
 from tests.acf_jax.tiny_run import make_config
 
 SIZE_PX, N_SAMPLES, STEP = 16, 15, 7

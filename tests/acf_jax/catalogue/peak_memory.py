@@ -9,8 +9,8 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from acf_jax.catalogue.making import Options, make_catalogue
-from acf_jax.checkpoints import load_model
-from acf_jax.input_pipeline import open_dataset
+from acf_jax.data.prepared import open_dataset
+from acf_jax.training.checkpoints import load_model
 
 
 def main(run: str, folder: str, out: str, *numbers: str) -> None:

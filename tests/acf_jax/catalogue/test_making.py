@@ -20,9 +20,9 @@ from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.making import Options
 from acf_jax.catalogue.rows import Z_95
 from acf_jax.catalogue.star_facts import dataset_without_stamps
-from acf_jax.checkpoints import load_model
-from acf_jax.fingerprint import network_fingerprint
-from acf_jax.input_pipeline import open_dataset
+from acf_jax.data.prepared import open_dataset
+from acf_jax.inference.fingerprint import network_fingerprint
+from acf_jax.training.checkpoints import load_model
 from tests.acf_jax.catalogue import tiny_catalogue
 
 TARGETS = ("teff", "logg", "fe_h")

@@ -17,9 +17,9 @@ from acf_jax.catalogue.files.arrow_rows import arrow_schema
 from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.making import Options, make_catalogue
 from acf_jax.catalogue.predicting import read_ahead
-from acf_jax.checkpoints import load_model
-from acf_jax.input_pipeline import open_dataset
-from acf_jax.mc_dropout import one_behind
+from acf_jax.data.prepared import open_dataset
+from acf_jax.inference.mc_dropout import one_behind
+from acf_jax.training.checkpoints import load_model
 from tests.acf_jax.catalogue import tiny_catalogue
 
 N_STARS = 24

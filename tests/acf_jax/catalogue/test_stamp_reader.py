@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from acf_jax.catalogue.stamp_reader import StampReader
-from acf_jax.input_pipeline import open_dataset
+from acf_jax.data.prepared import open_dataset
 from tests.acf_jax.catalogue import tiny_catalogue
 
 N_STARS = 24

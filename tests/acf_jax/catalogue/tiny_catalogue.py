@@ -12,9 +12,9 @@ import pyarrow
 import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 
-from acf_jax import mc_dropout
-from acf_jax.checkpoints import TrainedModel, load_model
-from acf_jax.prediction import Prediction
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.prediction import Prediction
+from acf_jax.training.checkpoints import TrainedModel, load_model
 from tests.acf_jax import tiny_dataset
 from tests.acf_jax.bundle import tiny_bundle
 

@@ -6,7 +6,7 @@ from astropy import units as u
 from astropy.io import fits
 
 from datasets.archives.apogee import UNITS, for_comparison, read_apogee
-from datasets.local_tables import TableError
+from datasets.tables.local import TableError
 
 
 def _all_star(path, n=6, leave_out=(), n_fparam=20):

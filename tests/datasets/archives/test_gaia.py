@@ -9,8 +9,8 @@ from datasets.archives.gaia import GAIA_TAP_URL, UNITS, Gaia
 from datasets.archives.http import Client
 from datasets.archives.interface import ArchiveError, ServiceError
 from datasets.archives.tap import TapService, TruncatedError
-from datasets.local_tables import TableError
 from datasets.mock_sky.archive import MockArchive
+from datasets.tables.local import TableError
 from tests.loopback import serve
 from tests.loopback.faults import Faults
 

@@ -5,8 +5,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from datasets.archives.galah import UNITS, read_galah
-from datasets.local_tables import TableError
-from datasets.stars import best_spectra
+from datasets.surveys.stars import best_spectra
+from datasets.tables.local import TableError
 
 IDS = np.array([131216001101015, 131216001101016, 140309001901194])
 SOURCES = np.array([4_611_686_018_427_387_905, -99, 5_000_000_000_000_000_003])

@@ -4,7 +4,7 @@ from astropy import units as u
 from astropy.table import Table
 
 from datasets.archives.lamost import read_lamost
-from datasets.local_tables import TableError
+from datasets.tables.local import TableError
 
 COLUMNS = {"ra": "RAJ2000", "dec": "DEJ2000", "teff": "Teff", "logg": "log_g_", "fe_h": "__Fe_H_"}
 

@@ -15,7 +15,6 @@ import pytest
 from datasets.archives.cache import Cache
 from datasets.archives.http import Client
 from datasets.archives.interface import ArchiveDownError, ArchiveError, ServiceError, Target
-from datasets.archives.skymapper import CUTOUT_SIZE_PX
 from datasets.archives.skymapper_archive import (
     OBJECTS_PER_QUERY,
     SKYMAPPER_CUTOUT_URL,
@@ -24,6 +23,7 @@ from datasets.archives.skymapper_archive import (
 )
 from datasets.archives.tap import TapService
 from datasets.mock_sky.archive import MockArchive
+from datasets.skymapper import CUTOUT_SIZE_PX
 from datasets.stamps import StampError, make_stamp
 from tests.loopback import KINDS, Faults, serve
 
@@ -239,7 +239,7 @@ def test_an_archive_that_is_down_ends_the_prefetch(server, tmp_path):
 
 
 def test_a_service_that_refuses_the_query_is_down_and_rejects_no_star(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.archives.skymapper_detections.QUERY", "SELECT nothing FROM dr5.x WHERE y IN ({ids})")
+    monkeypatch.setattr("datasets.archives.detections.QUERY", "SELECT nothing FROM dr5.x WHERE y IN ({ids})")
     refused = archive(server, tmp_path)
     with pytest.raises(ArchiveDownError, match="refuses to list detections"):
         refused.prefetch(targets(), CUTOUT_SIZE_PX)

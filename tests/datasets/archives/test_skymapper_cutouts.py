@@ -8,10 +8,10 @@ import pytest
 from datasets.archives.cache import Cache
 from datasets.archives.http import Client
 from datasets.archives.interface import NotServedError, ServiceError
-from datasets.archives.skymapper import CUTOUT_SIZE_PX
 from datasets.archives.skymapper_archive import SkyMapperArchive
-from datasets.cutouts import read_image
+from datasets.imaging.cutouts import read_image
 from datasets.mock_sky.archive import MockArchive
+from datasets.skymapper import CUTOUT_SIZE_PX
 from tests.datasets.synthetic_cutouts import DEC_DEG, RA_DEG, Exposure, fits_bytes
 
 

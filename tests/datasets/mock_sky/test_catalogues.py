@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datasets.archives.skymapper import BANDS, EXTINCTION_COEFFICIENTS
+from datasets.skymapper import BANDS, EXTINCTION_COEFFICIENTS
 from datasets.smss_stamps.fields import TRUTH_FIELDS
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from astropy.time import Time
 
-from datasets.archives.skymapper import BANDS
 from datasets.mock_sky.exposures import SATURATION_ADU, moffat_core_px, noise_area_px, peak_share
+from datasets.skymapper import BANDS
 
 SHORT_EXP_TIME_S = {"u": 40, "v": 20, "g": 5, "r": 5, "i": 10, "z": 20}
 SHORT_ZEROPOINT = {"u": 25.4, "v": 24.9, "g": 25.78, "r": 25.5, "i": 25.6, "z": 25.66}

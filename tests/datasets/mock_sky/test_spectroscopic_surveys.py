@@ -5,8 +5,8 @@ import pytest
 from astropy.table import Table
 
 from datasets.archives.apogee import read_apogee
-from datasets.external import LABELS, matched_labels
 from datasets.mock_sky.spectroscopic_surveys import PRECISION, mock_table, observed_fraction, write_mock_table
+from datasets.samples.external import LABELS, matched_labels
 
 
 def make_stars(n=4000, seed=0):

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from acf_jax.catalogue.figures.drawings import draw_figure_14, draw_figure_15, draw_figure_16
 from acf_jax.catalogue.figures.maps import GalaxyMap, KielMap, SkyMap, fill
-from acf_jax.plots import COLUMN_IN, for_print
+from acf_jax.plots.predictions import COLUMN_IN, for_print
 from tests.acf_jax.catalogue import galaxy
 
 

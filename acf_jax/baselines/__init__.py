@@ -1,0 +1,1 @@
+"""What a user would pick instead: trees and small networks on magnitudes."""

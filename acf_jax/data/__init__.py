@@ -1,0 +1,1 @@
+"""A prepared dataset -> batches that a network reads."""

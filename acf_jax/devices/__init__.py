@@ -1,0 +1,1 @@
+"""How work is divided among devices, and what they compile is kept."""

@@ -1,0 +1,347 @@
+"""Monte Carlo dropout (paper Sec. 3.2): keys -> samples -> mean and standard deviation.
+
+The backbone holds no dropout and runs once per star. The prediction module's passes are `vmap`ped over stars and
+samples, which makes each of its layers one large matrix product. Sample t of a star hangs on (seed, object_id, t) and
+on nothing else: not on the batch, the star's place in it, the number of samples or the device.
+
+Read downwards: keys, samples, their moments, and `predict`, which most users want.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from acf_jax.data.scaling import InputScaling
+from acf_jax.devices.microbatches import map_microbatches, microbatch_size
+from acf_jax.devices.sharding import each_device, n_devices, on_all_devices, spread_over_devices
+from acf_jax.inference.inputs import StarInputs
+from acf_jax.inference.prediction import Prediction
+from acf_jax.labels import LABELS
+from acf_jax.models.acf import ACF, predict_per_star, star_keys
+
+# Stars and samples drawn at a time: they bound the memory for any number of either. The number of samples being the
+# same for all T makes the first 8 of 16 samples the 8 of 8 to the last bit.
+STARS_AT_A_TIME = 128
+SAMPLES_AT_A_TIME_ON_CPU = 10  # of 128 stars: what fits a core's cache
+SAMPLES_AT_A_TIME = 100  # elsewhere: enough work for the launch of its kernels
+PROGRESS_AFTER_S = 5.0  # a shorter prediction shows no progress bar
+T = TypeVar("T")
+
+
+def split_ids(object_id: np.ndarray) -> np.ndarray:
+    """int64 ids (n,) as (n, 2) uint32, high half first: JAX has no 64-bit integers unless asked."""
+    ids = np.ascontiguousarray(object_id, dtype=np.int64).view(np.uint64)
+    return np.stack([ids >> np.uint64(32), ids & np.uint64(0xFFFFFFFF)], axis=-1).astype(np.uint32)
+
+
+def star_key(key: jax.Array, object_id: int) -> jax.Array:
+    """One star's key; `acf.star_keys` for many."""
+    return star_keys(key, split_ids(np.array([object_id])))[0]
+
+
+def sample_keys(star: jax.Array, samples: jax.Array) -> jax.Array:
+    """The keys of the numbered `samples` (n,) of the star whose key is `star`."""
+    return jax.vmap(partial(jax.random.fold_in, star))(samples)
+
+
+def head_samples(
+    model: ACF,
+    params: dict,
+    features: jax.Array,
+    scalars: jax.Array | None,
+    object_id: np.ndarray,
+    n_samples: int,
+    seed: int = 0,
+) -> jax.Array:
+    """The first `n_samples` stochastic passes of the prediction module, for each star.
+
+    Args:
+        model: the network.
+        params: its parameters; the backbone's are not needed.
+        features: (n, features), from `ACF.encode`.
+        scalars: (n, num_scalars), from `InputScaling.scalars`; None for an ACPF.
+        object_id: (n,) int64.
+        n_samples: T of Eq. 13.
+        seed: of the samples' keys.
+
+    Returns:
+        (n_samples, n, num_outputs), standardised.
+    """
+    if not len(features):
+        return jnp.zeros((n_samples, 0, model.config.num_outputs))
+
+    def samples(*stars):
+        return jnp.concatenate(list(_chunks(model, head_params(params), *stars, n_samples)))[:n_samples]
+
+    return _over_stars(samples, features, scalars, _keys(seed, object_id))
+
+
+def head_moments(
+    model: ACF,
+    params: dict,
+    features: jax.Array,
+    scalars: jax.Array | None,
+    object_id: np.ndarray,
+    n_samples: int,
+    seed: int = 0,
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation (ddof 0) over `head_samples`, without keeping the samples.
+
+    Returns:
+        Two arrays (n, num_outputs), standardised.
+    """
+    if not len(features):
+        return (jnp.zeros((0, model.config.num_outputs)),) * 2
+
+    def moments(*stars):
+        return jnp.stack(_moments(_chunks(model, head_params(params), *stars, n_samples), n_samples))
+
+    return tuple(_over_stars(moments, features, scalars, _keys(seed, object_id)))
+
+
+def head_params(params: dict) -> dict:
+    """The prediction module's parameters: all but the backbone's."""
+    return {name: values for name, values in params.items() if name != "backbone"}
+
+
+def _keys(seed: int, object_id: np.ndarray) -> jax.Array:
+    """The stars' keys (n,)."""
+    return _star_keys(jax.random.key(seed), split_ids(object_id))
+
+
+_star_keys = jax.jit(star_keys)
+
+
+def _over_stars(draw: Callable, features, scalars, keys) -> jax.Array:
+    """`draw(features, scalars, keys)` a part of the stars at a time; the stars are its results' second axis."""
+    n_stars, size = len(features), min(len(features), STARS_AT_A_TIME)
+    parts = []
+    for start in range(0, n_stars, size):
+        first = min(start, n_stars - size)  # the last part overlaps: all have one size, and one compilation
+        rows = slice(first, first + size)
+        part = draw(features[rows], None if scalars is None else scalars[rows], keys[rows])
+        parts.append(part[:, start - first :])
+    return jnp.concatenate(parts, axis=1)
+
+
+def _chunks(model, params, features, scalars, keys, n_samples) -> Iterator[jax.Array]:
+    """The samples in chunks (samples at a time, n, num_outputs), the last perhaps with more than were asked for."""
+    chunk = samples_at_a_time()
+    for start in range(0, n_samples, chunk):
+        yield _draw(model, chunk, params, features, scalars, keys, start)
+
+
+def samples_at_a_time() -> int:
+    """Of each star, on JAX's default device."""
+    return SAMPLES_AT_A_TIME_ON_CPU if jax.default_backend() == "cpu" else SAMPLES_AT_A_TIME
+
+
+@partial(jax.jit, static_argnames=("model", "n_samples"))
+def _draw(model, n_samples, params, features, scalars, keys, start):
+    """Samples start, start + 1, ...: (n_samples, n, num_outputs)."""
+    keys = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(n_samples))
+    return jax.vmap(partial(predict_per_star, model, params, features, scalars))(keys)
+
+
+def _moments(chunks: Iterable[jax.Array], n_samples: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation (ddof 0) over the first `n_samples` in the chunks, each (n, num_outputs)."""
+    count, mean, squares = 0, 0.0, 0.0
+    for samples in chunks:
+        mean, squares = _merge(mean, squares, samples, count, n_samples)
+        count += len(samples)
+    return mean, jnp.sqrt(squares / n_samples)
+
+
+@jax.jit
+def _merge(mean, squares, samples, count, n_samples):
+    """Mean and sum of squared deviations of `count` samples and of the next ones together."""
+    new = jnp.minimum(n_samples - count, len(samples))
+    used = (jnp.arange(len(samples)) < new)[:, None, None]
+    # Deviations from a sample: sums of them lose no digits, however far the samples are from zero.
+    deviations = jnp.where(used, samples - samples[0], 0)
+    offset = deviations.sum(axis=0) / new
+    new_squares = jnp.where(used, (deviations - offset) ** 2, 0).sum(axis=0)
+    # Chan, Golub & LeVeque (1983). The fraction comes first: it is exactly 1 for the first samples, so that equal ones
+    # have no variance at all.
+    step, fraction = samples[0] + offset - mean, new / (count + new)
+    return mean + step * fraction, squares + new_squares + step**2 * (count * fraction)
+
+
+def predict(
+    trained,
+    stamps: np.ndarray,
+    parallax: np.ndarray | None,
+    parallax_error: np.ndarray | None,
+    object_id: np.ndarray,
+    *,
+    n_samples: int = 100,
+    seed: int = 0,
+    batch_size: int = 64,
+    samples: bool = False,
+    tau_inverse: np.ndarray | None = None,
+    progress: bool = True,
+) -> Prediction:
+    """Atmospheric parameters and their Monte Carlo uncertainties.
+
+    Arrays may be lists, of any kind of number; masked entries count as NaN. A star whose stamp or astrometry is not
+    finite has NaN for its parameters, and harms no other.
+
+    Args:
+        trained: a `checkpoints.TrainedModel`, from `checkpoints.load_model(run_dir)`.
+        stamps: (n, height, width, bands) in microjansky per pixel, as in the dataset.
+        parallax: (n,) mas; None for an ACPF.
+        parallax_error: (n,) mas; None for an ACPF.
+        object_id: (n,) integers: the same star has the same samples in any batch.
+        n_samples: T of Eq. 13.
+        seed: of the samples' keys.
+        batch_size: stars on each device at a time; the last batch is filled up, so that one compilation serves all.
+        samples: also return every sample.
+        tau_inverse: (n_targets,) the constant term of Eq. 15 in the labels' units squared, from
+            `predictive_variance`; None leaves it out, as the paper does.
+        progress: whether a prediction that takes long shows a progress bar (`TQDM_DISABLE=1` forbids it, too).
+
+    Returns:
+        Means and standard deviations in physical units.
+
+    Raises:
+        ValueError: if shapes disagree, bands are not the model's, or the model needs a parallax and none is given.
+    """
+    for name, value, least in (("n_samples", n_samples, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name} = {value} must be a whole number and at least {least}.")
+    if tau_inverse is not None:
+        tau_inverse = _check_tau_inverse(tau_inverse, trained.targets)
+    stars = StarInputs.check(trained, stamps, parallax, parallax_error, object_id)
+    finite, mean, std, drawn = _predict(trained, stars, n_samples, seed, batch_size, samples, progress)
+    if not finite.all():
+        logging.warning(
+            "%d of %d stars have inputs that are not finite: NaN is their prediction.", (~finite).sum(), len(finite)
+        )
+        mean[~finite] = std[~finite] = drawn[:, ~finite] = np.nan
+    n_targets = len(trained.targets)
+    return as_prediction(
+        trained,
+        mean,
+        std,
+        finite=finite,
+        samples=np.asarray(trained.label_scaling.invert(drawn[..., :n_targets])) if samples else None,
+        tau_inverse=tau_inverse,
+        object_id=stars.object_id,
+    )
+
+
+def as_prediction(trained, mean: np.ndarray, std: np.ndarray, **facts) -> Prediction:
+    """The head's moments (n, num_outputs), still standardised, in physical units; `facts` are further fields."""
+    n_targets, unit = len(trained.targets), np.asarray(trained.label_scaling.std, np.float32)
+    return Prediction(
+        np.asarray(trained.label_scaling.invert(mean[:, :n_targets])),
+        std[:, :n_targets] * unit,
+        noise_std=np.sqrt(mean[:, n_targets:]) * unit if trained.model.config.heteroscedastic else None,
+        error_calibration=trained.error_calibration,
+        targets=tuple(trained.targets),
+        units=tuple(LABELS[target] for target in trained.targets),
+        **facts,
+    )
+
+
+def _check_tau_inverse(tau_inverse, targets) -> np.ndarray:
+    tau_inverse = np.asarray(tau_inverse, np.float64)
+    if tau_inverse.shape != (len(targets),) or not (np.isfinite(tau_inverse) & (tau_inverse >= 0)).all():
+        raise ValueError(f"tau_inverse = {tau_inverse} must be one variance for each of {', '.join(targets)}.")
+    return tau_inverse
+
+
+def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress) -> tuple[np.ndarray, ...]:
+    """Finite (n,), mean and std (n, num_outputs), samples (n_samples or 0, n, num_outputs); standardised."""
+    n_stars, n_outputs = len(stars.object_id), trained.model.config.num_outputs
+    moment = np.zeros((0, n_outputs), np.float32)
+    drawn = np.zeros((n_samples if with_samples else 0, 0, n_outputs), np.float32)
+    parts = [(np.ones(0, bool), moment, moment, drawn)]  # of no stars, should there be none
+    params, at_a_time = on_all_devices(trained.params), batch_size * n_devices()
+    launched = (
+        launch(trained.model, trained.input_scaling, params, batch, n_samples, seed, with_samples)[:4]
+        for batch in stars.batches(at_a_time)
+    )
+    with progress_bar(n_stars, progress) as bar:
+        for part in map(jax.device_get, one_behind(launched)):
+            parts.append(part)
+            bar.update(min(at_a_time, n_stars - bar.n))
+    finite, mean, std, drawn = zip(*parts, strict=True)
+    finite, mean, std = (np.concatenate(values)[:n_stars] for values in (finite, mean, std))
+    return finite, mean, std, np.concatenate(drawn, axis=1)[:, :n_stars]
+
+
+def progress_bar(n_stars: int, shown: bool) -> tqdm:
+    """A progress bar over stars, from `PROGRESS_AFTER_S` on."""
+    # `disable` is left alone otherwise: given, it would overrule the user's TQDM_DISABLE.
+    options = {} if shown else {"disable": True}
+    return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **options)
+
+
+def one_behind(items: Iterable[T]) -> Iterator[T]:
+    """The same items, each handed on only when the next has been asked for.
+
+    So the device works on one batch while the host prepares the next and reads the last; no more than two are there.
+    """
+    before: list[T] = []
+    for item in items:
+        yield from before
+        before = [item]
+    yield from before
+
+
+def launch(
+    model: ACF, scaling: InputScaling, params: dict, batch: StarInputs, n_samples: int, seed: int, with_samples: bool
+) -> tuple[jax.Array, ...]:
+    """Start predicting one batch, on all devices, and don't wait for it.
+
+    Args:
+        model: the network.
+        scaling: of its inputs.
+        params: from `star_sharding.on_all_devices`.
+        batch: of b stars, a multiple of the number of devices.
+        n_samples: T of Eq. 13.
+        seed: of the samples' keys.
+        with_samples: whether to return the samples, too.
+
+    Returns:
+        Finite (b,); mean and std (b, num_outputs) and samples (n_samples or 0, b, num_outputs), standardised; the
+        backbone's features (b, features).
+    """
+    features, scalars, finite = encode(model, scaling, params, *spread_over_devices(batch[:3]))
+    head = launch_head(model, params, features, scalars, batch.object_id, n_samples, seed, with_samples)
+    return finite, *head, features
+
+
+def launch_head(model, params, features, scalars, object_id, n_samples, seed, with_samples) -> tuple[jax.Array, ...]:
+    """Mean, std and samples, as `launch`, of stars whose features and scalars are on the devices."""
+    keys = _star_keys(jax.random.key(seed), spread_over_devices(split_ids(object_id)))
+    chunks = _chunks(model, head_params(params), features, scalars, keys, n_samples)
+    if not with_samples:
+        return *_moments(chunks, n_samples), jnp.zeros((0, len(features), model.config.num_outputs))
+    chunks = list(chunks)
+    return *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples]
+
+
+@partial(jax.jit, static_argnames=("model", "scaling"))
+def encode(model, scaling, params, stamps, parallax, parallax_error):
+    """Features, scalars and whether all that was read is finite; what is not is made 0. Arrays as `launch` has them."""
+    scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
+    stamps = scaling.stamps(stamps)
+    finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
+    if scalars is not None:
+        finite &= jnp.isfinite(scalars).all(axis=1)
+        scalars = jnp.where(finite[:, None], scalars, 0)
+    stamps = jnp.where(finite[:, None, None, None], stamps, 0)
+
+    def features(params, stamps):  # of a device's own stars, as if there were no others
+        backbone = partial(model.apply, {"params": params}, method="encode")
+        return map_microbatches(backbone, microbatch_size(len(stamps)), stamps)
+
+    return each_device(features)(params, stamps), scalars, finite

@@ -1,0 +1,1 @@
+"""Residuals, their intervals, and how good an uncertainty is."""

@@ -1,0 +1,205 @@
+"""How far a sample's moments would differ in another sample of stars: the percentile bootstrap.
+
+Stars are drawn with replacement, as many as there are, over and over; the middle 95 % of what the draws give is the
+interval (Efron & Tibshirani 1993, chapter 13). It tells of the finite number of stars, not of how a network trained
+from another seed would do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from acf_jax.metrics.residuals import MOMENTS, finite_or_none, moments
+
+LEVEL = 0.95
+"""Of an interval, where nothing else is said."""
+
+VALUES_AT_A_TIME = 2_000_000  # resampled residuals in memory: 16 MB, and a few times that in work
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number measured on a sample, with what the bootstrap says of it; NaN with fewer than two stars."""
+
+    value: float  # of the sample itself
+    lower: float  # of the percentile interval
+    upper: float
+    error: float  # standard deviation over the resamples
+    n: int  # stars it was measured on
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """Plain values for JSON, which has no NaN: None in its place."""
+        return finite_or_none(asdict(self))
+
+
+@dataclass(frozen=True)
+class MomentsBin:
+    """Offset and standard deviation of the residuals of the stars with lower <= x < upper."""
+
+    lower: float
+    upper: float
+    median_x: float  # of the bin's stars; NaN if there are none
+    n: int
+    offset: Estimate
+    std: Estimate
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON: None for NaN, and for the edge of a bin that is open to that side."""
+        edges = {"lower": self.lower, "upper": self.upper, "median_x": self.median_x, "n": self.n}
+        return finite_or_none(edges) | {"offset": self.offset.to_dict(), "std": self.std.to_dict()}
+
+
+def bootstrap_moments(
+    residual: np.ndarray,
+    *,
+    names: Sequence[str] = MOMENTS,
+    n_resamples: int = 1_000,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Moments of residuals (n,), each with its interval: {name: Estimate}; stars that are not finite are left out.
+
+    Args:
+        residual: (n,) prediction minus reference.
+        names: of ``metrics.MOMENTS``.
+        n_resamples: samples of stars that are drawn.
+        level: of the intervals, between 0 and 1.
+        seed: of the draws; the same seed draws the same stars from samples of the same size.
+
+    Raises:
+        ValueError: if the residuals are no vector, or the number of resamples or the level make no interval.
+    """
+    residual = np.asarray(residual, np.float64)
+    if residual.ndim != 1:
+        raise ValueError(f"expected a vector of residuals, one per star; got shape {residual.shape}")
+    residual = residual[np.isfinite(residual)]
+
+    def statistics(rows: np.ndarray) -> np.ndarray:
+        return np.stack(list(moments(residual[rows], names).values()), axis=-1)
+
+    estimates = _estimates(statistics, residual.size, n_resamples, level, seed)
+    return dict(zip(names, estimates, strict=True))
+
+
+def std_ratio(
+    residual: np.ndarray,
+    other: np.ndarray,
+    *,
+    n_resamples: int = 1_000,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Estimate:
+    """std(``residual``) / std(``other``) of two methods on the same stars, with its paired interval.
+
+    Every resample draws the same stars for both, so that what makes a star hard for both cancels. Stars for which
+    either is not finite are left out of both.
+
+    Args:
+        residual: (n,) prediction minus reference of one method.
+        other: (n,) of the other method, for the same stars in the same order.
+        n_resamples: as of ``bootstrap_moments``.
+        level: as there.
+        seed: as there.
+
+    Raises:
+        ValueError: as ``bootstrap_moments``, or if the lengths differ.
+    """
+    return _paired(residual, other, lambda a, b: a / np.where(b > 0, b, np.nan), n_resamples, level, seed)
+
+
+def std_difference(
+    residual: np.ndarray,
+    other: np.ndarray,
+    *,
+    n_resamples: int = 1_000,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Estimate:
+    """std(``residual``) - std(``other``) of two methods on the same stars; all else as ``std_ratio``."""
+    return _paired(residual, other, np.subtract, n_resamples, level, seed)
+
+
+def bootstrap_bins(
+    residual: np.ndarray,
+    x: np.ndarray,
+    edges: Sequence[float],
+    *,
+    n_resamples: int = 1_000,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> list[MomentsBin]:
+    """Offset and standard deviation in bins of ``x``, with bootstrap intervals; a star of NaN is in no bin.
+
+    Args:
+        residual: (n,) prediction minus reference.
+        x: (n,) the quantity to bin in.
+        edges: (n_bins + 1,) increasing; a bin holds lower <= x < upper, so that infinite edges leave it open.
+        n_resamples: as of ``bootstrap_moments``.
+        level: as there.
+        seed: as there.
+
+    Raises:
+        ValueError: as ``bootstrap_moments``, or if the lengths differ.
+    """
+    residual, x = np.asarray(residual, np.float64), np.asarray(x, np.float64)
+    _check_same_stars(residual, x)
+    bins = []
+    for lower, upper in pairwise(edges):
+        inside = (x >= lower) & (x < upper) & np.isfinite(residual)
+        estimates = bootstrap_moments(
+            residual[inside], names=("offset", "std"), n_resamples=n_resamples, level=level, seed=seed
+        )
+        n = int(inside.sum())
+        median_x = float(np.median(x[inside])) if n else float("nan")
+        bins.append(MomentsBin(float(lower), float(upper), median_x, n, **estimates))
+    return bins
+
+
+def _paired(
+    residual: np.ndarray, other: np.ndarray, compare: Callable, n_resamples: int, level: float, seed: int
+) -> Estimate:
+    residual, other = np.asarray(residual, np.float64), np.asarray(other, np.float64)
+    _check_same_stars(residual, other)
+    good = np.isfinite(residual) & np.isfinite(other)
+    residual, other = residual[good], other[good]
+
+    def statistics(rows: np.ndarray) -> np.ndarray:
+        return compare(residual[rows].std(axis=-1), other[rows].std(axis=-1))[..., None]
+
+    return _estimates(statistics, residual.size, n_resamples, level, seed)[0]
+
+
+def _estimates(
+    statistics: Callable[[np.ndarray], np.ndarray], n: int, n_resamples: int, level: float, seed: int
+) -> list[Estimate]:
+    """``statistics`` maps the rows of samples (..., n) to (..., n_statistics); an estimate of each of these."""
+    if n_resamples < 2 or not 0 < level < 1:
+        raise ValueError(
+            f"an interval needs 2 resamples or more and a level between 0 and 1; got {n_resamples} and {level}"
+        )
+    value = statistics(np.arange(n))
+    if n < 2:
+        nothing = float("nan")
+        return [Estimate(float(v), nothing, nothing, nothing, n) for v in value]
+    resampled = np.concatenate([statistics(rows) for rows in _resamples(n, n_resamples, seed)])
+    tail = 50 * (1 - level)
+    lower, upper = np.percentile(resampled, (tail, 100 - tail), axis=0)
+    error = resampled.std(axis=0, ddof=1)
+    return [Estimate(*map(float, numbers), n) for numbers in zip(value, lower, upper, error, strict=True)]
+
+
+def _resamples(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Row numbers of samples drawn with replacement, (k, n) at a time, ``n_resamples`` in all."""
+    rng = np.random.default_rng(seed)
+    at_a_time = max(VALUES_AT_A_TIME // n, 1)
+    for start in range(0, n_resamples, at_a_time):
+        yield rng.integers(0, n, (min(at_a_time, n_resamples - start), n), dtype=np.int32)
+
+
+def _check_same_stars(a: np.ndarray, b: np.ndarray) -> None:
+    if a.ndim != 1 or a.shape != b.shape:
+        raise ValueError(f"expected two vectors of one length, one value per star; got shapes {a.shape} and {b.shape}")

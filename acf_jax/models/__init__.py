@@ -1,0 +1,1 @@
+"""The networks, and other codes' weights for them."""

@@ -1,0 +1,185 @@
+"""The ACF: CSWin features of the stamp and an astrometric branch, fused by a stochastic prediction module.
+
+Paper Sec. 3.2 and 3.3. Inputs are scaled already and outputs are standardised: `scaling.py` and `labels.py` own that.
+"""
+
+import dataclasses
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from scipy.special import ndtr, ndtri
+
+from acf_jax.models import growth_curve
+from acf_jax.models.cswin import STD_OF_CUT_NORMAL, WEIGHT_CUT, CSWin, CSWinConfig, gelu, weight_init
+
+LOG_VARIANCE_RANGE = (-12.0, 6.0)  # of standardised labels: no star's noise is outside, and no likelihood overflows
+
+
+@dataclasses.dataclass(frozen=True)
+class ACFConfig:
+    """An ACF; the defaults are the paper's. `use_parallax=False` is the ACPF (Sec. 5.1).
+
+    Beyond the paper: `growth_curve` tells the scalar branch the stamp's own fluxes; `heteroscedastic` has the head
+    predict beside each label the variance of its noise.
+    """
+
+    backbone: CSWinConfig = dataclasses.field(default_factory=CSWinConfig)
+    targets: tuple[str, ...] = ("teff", "logg", "fe_h")  # one output each; the paper trains one network per target
+    use_parallax: bool = True
+    growth_curve: bool = False
+    heteroscedastic: bool = False
+    astrometric_features: int = 128
+    head_widths: tuple[int, ...] = (320, 160)
+    dropout_rate: float = 0.2
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", tuple(self.targets))
+        object.__setattr__(self, "head_widths", tuple(self.head_widths))
+        if not self.targets:
+            raise ValueError("targets is empty; name at least one label to predict.")
+        if not 0 <= self.dropout_rate < 1:
+            raise ValueError(f"dropout_rate = {self.dropout_rate} must be at least 0 and below 1.")
+
+    @property
+    def num_scalars(self) -> int:
+        """Numbers a star that the scalar branch reads; 0: there is no such branch."""
+        parallax = 2 if self.use_parallax else 0
+        if not self.growth_curve:
+            return parallax
+        return parallax + growth_curve.num_features(self.backbone.num_bands, self.use_parallax)
+
+    @property
+    def num_outputs(self) -> int:
+        """Of the head: a value for each target, then, if heteroscedastic, a variance for each."""
+        return len(self.targets) * (2 if self.heteroscedastic else 1)
+
+
+class ACF(nn.Module):
+    """`encode`: stamps -> features, deterministic; `predict`: features and astrometry -> targets, stochastic.
+
+    Calling the module is one after the other. Monte Carlo dropout (`mc_dropout.py`) runs the first once and the second
+    many times.
+    """
+
+    config: ACFConfig = ACFConfig()
+
+    def setup(self):
+        """Names the parts: `backbone`, `astrometric`, `head_0` to `head_2`."""
+        config, backbone = self.config, self.config.backbone
+        # Never in half precision: that would save no time here, and cost the labels their last digits.
+        self.head_dtype = jnp.promote_types(backbone.dtype, jnp.float32)
+        kernel_init = weight_init(backbone.weight_std)
+        options = {"kernel_init": kernel_init, "dtype": self.head_dtype, "param_dtype": backbone.param_dtype}
+        self.backbone = CSWin(backbone)
+        if config.num_scalars:
+            self.astrometric = nn.Dense(config.astrometric_features, **options)
+        widths = (*config.head_widths, config.num_outputs)
+        self.head = [nn.Dense(width, **options) for width in widths]
+        self.dropout = [nn.Dropout(config.dropout_rate) for _ in widths]
+
+    def __call__(self, stamps: jax.Array, scalars: jax.Array | None, deterministic: bool = False) -> jax.Array:
+        """One full pass; see `encode` and `predict`."""
+        return self.predict(self.encode(stamps, deterministic), scalars, deterministic)
+
+    def encode(self, stamps: jax.Array, deterministic: bool = True) -> jax.Array:
+        """Scaled stamps (batch, 48, 48, 6) -> features (batch, backbone.num_features).
+
+        Raises:
+            ValueError: if the stamps don't fit the backbone.
+        """
+        return self.backbone(stamps, deterministic)
+
+    def predict(self, features: jax.Array, scalars: jax.Array | None, deterministic: bool = False) -> jax.Array:
+        """The prediction module: dropout on the input of each dense layer (Eq. 11), in training and in prediction.
+
+        Args:
+            features: (batch, features), from `encode`.
+            scalars: (batch, config.num_scalars), from `scaling.InputScaling.scalars`: the scaled parallax and its
+                error, the growth curve; None for a network that reads none.
+            deterministic: True switches dropout off, otherwise `rngs={"dropout": key}` is needed.
+
+        Returns:
+            (batch, config.num_outputs), standardised: the targets, then, if heteroscedastic, the variance of each
+            about its label; float32 at least, whatever the backbone's dtype.
+
+        Raises:
+            ValueError: if a network that reads scalars is given none.
+        """
+        x = features.astype(self.head_dtype)
+        if self.config.num_scalars:
+            if scalars is None:
+                raise ValueError(
+                    f"This network reads {self.config.num_scalars} scalars a star: give (batch, "
+                    f"{self.config.num_scalars}) of InputScaling.scalars, or build an ACPF."
+                )
+            x = jnp.concatenate([x, gelu(self.astrometric(scalars))], axis=-1)
+        for layer, (dense, dropout) in enumerate(zip(self.head, self.dropout, strict=True)):
+            x = dense(dropout(gelu(x) if layer else x, deterministic=deterministic))
+        if self.config.heteroscedastic:
+            values, log_variance = jnp.split(x, 2, axis=-1)
+            x = jnp.concatenate([values, jnp.exp(jnp.clip(log_variance, *LOG_VARIANCE_RANGE))], axis=-1)
+        return x
+
+
+def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 48, 6)) -> dict:
+    """Fresh parameters: weights from a truncated normal distribution, biases 0 (paper Sec. 3.4), LayerNorms at 1 and 0.
+
+    Equal in distribution to `model.init`, whose compilation costs a quarter of a minute, and the same on every device
+    and version of JAX: a weight's values depend on the seed and its place in the tree.
+    """
+    key, stamps, scalars = jax.random.key(0), jnp.zeros((1, *stamp_shape)), jnp.zeros((1, model.config.num_scalars))
+    shapes = jax.eval_shape(lambda: model.init(key, stamps, scalars, deterministic=True))["params"]
+
+    def draw(path, leaf):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        if not name.endswith("kernel"):
+            return jnp.full(leaf.shape, name.endswith("scale"), leaf.dtype)
+        generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        return jnp.asarray(truncated_normal(generator, leaf.shape, model.config.backbone.weight_std), leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
+    """The distribution of `cswin.weight_init`, drawn by NumPy."""
+    low, high = ndtr(-WEIGHT_CUT), ndtr(WEIGHT_CUT)
+    return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
+
+
+def star_keys(key: jax.Array, ids: np.ndarray) -> jax.Array:
+    """One key a star, that depends on `key` and the star's own id alone: not on its batch, place or device.
+
+    Args:
+        key: a PRNG key, of a seed in prediction and of a step in training.
+        ids: (n, 2) uint32, from `mc_dropout.split_ids(object_id)`.
+
+    Returns:
+        (n,) keys.
+    """
+    return jax.vmap(lambda star: jax.random.fold_in(jax.random.fold_in(key, star[0]), star[1]))(jnp.asarray(ids))
+
+
+def predict_per_star(
+    model: ACF, params: dict, features: jax.Array, scalars: jax.Array | None, keys: jax.Array
+) -> jax.Array:
+    """`ACF.predict` with dropout, each star under its own key.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        features: (n, features).
+        scalars: (n, num_scalars), or None for an ACPF.
+        keys: (n,) PRNG keys.
+
+    Returns:
+        (n, num_outputs), standardised.
+    """
+
+    def one(features, scalars, key):
+        scalars = None if scalars is None else scalars[None]
+        return model.apply({"params": params}, features[None], scalars, method="predict", rngs={"dropout": key})[0]
+
+    return jax.vmap(one)(features, scalars, keys)

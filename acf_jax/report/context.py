@@ -1,0 +1,199 @@
+"""What every section may ask for: the networks, their answers, the stars, and a place to keep what took long."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+
+import acf_jax
+from acf_jax.data.prepared import PreparedDataset
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.split import STARS_AT_A_TIME, SplitPrediction, predict_split
+from acf_jax.models import acf
+from acf_jax.report.section import FigureFile
+from acf_jax.training.checkpoints import TrainedModel
+
+IMAGES = ("stamp", "mask")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user can set."""
+
+    n_samples: int = 100  # Monte Carlo dropout samples a star
+    seed: int = 0  # of the samples, the baselines, their studies and the bootstrap
+    n_trials: int = 3  # of each baseline's study
+    n_bootstrap: int = 1_000  # resamples of the stars
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """One evaluation: the network in question, those to compare it with, and the labelled stars."""
+
+    dataset: PreparedDataset
+    networks: Mapping[str, TrainedModel]  # by name; the first is the one evaluated
+    out_dir: Path
+    options: Options = Options()
+    external: Mapping[str, Mapping] = field(default_factory=dict)  # see suite/external.py
+    low_quality: PreparedDataset | None = None
+    low_quality_networks: Mapping[str, TrainedModel] = field(default_factory=dict)  # trained on that
+
+    @property
+    def name(self) -> str:
+        """Of the network in question."""
+        return next(iter(self.networks))
+
+    @property
+    def trained(self) -> TrainedModel:
+        """The network in question."""
+        return self.networks[self.name]
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Labels that it predicts."""
+        return self.trained.targets
+
+    @property
+    def is_mock(self) -> bool:
+        """Whether the truth is known."""
+        return f"true_{self.targets[0]}" in self.dataset.fields
+
+    def sample(self, split: str = "validation", dataset: PreparedDataset | None = None) -> str:
+        """The sample in words, for every caption: which sky, which split, how many stars."""
+        dataset = dataset or self.dataset
+        sky = "mock sky" if self.is_mock else f"{dataset.name}/{dataset.config}"
+        if self.is_mock and "low_quality" in dataset.config:
+            sky += ", low-quality sample"
+        return f"{sky}, {split} split, {dataset.n_examples(split):,} stars"
+
+    def stars(self, split: str = "validation", dataset: PreparedDataset | None = None) -> dict[str, np.ndarray]:
+        """Every field but the images, of every star of a split: {field: (n, ...)}; read once."""
+        return _stars((dataset or self.dataset), split)
+
+    def prediction(
+        self, name: str | None = None, split: str = "validation", dataset: PreparedDataset | None = None
+    ) -> SplitPrediction:
+        """A network's Monte Carlo answers for a split; computed once and kept on disk."""
+        dataset, trained = dataset or self.dataset, self.network(name)
+        stars = self.stars(split, dataset)
+        options = self.options
+
+        def compute() -> dict[str, np.ndarray]:
+            answer = predict_split(
+                trained, dataset, stars, split=split, n_samples=options.n_samples, seed=options.seed,
+                progress=options.progress,
+            )  # fmt: skip
+            return answer.to_arrays()
+
+        what = {"n_samples": options.n_samples, "seed": options.seed, **of_network(trained), **of_split(dataset, split)}
+        return SplitPrediction.from_arrays(self.cached("prediction", what, compute))
+
+    def features(self, name: str | None = None, split: str = "validation") -> np.ndarray:
+        """The backbone's features of a split's stars, (n, n_features); computed once and kept on disk."""
+        trained = self.network(name)
+
+        def compute() -> dict[str, np.ndarray]:
+            parts = []
+            with mc_dropout.progress_bar(self.dataset.n_examples(split), self.options.progress) as bar:
+                for rows in self.batches(split):
+                    parts.append(encode(trained, self.dataset.arrays(split, ("stamp",), rows)["stamp"]))
+                    bar.update(len(rows))
+            return {"features": np.concatenate(parts)}
+
+        return self.cached("features", of_network(trained) | of_split(self.dataset, split), compute)["features"]
+
+    def network(self, name: str | None = None) -> TrainedModel:
+        """A network by its name, those of the low-quality sample too; by default the one in question."""
+        if name is None:
+            return self.trained
+        return self.networks[name] if name in self.networks else self.low_quality_networks[name]
+
+    def batches(self, split: str, dataset: PreparedDataset | None = None) -> list[np.ndarray]:
+        """The row numbers of a split, as many at a time as stamps should be in memory."""
+        rows = np.arange((dataset or self.dataset).n_examples(split))
+        return [rows[start : start + STARS_AT_A_TIME] for start in range(0, len(rows), STARS_AT_A_TIME)]
+
+    def cached(
+        self, kind: str, what: Mapping, compute: Callable[[], Mapping[str, np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """The arrays that ``compute`` makes, from the evaluation's cache if they were made there before.
+
+        Args:
+            kind: of thing, for the file's name.
+            what: all that determines the arrays, as JSON types; another ``what`` is another file.
+            compute: makes the arrays, none of them of Python objects.
+        """
+        what = {"code_version": acf_jax.__version__, **what}
+        digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+        path = self.out_dir / "cache" / f"{kind}-{digest}.npz"
+        if not path.exists():
+            arrays = compute()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")  # a killed run leaves no half file
+            np.savez(temporary, **arrays)
+            temporary.rename(path)
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+
+    def save(self, figure: Figure, name: str, caption: str) -> FigureFile:
+        """Write a figure as PNG and PDF; its entry for the section."""
+        folder = self.out_dir / "figures"
+        folder.mkdir(parents=True, exist_ok=True)
+        figure.savefig(folder / f"{name}.png", dpi=160)
+        figure.savefig(folder / f"{name}.pdf", dpi=160, metadata={"CreationDate": None})
+        return FigureFile(name, caption)
+
+
+def of_network(trained: TrainedModel) -> dict:
+    """What tells a network's answers from another's, for ``Context.cached``."""
+    sidecar = trained.sidecar
+    validation = json.dumps(sidecar.get("validation", {}), sort_keys=True)
+    return {"config": sidecar["config"], "step": trained.step, "dataset_of_training": sidecar["dataset"]["fingerprint"],
+            "validation": validation}  # fmt: skip
+
+
+def of_split(dataset: PreparedDataset, split: str) -> dict:
+    """What tells a split's stars from another's, for ``Context.cached``."""
+    return {"dataset": dataset.fingerprint, "split": split}
+
+
+def labels_of(stars: Mapping[str, np.ndarray], targets: Sequence[str], prefix: str = "") -> np.ndarray:
+    """Labels, or with the prefix ``true_`` the truth: (n, n_targets)."""
+    return np.stack([stars[prefix + target] for target in targets], axis=-1).astype(np.float64)
+
+
+def encode(trained: TrainedModel, stamps: np.ndarray) -> np.ndarray:
+    """The backbone's features of stamps (n, y, x, band) in uJy / pix: (n, n_features)."""
+    return np.asarray(_encode(trained.model, trained.input_scaling, trained.params, _filled(stamps)))[: len(stamps)]
+
+
+def _filled(stamps: np.ndarray) -> np.ndarray:
+    """With the last stamp repeated to a full batch, so that one compilation serves all; NaN made 0."""
+    rows = np.minimum(np.arange(STARS_AT_A_TIME), len(stamps) - 1)
+    return np.nan_to_num(stamps[rows])
+
+
+@functools.partial(jax.jit, static_argnames=("model", "scaling"))
+def _encode(model: acf.ACF, scaling, params, stamps):
+    return model.apply({"params": params}, scaling.stamps(stamps), method="encode")
+
+
+_STARS: dict[tuple, dict[str, np.ndarray]] = {}
+
+
+def _stars(dataset: PreparedDataset, split: str) -> dict[str, np.ndarray]:
+    key = (str(dataset.folder), dataset.fingerprint, split)
+    if key not in _STARS:
+        fields = tuple(name for name in dataset.fields if name not in IMAGES)
+        _STARS[key] = dataset.arrays(split, fields)
+    return _STARS[key]

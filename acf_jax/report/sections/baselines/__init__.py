@@ -1,0 +1,1 @@
+"""Table 1: tree algorithms on magnitudes, colours and features."""

@@ -1,0 +1,195 @@
+"""Table 1's studies: each tree ensemble tuned and fitted for each of its inputs, with and without parallax.
+
+Trees are grown on the training split; the calibration split says when to stop adding them and which hyperparameters
+are best, as it chooses the network's checkpoint. Of the validation split nothing but the inputs is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from tqdm import tqdm
+
+from acf_jax.baselines import tuning
+from acf_jax.baselines.features import (
+    IMAGE_FEATURES,
+    INPUTS,
+    FeatureReduction,
+    image_inputs,
+    photometric_inputs,
+    table,
+)
+from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS
+from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES, Labelled, fingerprint, fit, import_libraries
+from acf_jax.report.context import Context, of_network, of_split
+from acf_jax.report.section import MissingPieceError
+
+TRAIN, CALIBRATION, VALIDATION = SPLITS = ("train", "calibration", "validation")
+MIN_LABELLED = 10  # stars, below which neither trees nor their stopping mean anything
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of Table 1, on one of its two sides."""
+
+    algorithm: str
+    inputs: str
+    use_parallax: bool
+
+
+@dataclass(frozen=True)
+class Study:
+    """A method and the label that it predicts."""
+
+    method: Method
+    target: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study came to."""
+
+    prediction: np.ndarray  # (n,) of the validation stars, in the label's unit
+    parameters: dict[str, float | int]  # the best
+    calibration_std: float  # standard deviation of the residuals about the calibration stars' labels
+
+
+def methods() -> list[Method]:
+    """All of Table 1's; those that take longest first."""
+    return [Method(*choice) for choice in product(TREE_ENSEMBLES, INPUTS, (False, True))]
+
+
+def answers(context: Context) -> dict[Study, Answer]:
+    """Every study's, from the evaluation's cache as far as it was there before.
+
+    Raises:
+        MissingPieceError: if the dataset lacks what the studies need.
+    """
+    check_dataset(context)
+    tables = {split: split_tables(context, split) for split in SPLITS}
+    import_libraries()
+    storage = tuning.open_storage(context.out_dir / "cache" / "studies.sqlite3")
+    studies = [Study(method, target) for method, target in product(methods(), context.targets)]
+    # One thread a fit: at these sizes, and above all on shared cores, several threads in one fit wait for each other.
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        futures = {study: threads.submit(_answer, context, study, tables, storage) for study in studies}
+        ended = as_completed(futures.values())
+        try:
+            for future in tqdm(
+                ended, total=len(studies), desc="Table 1", unit="study", disable=not context.options.progress
+            ):
+                future.result()
+        except BaseException:
+            threads.shutdown(cancel_futures=True)  # what was begun is ended and kept, nothing else is begun
+            raise
+    return {study: future.result() for study, future in futures.items()}
+
+
+def check_dataset(context: Context) -> None:
+    """Refuse a dataset whose splits would not make the comparison fair.
+
+    Raises:
+        MissingPieceError: if a split or the extinction coefficients are missing, a star is in two splits, or a network
+            was trained on other splits.
+    """
+    dataset = context.dataset
+    missing = [split for split in SPLITS if not dataset.splits.get(split)]
+    if missing or "extinction_coefficients" not in dataset.metadata:
+        what = f"the split {missing[0]}" if missing else "extinction_coefficients in its metadata"
+        raise MissingPieceError(
+            f"The tree ensembles of Table 1 need {what}, which the dataset in {dataset.folder} lacks: prepare it anew, "
+            f"`python -m datasets.build --config {dataset.config}`, and train on it."
+        )
+    for name, trained in context.networks.items():
+        if trained.sidecar["dataset"]["fingerprint"] != dataset.fingerprint:
+            raise MissingPieceError(
+                f"{name} was trained on another dataset than the one in {dataset.folder}, so its training stars are "
+                "not those of the tree ensembles: train it on this one."
+            )
+    for one, other in combinations(SPLITS, 2):
+        shared = np.intersect1d(context.stars(one)["object_id"], context.stars(other)["object_id"])
+        if shared.size:
+            raise MissingPieceError(
+                f"{shared.size:,} stars, {shared[0]} among them, are in the {one} split and in the {other} split of "
+                f"{dataset.folder}, which would flatter whoever learns them by heart: prepare the dataset anew."
+            )
+
+
+def split_tables(context: Context, split: str) -> dict[tuple[str, bool], np.ndarray]:
+    """What every method gets of a split's stars: {(inputs, use_parallax): (n, n_columns)}."""
+    stars = {field: context.stars(split)[field] for field in PHOTOMETRY_FIELDS}
+    coefficients, components = context.dataset.metadata["extinction_coefficients"], image_components(context)
+    tables = {}
+    for inputs, use_parallax in product(INPUTS, (False, True)):
+        if inputs == IMAGE_FEATURES:
+            columns = image_inputs(components[split], stars, use_parallax)
+        else:
+            columns = photometric_inputs(stars, context.dataset.bands, coefficients, inputs, use_parallax)
+        tables[inputs, use_parallax] = table(columns)
+    return tables
+
+
+def image_components(context: Context) -> dict[str, np.ndarray]:
+    """Principal components (n, 16) of every split, of the backbone in question; and their ``explained_variance``."""
+
+    def compute() -> dict[str, np.ndarray]:
+        reduction = FeatureReduction(context.features(split=TRAIN))
+        components = {split: reduction(context.features(split=split)) for split in SPLITS}
+        return components | {"explained_variance": np.array(reduction.explained_variance)}
+
+    return context.cached("components", of_network(context.trained) | {"dataset": context.dataset.fingerprint}, compute)
+
+
+def labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str, split: str) -> Labelled:
+    """The stars of a split that have a label.
+
+    Raises:
+        MissingPieceError: if they are too few to learn from.
+    """
+    labels = stars[target].astype(np.float64)
+    known = np.isfinite(labels)
+    if known.sum() < MIN_LABELLED:
+        raise MissingPieceError(
+            f"{known.sum()} stars of the {split} split have a label {target}: Table 1 needs {MIN_LABELLED} at least, "
+            "so prepare a larger dataset and train on it."
+        )
+    return Labelled(features[known], labels[known])
+
+
+def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
+    """Tune, fit and predict, unless that was done before."""
+    method, options = study.method, context.options
+    table_of = {split: tables[split][method.inputs, method.use_parallax] for split in SPLITS}
+    train, calibration = (
+        labelled(table_of[split], context.stars(split), study.target, split) for split in (TRAIN, CALIBRATION)
+    )
+    words = (method.algorithm, method.inputs, "parallax" if method.use_parallax else "no parallax", study.target)
+    name = ", ".join((*words, fingerprint(method.algorithm, train, calibration, options.seed)))
+
+    def calibration_std(parameters: tuning.Parameters) -> float:
+        predict = fit(method.algorithm, parameters, train, calibration, options.seed)
+        return float(np.std(predict(calibration.features) - calibration.labels))
+
+    def compute() -> dict[str, np.ndarray]:
+        ensemble = TREE_ENSEMBLES[method.algorithm]
+        tuned = tuning.tune(
+            calibration_std, ensemble.suggest, ensemble.start, study=name, storage=storage, n_trials=options.n_trials,
+            seed=options.seed,
+        )  # fmt: skip
+        predict = fit(method.algorithm, tuned.parameters, train, calibration, options.seed)
+        return {
+            "prediction": predict(table_of[VALIDATION]),
+            "parameters": np.array(json.dumps(tuned.parameters)),
+            "calibration_std": np.array(tuned.loss),
+        }
+
+    what = {"study": name, "n_trials": options.n_trials, **of_split(context.dataset, VALIDATION)}
+    arrays = context.cached("trees", what, compute)
+    parameters = json.loads(str(arrays["parameters"]))
+    return Answer(arrays["prediction"], parameters, float(arrays["calibration_std"]))

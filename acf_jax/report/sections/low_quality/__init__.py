@@ -1,0 +1,1 @@
+"""The low-quality sample: Table 2 and Fig. 13."""

@@ -1,0 +1,1 @@
+"""Images against photometry of the very stamps."""

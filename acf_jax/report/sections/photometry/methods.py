@@ -1,0 +1,222 @@
+"""Who answers from photometry, and from which: the numbers behind "Images against magnitudes, fairly".
+
+All learn from the training split of the network's own dataset, stop by its calibration split, and answer for its
+validation split, whose labels never come here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+import acf_jax
+from acf_jax.baselines import photometric_network, stamp_photometry, tree_ensembles
+from acf_jax.baselines.features import table
+from acf_jax.baselines.gradient_boosting import photometric_features
+from acf_jax.baselines.stamp_photometry import StampPhotometry, ab_magnitude
+from acf_jax.report.context import Context, labels_of, of_split
+from acf_jax.report.quantities import is_crowded
+from acf_jax.report.section import MissingPieceError
+
+SPLITS = ("train", "calibration", "validation")
+
+CATALOGUE = "catalogue magnitudes"
+APERTURES = "apertures on the stamps"
+PROFILES = "PSF fits on the stamps"
+PHOTON_LIMIT = "true magnitudes with the fits' own errors"
+STAMP_LIMIT = "true magnitudes with the fits' true scatter"
+MEASURED, LIMITS = (CATALOGUE, APERTURES, PROFILES), (PHOTON_LIMIT, STAMP_LIMIT)
+ON_STAMPS = (APERTURES, PROFILES)
+
+MLP, TREES = "MLP", "LightGBM"
+STARS_PER_BIN = 50  # of brightness, at least
+MAX_BINS = 20
+MAGNITUDES_PER_LOG = 2.5 / np.log(10)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a method makes of an input."""
+
+    method: str
+    inputs: str
+    mean: np.ndarray  # (n, n_targets), of the validation split
+
+
+def check(context: Context) -> None:
+    """Refuse a dataset that lacks what this needs.
+
+    Raises:
+        MissingPieceError: naming it.
+    """
+    dataset = context.dataset
+    missing = [f"split {split}" for split in SPLITS if not dataset.splits.get(split)]
+    missing += [name for name in ("extinction_coefficients", "pixel_scale_arcsec") if name not in dataset.metadata]
+    missing += [f"field {name}" for name in ("psf_mag", "ebmv_sfd", "fwhm", "self_dist1") if name not in dataset.fields]
+    if missing:
+        raise MissingPieceError(
+            f"The dataset {dataset.config} {dataset.version} lacks {', '.join(missing)}: prepare it anew with "
+            f"`python -m datasets.build --config {dataset.config}` (more stars, should a split be empty)."
+        )
+
+
+def photometry(context: Context, split: str) -> StampPhotometry:
+    """Of a split's stamps; measured once and kept on disk."""
+    dataset = context.dataset
+    fwhm_px = context.stars(split)["fwhm"] / dataset.metadata["pixel_scale_arcsec"]
+    batches = (
+        (dataset.arrays(split, ("stamp",), rows)["stamp"], fwhm_px[rows]) for rows in context.batches(split)
+    )  # fmt: skip
+    settings = (stamp_photometry.APERTURE_RADII_PX, stamp_photometry.FIT_RADIUS_PX, stamp_photometry.MOFFAT_BETA)
+    what = of_split(dataset, split) | {"settings": settings, "code": acf_jax.__version__}
+
+    def compute() -> dict[str, np.ndarray]:
+        measured = stamp_photometry.measure(batches, len(fwhm_px), progress=context.options.progress)
+        return measured.to_arrays()
+
+    return StampPhotometry(**context.cached("stamp_photometry", what, compute))
+
+
+def true_magnitudes(context: Context, split: str) -> np.ndarray:
+    """Dereddened as the stamps were, by R_f and the catalogue's E(B-V), wrong as that may be: (n, n_bands)."""
+    stars = context.stars(split)
+    return stars["true_mag"].astype(np.float64) - _reddening(context, split)
+
+
+def magnitude_residuals(context: Context, split: str) -> dict[str, np.ndarray]:
+    """Each photometry minus the true magnitudes, dereddened alike: {input: (n, n_bands)} mag."""
+    measured, true = photometry(context, split), true_magnitudes(context, split)
+    of_widest = ab_magnitude(measured.aperture_flux[:, -1])
+    catalogue = context.stars(split)["psf_mag"].astype(np.float64) - _reddening(context, split)
+    magnitudes = {CATALOGUE: catalogue, APERTURES: of_widest, PROFILES: ab_magnitude(measured.psf_flux)}
+    return {name: magnitude - true for name, magnitude in magnitudes.items()}
+
+
+def inputs(context: Context, name: str, split: str) -> np.ndarray:
+    """Columns (n, n_columns) of one of ``MEASURED`` or ``LIMITS``; NaN where missing.
+
+    Dereddened magnitudes and neighbouring bands' colours; with parallax its logarithm, its error's, and absolute
+    magnitudes (Eq. 17), if the network in question reads it.
+    """
+    if name == CATALOGUE:
+        magnitudes = [context.stars(split)["psf_mag"] - _reddening(context, split)]
+    elif name == APERTURES:
+        magnitudes = list(ab_magnitude(np.moveaxis(photometry(context, split).aperture_flux, 1, 0)))
+    elif name == PROFILES:
+        magnitudes = [ab_magnitude(photometry(context, split).psf_flux)]
+    else:
+        magnitudes = [true_magnitudes(context, split) + noise(context, name, split)]
+    columns = [_columns(context, magnitude, split) for magnitude in magnitudes]
+    return table({f"{i} {key}": values for i, part in enumerate(columns) for key, values in part.items()})
+
+
+def noise(context: Context, name: str, split: str) -> np.ndarray:
+    """Errors of a perfect photometry of the stamps, drawn by each star's object_id: (n, n_bands) mag.
+
+    Their standard deviation is what isolated training stars of the same brightness have: the error that the fits
+    report (``PHOTON_LIMIT``), which is about the photons' and the sky's, or the fits' scatter about the truth
+    (``STAMP_LIMIT``), which holds the exposures' zeropoints, too.
+    """
+    train, true = photometry(context, "train"), true_magnitudes(context, "train")
+    isolated = ~is_crowded(context.stars("train"))
+    if name == PHOTON_LIMIT:
+        size = MAGNITUDES_PER_LOG * train.psf_flux_error / np.where(train.psf_flux > 0, train.psf_flux, np.nan)
+    else:
+        residual = magnitude_residuals(context, "train")[PROFILES]
+        size = 1.4826 * np.abs(residual - np.nanmedian(residual[isolated], axis=0))
+    wanted = true_magnitudes(context, split)
+    sigma = [by_brightness(true[isolated, b], size[isolated, b], wanted[:, b]) for b in range(wanted.shape[1])]
+    seed, ids = context.options.seed, context.stars(split)["object_id"].tolist()
+    draws = [np.random.default_rng([seed, LIMITS.index(name), i]).normal(size=wanted.shape[1]) for i in ids]
+    return np.stack(sigma, axis=1) * np.array(draws)
+
+
+def by_brightness(mag: np.ndarray, size: np.ndarray, at_mag: np.ndarray) -> np.ndarray:
+    """The median of ``size`` (n,) among stars of like ``mag`` (n,), at other magnitudes (m,); NaN left out.
+
+    Between the medians of bins that hold equally many stars it runs straight, beyond the outermost it is theirs.
+    """
+    known = np.isfinite(mag) & np.isfinite(size)
+    mag, size = mag[known], size[known]
+    if not len(mag):
+        return np.full(len(at_mag), np.nan)
+    groups = np.array_split(np.argsort(mag, kind="stable"), np.clip(len(mag) // STARS_PER_BIN, 1, MAX_BINS))
+    medians = [(np.median(mag[group]), np.median(size[group])) for group in groups]
+    return np.interp(at_mag, *np.array(medians).T)
+
+
+def answers(context: Context) -> list[Answer]:
+    """Of every method on every input, for the validation split."""
+    found = [Answer(MLP, name, _network(context, name)) for name in MEASURED]
+    found += [Answer(TREES, name, _trees(context, name)) for name in MEASURED]
+    if context.is_mock:
+        found += [Answer(MLP, name, _network(context, name)) for name in LIMITS]
+    return found
+
+
+def _network(context: Context, name: str) -> np.ndarray:
+    settings = photometric_network.Settings(seed=context.options.seed)
+
+    def compute() -> dict[str, np.ndarray]:
+        train, calibration = ((inputs(context, name, split), _labels(context, split)) for split in SPLITS[:2])
+        fitted = photometric_network.fit(
+            train, calibration, context.targets, settings, progress=context.options.progress
+        )  # fmt: skip
+        columns, ids = inputs(context, name, "validation"), context.stars()["object_id"]
+        mean, _ = fitted.predict(columns, ids, n_samples=context.options.n_samples, seed=settings.seed)
+        return {"mean": mean}
+
+    what = _what(context, name) | {"settings": asdict(settings), "n_samples": context.options.n_samples}
+    return context.cached("photometric_network", what, compute)["mean"]
+
+
+def _trees(context: Context, name: str) -> np.ndarray:
+    algorithm, seed = tree_ensembles.TREE_ENSEMBLES[TREES], context.options.seed
+
+    def compute() -> dict[str, np.ndarray]:
+        samples = [(inputs(context, name, split), _labels(context, split)) for split in SPLITS[:2]]
+        columns, means = inputs(context, name, "validation"), []
+        for i in range(len(context.targets)):
+            known = [np.isfinite(labels[:, i]) for _, labels in samples]
+            train, stopping = (
+                tree_ensembles.Labelled(features[rows], labels[rows, i])
+                for (features, labels), rows in zip(samples, known, strict=True)
+            )
+            means.append(tree_ensembles.fit(TREES, algorithm.start, train, stopping, seed)(columns))
+        return {"mean": np.stack(means, axis=1)}
+
+    what = _what(context, name) | {"parameters": dict(algorithm.start), "seed": seed}
+    return context.cached("photometric_trees", what, compute)["mean"]
+
+
+def _what(context: Context, name: str) -> dict:
+    return of_split(context.dataset, "validation") | {
+        "inputs": name, "targets": list(context.targets), "parallax": _use_parallax(context),
+        "code": acf_jax.__version__,
+    }  # fmt: skip
+
+
+def _use_parallax(context: Context) -> bool:
+    return context.trained.model.config.use_parallax
+
+
+def _labels(context: Context, split: str) -> np.ndarray:
+    return labels_of(context.stars(split), context.targets)
+
+
+def _reddening(context: Context, split: str) -> np.ndarray:
+    """A_f of each star and band, (n, n_bands) mag."""
+    coefficients = context.dataset.metadata["extinction_coefficients"]
+    extinctions = np.array([coefficients[band] for band in context.dataset.bands])
+    return np.outer(context.stars(split)["ebmv_sfd"].astype(np.float64), extinctions)
+
+
+def _columns(context: Context, magnitude: np.ndarray, split: str) -> Mapping[str, np.ndarray]:
+    """Features of magnitudes (n, n_bands) that are dereddened already."""
+    stars = context.stars(split)
+    dereddened = {"psf_mag": magnitude, "ebmv_sfd": np.zeros(len(magnitude))}
+    astrometry = {field: stars[field] for field in ("parallax", "parallax_error")}
+    bands = context.dataset.bands
+    return photometric_features(dereddened | astrometry, bands, dict.fromkeys(bands, 0.0), _use_parallax(context))

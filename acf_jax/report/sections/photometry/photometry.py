@@ -1,0 +1,303 @@
+"""Images against magnitudes, fairly: is what the network sees more than what photometry of the same stamps tells?
+
+Trees on catalogue magnitudes (Table 1) differ from the network in two things at once. Here one is changed at a time:
+the same prediction module on magnitudes, and magnitudes measured on the very stamps, isolated and crowded stars apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from acf_jax.labels import LABELS
+from acf_jax.metrics.bootstrap import Estimate, bootstrap_moments, std_ratio
+from acf_jax.plots.predictions import BLUE, VERMILION
+from acf_jax.report.context import Context, labels_of
+from acf_jax.report.quantities import CROWDED_ARCSEC, is_crowded
+from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.section import FigureFile, Section, Table, number
+from acf_jax.report.sections.photometry import methods as methods
+from acf_jax.report.sections.photometry.methods import Answer
+
+PREFIXES = {"label": "", "truth": "true_"}
+REFERENCE_WORDS = {"label": "the labels", "truth": "the injected truth"}
+IMAGES = "the stamps"
+
+HOW = (
+    "{mlp} is the network's own prediction module (dense 320, 160, GELU, dropout 0.2) on numbers instead of the image, "
+    "trained on the same stars with the same loss and a like schedule, the best checkpoint chosen on the calibration "
+    "split; {trees} has its usual hyperparameters and stops by the same split. All read dereddened magnitudes and "
+    "neighbouring colours{parallax}. Apertures have 3, 6 and 12 px; PSF fits are Moffat profiles (beta = 3) of the "
+    "seeing's width, fitted singly, so that a neighbour's light stays in them."
+)
+LIMITS = (
+    "The last two rows are what perfect photometry of these stamps would give the same MLP: the true magnitudes, with "
+    "noise drawn as large as the PSF fits report for isolated stars of that brightness, or as large as the fits "
+    "scatter about the truth, which holds the errors of the exposures' zeropoints, too."
+)
+RATIO = (
+    "Beside each std, in brackets: std of {network} / that of the row, with the 95 % interval of a paired bootstrap "
+    "over the stars ({n:,} resamples); below 1 {network} is ahead. It tells nothing of how another seed would do."
+)
+HOW_LOW_QUALITY = (
+    "Crowded stars are all in the low-quality sample: `python -m datasets.build --config mock_low_quality`, "
+    "`python train.py --config configs/demo.py --config.dataset.config=mock_low_quality --workdir "
+    "runs/demo_low_quality`, `evaluate.py --low-quality runs/demo_low_quality`."
+)
+
+
+def section(context: Context) -> Section:
+    """The network, MLPs and trees on catalogue and stamp photometry, on each sample there is.
+
+    Raises:
+        MissingPieceError: if a dataset lacks a split or field.
+    """
+    samples = _samples(context)
+    for sample in samples.values():
+        methods.check(sample)
+    results = {name: _results(sample) for name, sample in samples.items()}
+    tables, text = [], []
+    for name, sample in samples.items():
+        text += _verdicts(sample, results[name])
+        tables += _tables(sample, results[name])
+    return Section(
+        key="photometry",
+        title="Images against magnitudes, fairly",
+        text=(*text, *_explanations(context, samples)),
+        tables=(*tables, *(_accuracy_table(sample) for sample in samples.values() if sample.is_mock)),
+        figures=tuple(_figure(sample, name, results[name]) for name, sample in samples.items()),
+        values={
+            name: {"sample": sample.sample(), "failed_fits": _failed_fits(sample), "groups": _to_values(results[name])}
+            for name, sample in samples.items()
+        },
+    )
+
+
+def _samples(context: Context) -> dict[str, Context]:
+    """A context for each sample, in which its own dataset and networks are the ones in question."""
+    found = {"high_quality": context}
+    if context.low_quality is not None:
+        # Networks of the two samples go by the same names, so that one context cannot hold both.
+        networks = context.low_quality_networks or {f"{context.name}, as it is,": context.trained}
+        found["low_quality"] = dataclasses.replace(context, dataset=context.low_quality, networks=networks)
+    return found
+
+
+def _groups(context: Context) -> dict[str, np.ndarray]:
+    """Which stars of the validation split (n,) are isolated and which crowded; no empty group."""
+    crowded = is_crowded(context.stars())
+    return {name: rows for name, rows in (("isolated", ~crowded), ("crowded", crowded)) if rows.any()}
+
+
+def _answers(context: Context) -> list[Answer]:
+    """The networks of the same labels, that in question first, then photometry's."""
+    networks = [name for name, trained in context.networks.items() if trained.targets == context.targets]
+    return [*(Answer(name, IMAGES, context.prediction(name).mean) for name in networks), *methods.answers(context)]
+
+
+Of = tuple[str, str]  # method and inputs
+Results = Mapping[str, Mapping[str, Mapping[Of, Mapping[str, tuple[Estimate, Estimate]]]]]
+"""std and ratio of the network in question to it, by group, reference, (method, inputs) and target."""
+
+
+def _results(context: Context) -> Results:
+    stars, answers = context.stars(), _answers(context)
+    prefixes = PREFIXES if context.is_mock else {"label": ""}
+    options = {"n_resamples": context.options.n_bootstrap, "seed": context.options.seed}
+    results: dict = {}
+    for group, rows in _groups(context).items():
+        for reference, prefix in prefixes.items():
+            labels = labels_of(stars, context.targets, prefix)[rows]
+            residuals = {(answer.method, answer.inputs): answer.mean[rows] - labels for answer in answers}
+            first = next(iter(residuals.values()))
+            results.setdefault(group, {})[reference] = {
+                of: {
+                    target: (
+                        bootstrap_moments(residual[:, i], names=("std",), **options)["std"],
+                        std_ratio(first[:, i], residual[:, i], **options),
+                    )
+                    for i, target in enumerate(context.targets)
+                }
+                for of, residual in residuals.items()
+            }
+    return results
+
+
+def _verdicts(context: Context, results: Results) -> list[str]:
+    """A sentence for each group: the network against the best photometry of the same stamps."""
+    sentences = []
+    for group, of_group in results.items():
+        reference = list(of_group)[-1]
+        of_reference = of_group[reference]
+        network, _ = next(iter(of_reference))
+        words = [_against_best(of_reference, target) for target in context.targets]
+        sentences.append(
+            f"{_capital(group)} stars ({context.sample()}; {_count(of_reference)} of them {group}), about "
+            f"{REFERENCE_WORDS[reference]}: {network} against the better photometry of the same stamps has "
+            f"{'; '.join(words)}."
+        )
+    return sentences
+
+
+def _against_best(of_reference: Mapping, target: str) -> str:
+    """As in "1.31 (1.25 to 1.37) times its scatter in Teff, behind the MLP on PSF fits on the stamps"."""
+    rivals = {of: estimates[target] for of, estimates in of_reference.items() if of[1] in methods.ON_STAMPS}
+    best = min(rivals, key=lambda of: np.nan_to_num(rivals[of][0].value, nan=np.inf))
+    ratio = rivals[best][1]
+    place = "ahead of" if ratio.upper < 1 else "behind" if ratio.lower > 1 else "not told apart from"
+    return (
+        f"{ratio.value:.2f} ({ratio.lower:.2f} to {ratio.upper:.2f}) times its scatter in {NAMES[target]}, "
+        f"{place} the {' on '.join(best)}"
+    )
+
+
+def _explanations(context: Context, samples: Mapping[str, Context]) -> list[str]:
+    parallax = ", the parallax and absolute magnitudes" if context.trained.model.config.use_parallax else ""
+    paragraphs = [HOW.format(mlp=methods.MLP, trees=methods.TREES, parallax=parallax)]
+    if context.is_mock:
+        paragraphs.append(LIMITS)
+    paragraphs.append(RATIO.format(network=context.name, n=context.options.n_bootstrap))
+    if "crowded" not in _groups(context):
+        paragraphs.append(
+            f"No star ({context.sample()}) has a neighbour within {CROWDED_ARCSEC:g} arcsec: the sample's own cuts "
+            f"leave none. {'' if 'low_quality' in samples else HOW_LOW_QUALITY}".strip()
+        )
+    if "low_quality" in samples and not context.low_quality_networks:
+        paragraphs.append(
+            f"No network trained on the low-quality sample was given, so there {context.name} stands as it is, without "
+            f"having seen crowded stars, against photometry that was fitted to them. {HOW_LOW_QUALITY}"
+        )
+    for sample in samples.values():
+        paragraphs += _failures(sample)
+    return paragraphs
+
+
+def _failed_fits(context: Context) -> dict[str, int]:
+    """PSF fits without an answer in the validation split, by band."""
+    counts = methods.photometry(context, "validation").n_failed_fits.tolist()
+    return dict(zip(context.dataset.bands, counts, strict=True))
+
+
+def _failures(context: Context) -> list[str]:
+    failed = {band: count for band, count in _failed_fits(context).items() if count}
+    if not failed:
+        return []
+    counts = ", ".join(f"{count:,} in {band}" for band, count in failed.items())
+    return [f"No profile could be fitted to some stamps ({context.sample()}): {counts}. They count as missing numbers."]
+
+
+def _tables(context: Context, results: Results) -> list[Table]:
+    units = [f"{NAMES[target]} ({LABELS[target]})" for target in context.targets]
+    tables = []
+    for group, of_group in results.items():
+        for reference, of_reference in of_group.items():
+            rows = [
+                (*of, f"{next(iter(of_target.values()))[0].n:,}", *_cells(of_target))
+                for of, of_target in of_reference.items()
+            ]
+            caption = (
+                f"Standard deviation of the residuals about {REFERENCE_WORDS[reference]}, {group} stars; "
+                f"{context.sample()}. In brackets: ratio of {next(iter(of_reference))[0]} to the row, with its 95 % "
+                "interval."
+            )
+            tables.append(Table(caption, ("method", "of", "stars", *units), tuple(rows), n_text=2))
+    return tables
+
+
+def _cells(of_target: Mapping[str, tuple[Estimate, Estimate]]) -> list[str]:
+    return [
+        f"{number(std.value, LABELS[target])} [{ratio.value:.2f}, {ratio.lower:.2f} to {ratio.upper:.2f}]"
+        for target, (std, ratio) in of_target.items()
+    ]
+
+
+def _accuracy_table(context: Context) -> Table:
+    """How good the photometry itself is, on stars whose magnitudes are known."""
+    residuals, rows = methods.magnitude_residuals(context, "validation"), []
+    for group, chosen in _groups(context).items():
+        for name, residual in residuals.items():
+            inside = residual[chosen]
+            middle = np.nanmedian(inside, axis=0)
+            spread = 1.4826 * np.nanmedian(np.abs(inside - middle), axis=0)
+            cells = [f"{m:+.3f} ± {s:.3f}" for m, s in zip(middle, spread, strict=True)]
+            rows.append((group, "12 px apertures" if name == methods.APERTURES else name, *cells))
+    caption = (
+        f"Photometry minus true magnitude (mag), both dereddened by the catalogue's E(B-V): median ± 1.4826 MAD; "
+        f"{context.sample()}."
+    )
+    return Table(caption, ("stars", "photometry", *context.dataset.bands), tuple(rows), n_text=2)
+
+
+def _figure(context: Context, name: str, results: Results) -> FigureFile:
+    reference = list(next(iter(results.values())))[-1]
+    figure = Figure(figsize=(7.2, 3.6), layout="constrained")
+    of_group = {group: of_references[reference] for group, of_references in results.items()}
+    draw_scatter(figure, of_group, context.targets)
+    caption = (
+        f"Standard deviation of the residuals about {REFERENCE_WORDS[reference]} by method, with 95 % bootstrap "
+        f"intervals; {context.sample()}."
+    )
+    return context.save(figure, f"photometry_{name}", caption)
+
+
+def draw_scatter(
+    figure: Figure, of_group: Mapping[str, Mapping[Of, Mapping[str, tuple]]], targets: Sequence[str]
+) -> dict[tuple[str, str], object]:
+    """A panel per target, a line per method, a point with its interval per group of stars.
+
+    Args:
+        figure: to draw on.
+        of_group: std and ratio by group, (method, inputs) and target, as in ``_results`` of one reference.
+        targets: the panels, from left to right.
+
+    Returns:
+        The error bars by (group, target).
+    """
+    panels, drawn = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0], {}
+    styles = {"isolated": (BLUE, "o"), "crowded": (VERMILION, "s")}
+    rows = list(next(iter(of_group.values())))
+    shifts = {group: 0.24 * i - 0.12 * (len(of_group) - 1) for i, group in enumerate(of_group)}
+    for panel, target in zip(panels, targets, strict=True):
+        for group, of_row in of_group.items():
+            colour, marker = styles[group]
+            estimates = [of_row[row][target][0] for row in rows]
+            std = np.array([(e.value, e.value - e.lower, e.upper - e.value) for e in estimates]).T
+            drawn[group, target] = panel.errorbar(
+                std[0], np.arange(len(rows)) + shifts[group], xerr=np.maximum(std[1:], 0), fmt=marker, color=colour,
+                label=group, markersize=4, linewidth=1,
+            )  # fmt: skip
+        panel.set_xlabel(f"std of {NAMES[target]} ({LABELS[target]})", fontsize=8)
+        panel.set_yticks(np.arange(len(rows)), [" on ".join(row) for row in rows])
+        panel.tick_params(labelsize=7)
+        panel.grid(axis="x", linewidth=0.4, alpha=0.5)
+        panel.set_xlim(left=0)
+    panels[0].invert_yaxis()
+    figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, ncols=2, loc="outside upper right")
+    return drawn
+
+
+def _to_values(results: Results) -> dict:
+    return {
+        group: {
+            reference: {
+                " on ".join(of): {
+                    target: {"std": std.to_dict(), "ratio": ratio.to_dict()}
+                    for target, (std, ratio) in of_target.items()
+                }
+                for of, of_target in of_reference.items()
+            }
+            for reference, of_reference in of_group.items()
+        }
+        for group, of_group in results.items()
+    }
+
+
+def _count(of_reference: Mapping) -> str:
+    return f"{max(std.n for of_target in of_reference.values() for std, _ in of_target.values()):,}"
+
+
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]

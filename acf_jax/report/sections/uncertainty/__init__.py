@@ -1,0 +1,1 @@
+"""Whether the uncertainties can be trusted."""

@@ -1,0 +1,122 @@
+"""The tables of the section on uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from acf_jax.labels import LABELS
+from acf_jax.report.context import Context
+from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.section import Table, number, percent
+from acf_jax.report.sections.uncertainty.coverage_goal import BIN_TOLERANCE, MIN_STARS, JudgedBin, worst
+from acf_jax.report.sections.uncertainty.findings import Findings
+
+
+def all_tables(context: Context, found: Findings) -> tuple[Table, ...]:
+    """Measures about each reference, coverage in bins, the calibration's factors, uncertainty against label density."""
+    measures = [_measures(context, found, reference) for reference in found.metrics]
+    calibration = [] if found.calibration is None else [_calibration(context, found)]
+    return (*measures, _coverage(context, found), *calibration, _density(context, found))
+
+
+def _measures(context: Context, found: Findings, reference: str) -> Table:
+    rows = []
+    for target, of_target in found.metrics[reference].items():
+        unit = LABELS[target]
+        for method, m in of_target.items():
+            scores = (number(m.crps, unit), _decimals(m.nll), number(m.sharpness, unit), _decimals(m.ause))
+            covered = (percent(value) for value in (m.coverage_68, m.coverage_90, m.coverage_95))
+            rows.append((NAMES[target], method, *covered, *scores, f"{m.n:,}"))
+    about = {"label": "the labels", "truth": "the injected truth"}[reference]
+    return Table(
+        f"Uncertainties of the {context.name} about {about} ({context.sample()}). CRPS and sharpness in K for Teff, in "
+        "dex for the others.",
+        ("parameter", "uncertainty", "68.27 %", "90 %", "95 %", "CRPS", "NLL", "sharpness", "AUSE", "n"),
+        tuple(rows),
+        n_text=2,
+    )
+
+
+def _coverage(context: Context, found: Findings) -> Table:
+    rows = [
+        (
+            NAMES[target], method, f"{100 * verdict.level:.4g} %", points(verdict.deviation),
+            f"{len(verdict.beyond)} of {len(verdict.known_bins)}", f"{verdict.n_beyond_by_chance:.1f}",
+            _worst(verdict.known_bins), _worst(verdict.label_bins),
+        )
+        for method, of_method in found.verdicts.items()
+        for target, of_target in of_method.items()
+        for verdict in of_target.values()
+    ]  # fmt: skip
+    return Table(
+        f"Coverage of the labels minus nominal coverage, in percentage points ({context.sample()}): overall, and in "
+        f"bins of {MIN_STARS} stars or more in the predicted parameters, g, E(B-V) and parallax S/N; how many of these "
+        f"bins are more than {100 * BIN_TOLERANCE:.0f} points off, how many exact intervals would put there, and the "
+        "worst of them; the worst bin in the labels.",
+        (
+            "parameter",
+            "uncertainty",
+            "nominal",
+            "overall",
+            "bins off",
+            "by chance",
+            "worst bin",
+            "worst bin in a label",
+        ),
+        tuple(rows),
+        n_text=2,
+    )
+
+
+def _calibration(context: Context, found: Findings) -> Table:
+    rows = []
+    for target, fitted in zip(found.calibration.targets, found.calibration.parameters, strict=True):
+        noise = "-" if fitted.noise_factor is None else f"{fitted.noise_factor:.2f}"
+        root = number(float(np.sqrt(fitted.variance)), LABELS[target])
+        shape = "-" if fitted.shape is None else _range(fitted.shape)
+        rows.append((NAMES[target], f"{fitted.mc_factor:.2f}", noise, root, shape, f"{fitted.n_stars:,}"))
+    return Table(
+        f"Variance scaling of the {context.name}: sigma^2 = (a mc^2 + b noise^2 + c) exp(s), the root of c in K for "
+        "Teff and in dex for the others, and the range over the predicted parameters of exp(s / 2), each parameter's "
+        f"part multiplied; fitted to the stars counted last, and applied to others ({context.sample()}).",
+        ("parameter", "a", "b", "root of c", "exp(s / 2)", "stars"),
+        tuple(rows),
+    )
+
+
+def _density(context: Context, found: Findings) -> Table:
+    rows = [
+        (
+            NAMES[target], str(each.n_train.size), _decimals(each.rho), _decimals(each.p_value, 3),
+            number(each.std_in_sparsest, LABELS[target]), number(each.std_in_densest, LABELS[target]),
+        )
+        for target, each in found.density.items()
+    ]  # fmt: skip
+    return Table(
+        "Uncertainty where labels are few: Spearman's rho between the number of training stars in a bin of the label "
+        f"and the median MC standard deviation there ({context.sample()}), its one-sided p, and that median in the "
+        "bins of fewest and of most training stars (K for Teff, dex for the others).",
+        ("parameter", "bins", "rho", "p", "std where fewest", "std where most"),
+        tuple(rows),
+    )
+
+
+def points(deviation: float) -> str:
+    """A difference of coverages in percentage points; a dash for none."""
+    return "-" if np.isnan(deviation) else f"{100 * deviation:+.1f}"
+
+
+def _worst(bins: Sequence[JudgedBin]) -> str:
+    found = worst(bins)
+    return "-" if found is None else f"{points(found.deviation)} ({found.where}, {found.bin.n:,} stars)"
+
+
+def _range(shape: Sequence[Sequence[float]]) -> str:
+    least, most = (np.exp(sum(extreme(part) for part in shape) / 2) for extreme in (min, max))
+    return f"{least:.2f} to {most:.2f}"
+
+
+def _decimals(value: float, decimals: int = 2) -> str:
+    return "-" if np.isnan(value) else f"{value:z.{decimals}f}"

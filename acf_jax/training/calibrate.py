@@ -1,0 +1,129 @@
+"""A run's best checkpoint and the stars it was not trained on -> honest errors and the training domain, stored with it.
+
+The calibration split serves both: it calibrates the errors, and says which distance from the training stars is common
+among others of their kind.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from acf_jax.calibration.errors import MIN_STARS, ErrorCalibration
+from acf_jax.calibration.training_domain import MIN_STARS as MIN_DOMAIN_STARS
+from acf_jax.calibration.training_domain import TrainingDomain, light_profile
+from acf_jax.data.prepared import PreparedDataset
+from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.split import SplitPrediction, predict_split
+from acf_jax.training import checkpoints
+from acf_jax.training.checkpoints import TrainedModel
+
+SPLIT = "calibration"
+N_SAMPLES, SEED = 100, 0  # as predictions have them unless asked otherwise
+N_TRAIN_STARS, N_HELD_OUT_STARS = 20_000, 5_000  # at most, of the domain: more would hardly change it
+LARGE_ERROR_QUANTILE = 0.99
+STARS_AT_A_TIME = 64  # for each device: `mc_dropout.predict`'s own, so that the backbone it compiled serves again
+INPUTS = ("stamp", "parallax", "parallax_error")
+
+
+def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = True) -> ErrorCalibration | None:
+    """Fit the errors and the training domain of a run's best checkpoint, and store them with the run.
+
+    Each is fitted once: a checkpoint that has it keeps it.
+
+    Args:
+        run_dir: the run's folder.
+        dataset: the one that it was trained on.
+        progress: whether to show a bar.
+
+    Returns:
+        The errors' calibration, fitted or there before; None where too few stars have a label and a prediction.
+
+    Raises:
+        CheckpointError: if there is no checkpoint.
+    """
+    trained = checkpoints.load_model(run_dir)
+    calibration = trained.error_calibration
+    lacks_domain = trained.training_domain is None and has_stars_for_domain(dataset)
+    if calibration is not None and not lacks_domain:
+        return calibration
+    stars = dataset.arrays(SPLIT, ("object_id", "parallax", "parallax_error", *trained.targets))
+    answer = predict_split(trained, dataset, stars, split=SPLIT, n_samples=N_SAMPLES, seed=SEED, progress=progress)
+    if calibration is None:
+        calibration = fit_errors(trained, answer, stars)
+        if calibration is not None:
+            checkpoints.write_error_calibration(run_dir, trained.step, calibration)
+    if lacks_domain:
+        domain = fit_domain(trained, dataset, error_limits(trained, answer, calibration), progress)
+        if domain is not None:
+            checkpoints.write_training_domain(run_dir, trained.step, domain)
+    return calibration
+
+
+def has_stars_for_domain(dataset: PreparedDataset) -> bool:
+    """Whether its splits are large enough."""
+    return min(dataset.n_examples(split) for split in ("train", SPLIT)) >= MIN_DOMAIN_STARS
+
+
+def fit_errors(trained: TrainedModel, answer: SplitPrediction, stars: dict) -> ErrorCalibration | None:
+    """From the answers for labelled stars; None where too few have a label and a prediction."""
+    labels = np.stack([stars[target] for target in trained.targets], axis=-1)
+    if (np.isfinite(labels) & np.isfinite(answer.mean)).sum(axis=0).min() < MIN_STARS:
+        return None
+    return ErrorCalibration.fit(answer.mean, answer.std, answer.noise_std, labels, trained.targets)
+
+
+def error_limits(
+    trained: TrainedModel, answer: SplitPrediction, calibration: ErrorCalibration | None
+) -> dict[str, float]:
+    """The 99th percentile of the errors as a catalogue gives them, by target; infinite where no star has one."""
+    errors = answer.std if calibration is None else calibration.std(answer.mean, answer.std, answer.noise_std)
+    columns = {target: column[np.isfinite(column)] for target, column in zip(trained.targets, errors.T, strict=True)}
+    return {
+        target: float(np.quantile(column, LARGE_ERROR_QUANTILE)) if column.size else float("inf")
+        for target, column in columns.items()
+    }
+
+
+def fit_domain(
+    trained: TrainedModel, dataset: PreparedDataset, limits: dict[str, float], progress: bool
+) -> TrainingDomain | None:
+    """From a sample of the training split, and the calibration split for the threshold; None of too few stars."""
+    train = describe_stars(trained, dataset, "train", N_TRAIN_STARS, progress)
+    held_out = describe_stars(trained, dataset, SPLIT, N_HELD_OUT_STARS, progress)
+    if min(len(train[0]), len(held_out[0])) < MIN_DOMAIN_STARS:
+        return None
+    labels = dataset.arrays("train", trained.targets)
+    return TrainingDomain.fit(
+        *train,
+        *held_out,
+        label_min={target: float(np.nanmin(labels[target])) for target in trained.targets},
+        label_max={target: float(np.nanmax(labels[target])) for target in trained.targets},
+        error_limits=limits,
+    )
+
+
+def describe_stars(
+    trained: TrainedModel, dataset: PreparedDataset, split: str, n_stars: int, progress: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Backbone features (n, d) and light profiles (n, 3 bands) of up to ``n_stars`` of a split, drawn at random.
+
+    Stars whose inputs are not finite are left out.
+    """
+    rows = np.random.default_rng(SEED).permutation(dataset.n_examples(split))[:n_stars]
+    params, at_a_time = on_all_devices(trained.params), STARS_AT_A_TIME * n_devices()
+    features, profiles = [], []
+    with mc_dropout.progress_bar(len(rows), progress) as bar:
+        for start in range(0, len(rows), at_a_time):
+            part = np.sort(rows[start : start + at_a_time])
+            stars = dataset.arrays(split, INPUTS, part)
+            filled = np.arange(at_a_time) % len(part)  # the last batch, too, has the shape that is compiled
+            inputs = spread_over_devices([np.asarray(stars[name][filled], np.float32) for name in INPUTS])
+            encoded, _, finite = mc_dropout.encode(trained.model, trained.input_scaling, params, *inputs)
+            good = np.asarray(finite)[: len(part)]
+            features.append(np.asarray(encoded)[: len(part)][good])
+            profiles.append(light_profile(stars["stamp"][good]))
+            bar.update(len(part))
+    return np.concatenate(features), np.concatenate(profiles)

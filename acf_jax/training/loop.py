@@ -1,0 +1,288 @@
+"""Prepared dataset -> checkpoints.
+
+Parallelism lives here and nowhere else: ``jax.pmap`` over the local devices, each with its share of the global batch,
+gradients averaged. Every draw hangs on (seed, step, star), so that neither the number of devices nor an interruption
+changes what is learned.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import ml_collections
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+
+from acf_jax.data.augment import augment
+from acf_jax.data.prepared import Examples, InMemoryExamples, ordered_batches, training_batches
+from acf_jax.data.scaling import InputScaling
+from acf_jax.devices.microbatches import gradients_of_mean, map_microbatches, microbatch_size
+from acf_jax.inference.mc_dropout import split_ids
+from acf_jax.labels import LabelScaling
+from acf_jax.metrics.residuals import residual_metrics
+from acf_jax.models import acf
+from acf_jax.training import calibrate, checkpoints
+from acf_jax.training.log import RunLog
+from acf_jax.training.losses import noise_nll, smooth_l1
+from acf_jax.training.run import (
+    INPUT_FIELDS,
+    Run,
+    TrainingError,
+    check_same_run,
+    fit_scalings,
+    initial_backbone,
+    open_checked,
+    open_examples,
+)
+
+
+@flax.struct.dataclass
+class TrainState:
+    """What a step changes; the same on every device."""
+
+    step: jax.Array  # () int32, steps done
+    params: Any
+    optimizer: optax.OptState
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str | Path = "data") -> None:
+    """Train a network, or go on with a training that was interrupted.
+
+    Args:
+        config: as the files in ``configs/`` make it.
+        workdir: the run's folder; checkpoints and TensorBoard files go there.
+        data_dir: where ``datasets.build`` put the prepared datasets.
+
+    Raises:
+        TrainingError: if the config contradicts itself, the dataset, the file it starts from or the run in
+            ``workdir``, or the loss stops being finite.
+        DatasetError: if the dataset is not prepared.
+        CheckpointError: if newer code wrote the run in ``workdir``.
+    """
+    config = ml_collections.FrozenConfigDict(config)
+    model, dataset = open_checked(config, data_dir)
+    backbone = initial_backbone(config, model, workdir)
+    with checkpoints.open_manager(workdir, create=True) as manager:
+        first_step = manager.latest_step() or 0
+        sidecar = checkpoints.read_sidecar(manager, first_step) if first_step else None
+        if sidecar:
+            check_same_run(sidecar, config, dataset, workdir)
+            print(f"Going on with {workdir} from step {first_step} of {sidecar['num_steps']}.")
+        if not sidecar or first_step < sidecar["num_steps"]:
+            examples = open_examples(config, dataset)
+            run = Run(config, dataset, model, *scalings(config, dataset, examples["train"], sidecar), backbone)
+            run_from(run, examples, manager, first_step, sidecar["history"] if sidecar else [], workdir)
+        latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
+    if calibrate.calibrate(workdir, dataset) is None:
+        print(f"Errors are not calibrated: {dataset.folder} has too few calibration stars.")
+    where = "" if str(data_dir) == "data" else f" --data_dir {data_dir}"
+    print(
+        f"{workdir} holds the last step, {latest}, and the best, {best}. "
+        f"Next: `python evaluate.py --checkpoint {workdir}{where}`."
+    )
+
+
+def run_from(
+    run: Run, examples: Mapping, manager: ocp.CheckpointManager, first_step: int, history: list[dict], workdir
+) -> None:
+    """Train from the checkpoint at ``first_step``, or from fresh parameters if that is 0."""
+    state = create_state(run)
+    batches = training_batches(examples["train"], run.config.batch_size, run.config.seed)
+    if first_step:
+        params, optimizer, iterator = checkpoints.restore_training(manager, first_step, state.params, state.optimizer)
+        state = TrainState(replicate(np.int32(first_step)), params, optimizer)
+        batches.set_state(iterator)
+    with RunLog(workdir, run.num_steps, run.config.batch_size, first_step, run.config.log_every_steps) as log:
+        run_steps(run, state, batches, examples["calibration"], manager, history, log)
+    manager.wait_until_finished()
+
+
+def run_steps(run: Run, state: TrainState, batches, validation, manager, history: list[dict], log: RunLog) -> None:
+    """Steps, validations and checkpoints from ``state`` to the end of the run."""
+    train_step, predict_step = make_train_step(run), make_predict_step(run)
+    pending = None
+    for step in range(int(state.step) + 1, run.num_steps + 1):
+        batch = next(batches)
+        state, metrics = train_step(state, device_batch(batch, run.config.model.targets))
+        # The device works on this step while the host looks at the one before.
+        if pending:
+            report_step(run, log, *pending)
+        pending = (step, batch["object_id"], metrics)
+        if step % run.checkpoint_every_steps and step < run.num_steps:
+            continue
+        report_step(run, log, *pending)
+        pending = None
+        history.append({"step": step} | validate(run, predict_step, state.params, validation))
+        log.validation(step, step / run.steps_per_epoch, history[-1])
+        checkpoints.save(
+            manager,
+            step,
+            params=state.params,
+            optimizer=state.optimizer,
+            iterator=batches.get_state(),
+            sidecar=run.sidecar(step, history),
+        )
+
+
+def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metrics: Mapping[str, jax.Array]) -> None:
+    """Log a step that is done.
+
+    Raises:
+        TrainingError: if its loss or gradient is not finite, naming the stars.
+    """
+    loss, gradient_norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+    if not np.isfinite(loss + gradient_norm):
+        bad = ~np.isfinite(np.asarray(metrics["star_loss"]).ravel())
+        stars = object_ids[bad] if bad.any() else object_ids
+        raise TrainingError(
+            f"Step {step}: loss {loss}, gradient norm {gradient_norm}. Stars of the batch "
+            f"{'whose loss is not finite' if bad.any() else '(each with a finite loss)'}: object_id "
+            f"{', '.join(map(str, stars))}. Look at their stamps and parallaxes; if they are sound, lower "
+            "optimizer.learning_rate. The last checkpoint is sound."
+        )
+    log.step(step, loss, gradient_norm, float(run.schedule(step - 1)))
+
+
+# The steps, compiled.
+
+
+def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainState, dict]]:
+    """``(state, batch) -> (state, metrics)``: one optimizer step on a batch from ``device_batch``; consumes the state.
+
+    Metrics: ``loss`` and ``gradient_norm``, averaged over the batch, and ``star_loss`` (devices, stars a device).
+    """
+
+    def train_step(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, dict]:
+        step_key = jax.random.fold_in(jax.random.key(run.config.seed), state.step)
+        size = microbatch_size(len(batch["star"]), run.config.microbatch_size)
+        star_loss, gradients = gradients_of_mean(
+            lambda params, part: star_losses(run, params, part, step_key), size, state.params, batch
+        )
+        loss, gradients = jax.lax.pmean((star_loss.mean(), gradients), axis_name="batch")
+        updates, optimizer = run.optimizer.update(gradients, state.optimizer, state.params)
+        state = TrainState(state.step + 1, optax.apply_updates(state.params, updates), optimizer)
+        return state, {"loss": loss, "gradient_norm": optax.tree.norm(gradients), "star_loss": star_loss}
+
+    metrics_axes = {"loss": None, "gradient_norm": None, "star_loss": 0}
+    return jax.pmap(
+        train_step, axis_name="batch", in_axes=(None, 0), out_axes=(None, metrics_axes), donate_argnums=(0,)
+    )
+
+
+def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.Array) -> jax.Array:
+    """Training loss of every star (n,): smooth L1 averaged over its targets, under augmentation and dropout."""
+    augment_keys, head_keys, path_keys = (acf.star_keys(key, batch["star"]) for key in jax.random.split(step_key, 3))
+    stamps = jax.vmap(functools.partial(augment, **run.config.augment))(augment_keys, batch["stamp"])
+    stamps = run.input_scaling.stamps(stamps)
+    if run.config.model.drop_path_rate:
+        features = jax.vmap(
+            lambda stamp, key: run.model.apply(
+                {"params": params}, stamp[None], deterministic=False, method="encode", rngs={"drop_path": key}
+            )[0]
+        )(stamps, path_keys)
+    else:
+        features = run.model.apply({"params": params}, stamps, method="encode")
+    predictions = acf.predict_per_star(run.model, params, features, scalars_of(run, batch), head_keys)
+    labels = run.label_scaling.standardise(batch["labels"])
+    residual = predictions[:, : labels.shape[-1]] - labels
+    loss = smooth_l1(residual).mean(axis=-1)
+    if run.model.config.heteroscedastic:
+        loss += noise_nll(residual, predictions[:, labels.shape[-1] :]).mean(axis=-1)
+    return loss
+
+
+def scalars_of(run: Run, batch: Mapping[str, jax.Array]) -> jax.Array | None:
+    """What the network reads besides the stamps, which are not augmented here: turning a star changes none of it."""
+    astrometry = (batch["parallax"], batch["parallax_error"])
+    return run.input_scaling.scalars(batch["stamp"], *astrometry, run.model.config.use_parallax)
+
+
+def make_predict_step(run: Run) -> Callable[[Any, Mapping], jax.Array]:
+    """``(params, batch) -> (devices, stars a device, n_targets)``: labels in physical units, dropout off."""
+
+    def predict(params, batch):
+        stamps = run.input_scaling.stamps(batch["stamp"])
+        outputs = run.model.apply({"params": params}, stamps, scalars_of(run, batch), deterministic=True)
+        return run.label_scaling.invert(outputs[:, : len(run.config.model.targets)])
+
+    def predict_step(params, batch):
+        size = microbatch_size(len(batch["star"]), run.config.microbatch_size)
+        return map_microbatches(functools.partial(predict, params), size, batch)
+
+    return jax.pmap(predict_step, axis_name="batch", in_axes=(None, 0))
+
+
+def device_batch(batch: Mapping[str, np.ndarray], targets: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """A global batch {field: (n, ...)} divided among the devices: {name: (n_devices, n / n_devices, ...)}."""
+    arrays = {name: batch[name] for name in ("stamp", "parallax", "parallax_error")}
+    arrays["labels"] = np.stack([batch[target] for target in targets], axis=-1)
+    arrays["star"] = split_ids(batch["object_id"])
+    return {name: array.reshape(jax.local_device_count(), -1, *array.shape[1:]) for name, array in arrays.items()}
+
+
+def validate(run: Run, predict_step, params, examples: Examples | InMemoryExamples) -> dict:
+    """Residuals over stars that are not trained on, the calibration split, in physical units.
+
+    Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which ``evaluate.py`` takes, lies
+    close to it.
+
+    Returns:
+        ``labels`` and, where the dataset knows it, ``truth``: {target: {offset, std, mad_std}}; and the score that
+        chooses the best checkpoint.
+    """
+    targets, batch_size = run.config.model.targets, run.config.batch_size
+    predictions, references = [], []
+    for batch, n_real in ordered_batches(examples, batch_size):
+        predicted = predict_step(params, device_batch(batch, targets))
+        predictions.append(np.asarray(predicted).reshape(batch_size, -1)[:n_real])
+        references.append({name: batch[name][:n_real] for name in batch if name not in INPUT_FIELDS})
+    predictions = dict(zip(targets, np.concatenate(predictions).T, strict=True))
+    references = {name: np.concatenate([part[name] for part in references]) for name in references[0]}
+    validated = {
+        kind: {target: _moments(predictions[target], references[prefix + target]) for target in targets}
+        for kind, prefix in (("labels", ""), ("truth", "true_"))
+        if all(prefix + target in references for target in targets)
+    }
+    sigmas = np.array([validated["labels"][target]["std"] for target in targets])
+    score = float(np.mean(sigmas / run.label_scaling.std))
+    if not np.isfinite(score):
+        raise TrainingError("The network's validation predictions are not finite: lower optimizer.learning_rate.")
+    return validated | {checkpoints.SCORE: score}
+
+
+def _moments(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    metrics = residual_metrics(prediction, reference)
+    return {name: getattr(metrics, name) for name in ("offset", "std", "mad_std")}
+
+
+# Before the first step.
+
+
+def scalings(config, dataset, train: Examples | InMemoryExamples, sidecar: dict | None):
+    """Input and label scaling: a run that goes on keeps the ones it has."""
+    if sidecar is None:
+        return fit_scalings(config, dataset, train)
+    return InputScaling.from_dict(sidecar["input_scaling"]), LabelScaling.from_dict(sidecar["label_scaling"])
+
+
+def create_state(run: Run) -> TrainState:
+    """Fresh parameters, but for a backbone that the run brings, and optimizer state on all devices."""
+    params = acf.init_params(run.model, run.config.seed)
+    if run.backbone is not None:
+        params = {**params, "backbone": run.backbone}
+    return replicate(TrainState(np.int32(0), params, run.optimizer.init(params)))
+
+
+def replicate(tree):
+    """A pytree of arrays on all devices.
+
+    Placed as the pmapped step returns its state: any other placement would compile the step a second time.
+    """
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("batch",))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))

@@ -1,0 +1,276 @@
+"""A training run before its first step: config, dataset and model put together, and whatever contradicts refused."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict
+
+import acf_jax
+from acf_jax.data.augment import check_rotations
+from acf_jax.data.prepared import Examples, InMemoryExamples, PreparedDataset, find_dataset, open_dataset
+from acf_jax.data.scaling import InputScaling, check_methods
+from acf_jax.devices.microbatches import microbatch_size
+from acf_jax.labels import LabelScaling, check_targets
+from acf_jax.models.acf import ACF
+from acf_jax.models.imagenet_weights import backbone_params_from_file
+from acf_jax.models.torch_files import WeightsFileError
+from acf_jax.training import checkpoints
+from acf_jax.training.optimizer import adam_with_l2, learning_rate_schedule
+
+INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
+SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
+ADDED_LATER = {  # fields that older runs lack, and what those runs did
+    "backbone_weights": "",
+    "model.dtype": "float32",
+    "model.growth_curve": False,
+    "model.heteroscedastic": False,
+    "model.pooling": "mean",
+}
+# None of these touches what is learned, but for the last digits.
+FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
+
+
+class TrainingError(Exception):
+    """Training cannot start or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same throughout a training."""
+
+    config: ml_collections.FrozenConfigDict
+    dataset: PreparedDataset
+    model: ACF
+    input_scaling: InputScaling
+    label_scaling: LabelScaling
+    backbone: Mapping | None = None  # parameters that its backbone starts from; None: drawn as the others are
+
+    @property
+    def num_steps(self) -> int:
+        """Length of the training."""
+        return run_length(self.config, self.dataset)[0]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the training split."""
+        return run_length(self.config, self.dataset)[1]
+
+    @property
+    def checkpoint_every_steps(self) -> int:
+        """Steps from one validation and checkpoint to the next."""
+        return self.config.checkpoint_every_steps or self.steps_per_epoch
+
+    @functools.cached_property
+    def schedule(self) -> optax.Schedule:
+        """Learning rate by step."""
+        return learning_rate_schedule(self.config.optimizer, self.num_steps, self.steps_per_epoch)
+
+    @functools.cached_property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of all parameters."""
+        return adam_with_l2(self.config.optimizer, self.schedule)
+
+    def sidecar(self, step: int, history: list[dict]) -> dict:
+        """What a checkpoint tells of its making; ``history`` holds all validations, the last one being this step's."""
+        return {
+            "format_version": checkpoints.FORMAT_VERSION,
+            "code_version": acf_jax.__version__,
+            "jax_version": jax.__version__,
+            "config": plain(self.config),
+            "targets": list(self.config.model.targets),
+            "bands": self.dataset.bands,
+            "label_scaling": self.label_scaling.to_dict(),
+            "input_scaling": self.input_scaling.to_dict(),
+            "dataset": self.dataset.describe(),
+            "step": step,
+            "num_steps": self.num_steps,
+            "validation": history[-1],
+            "history": history,
+        }
+
+
+def open_checked(config: ml_collections.FrozenConfigDict, data_dir: str | Path) -> tuple[ACF, PreparedDataset]:
+    """The model and the dataset that a config asks for, if they and this machine's devices agree.
+
+    Raises:
+        TrainingError: if not.
+        DatasetError: if the dataset is not prepared.
+    """
+    model = check_config(config)
+    dataset = open_dataset(find_dataset(data_dir, config.dataset.name, config.dataset.config))
+    check_dataset(config, dataset)
+    try:
+        learning_rate_schedule(config.optimizer, *run_length(config, dataset))
+    except ValueError as error:
+        raise TrainingError(f"The config cannot be used: {error}") from error
+    return model, dataset
+
+
+def initial_backbone(config: ml_collections.FrozenConfigDict, model: ACF, workdir: str | Path) -> dict | None:
+    """Parameters from the file ``config.backbone_weights``; None without one, and for a run that has checkpoints.
+
+    Raises:
+        TrainingError: if the file cannot be read or holds the weights of another network.
+    """
+    if not config.backbone_weights or has_checkpoint(workdir):
+        return None
+    try:
+        return backbone_params_from_file(config.backbone_weights, model.config.backbone)
+    except (WeightsFileError, ValueError) as error:
+        raise TrainingError(f"The backbone cannot start from backbone_weights: {error}") from error
+
+
+def has_checkpoint(workdir: str | Path) -> bool:
+    """Whether a training would go on from there."""
+    try:
+        with checkpoints.open_manager(workdir) as manager:
+            return manager.latest_step() is not None
+    except checkpoints.CheckpointError:  # no such folder
+        return False
+
+
+def run_length(config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> tuple[int, int]:
+    """Steps of the training, and of an epoch: the whole batches in the training split."""
+    steps_per_epoch = dataset.n_examples("train") // config.batch_size
+    return config.num_steps or max(1, round(config.num_epochs * steps_per_epoch)), steps_per_epoch
+
+
+def check_config(config: ml_collections.FrozenConfigDict) -> ACF:
+    """Refuse a config that contradicts itself or this machine; otherwise the network it describes.
+
+    Raises:
+        TrainingError: saying which fields, and what they may be.
+    """
+    n_devices = jax.local_device_count()
+    if config.batch_size < 1 or config.batch_size % n_devices:
+        raise TrainingError(
+            f"batch_size = {config.batch_size} is not divisible by the {n_devices} devices of this machine: "
+            f"take a multiple of {n_devices}."
+        )
+    if config.num_steps <= 0 and config.num_epochs <= 0:
+        raise TrainingError("num_steps and num_epochs are both 0: one of them must give the length of the training.")
+    try:
+        microbatch_size(config.batch_size // n_devices, config.microbatch_size)
+        check_targets(config.model.targets)
+        check_methods(config.input.stamp_method, config.input.parallax_method)
+        check_rotations(config.augment.rotations)
+        return checkpoints.model_from_config(plain(config))
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"The config cannot be used: {error}") from error
+
+
+def check_dataset(config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> None:
+    """Refuse a dataset that this config cannot be trained on.
+
+    Raises:
+        TrainingError: naming what does not fit.
+    """
+    if dataset.bands != config.dataset.bands:
+        raise TrainingError(
+            f"The stamps of {dataset.folder} have bands {dataset.bands}, the config asks for {config.dataset.bands}: "
+            "set --config.dataset.bands, or prepare another dataset."
+        )
+    missing = [name for name in (*INPUT_FIELDS, *config.model.targets) if name not in dataset.fields]
+    if missing:
+        raise TrainingError(f"{dataset.folder} has no field {', '.join(missing)}, which training needs.")
+    n_train = dataset.n_examples("train")
+    if n_train < config.batch_size:
+        raise TrainingError(
+            f"{dataset.folder} has {n_train} training stars, fewer than batch_size = {config.batch_size}."
+        )
+    if not dataset.splits.get("calibration"):
+        raise TrainingError(
+            f"{dataset.folder} has no calibration stars, by which the best checkpoint is chosen: prepare a larger "
+            "dataset, or an old one anew."
+        )
+
+
+def check_same_run(
+    sidecar: Mapping, config: ml_collections.FrozenConfigDict, dataset: PreparedDataset, workdir: str | Path
+) -> None:
+    """Refuse to go on with a run under another config or on another dataset.
+
+    Raises:
+        TrainingError: listing what differs.
+    """
+    old, new = (
+        {**without(ADDED_LATER | flatten_dict(made_by, sep="."), FREE_TO_CHANGE), "data": without(data, ("folder",))}
+        for made_by, data in ((sidecar["config"], sidecar["dataset"]), (plain(config), dataset.describe()))
+    )
+    lines = checkpoints.differences(old, new)
+    if lines:
+        raise TrainingError(
+            f"{workdir} holds a run that was made otherwise (- there, + now):\n  "
+            + "\n  ".join(lines)
+            + "\nGive another --workdir, or the same settings to go on with it."
+        )
+
+
+def open_examples(run_config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> dict:
+    """The two splits that training reads, holding the fields that training and validation need and no others."""
+    truth = tuple(f"true_{target}" for target in run_config.model.targets if f"true_{target}" in dataset.fields)
+    fields = (*INPUT_FIELDS, *run_config.model.targets)
+    splits = {
+        "train": dataset.examples("train", fields),
+        "calibration": dataset.examples("calibration", fields + truth),
+    }
+    return {name: InMemoryExamples(split) for name, split in splits.items()} if run_config.cache_in_memory else splits
+
+
+def fit_scalings(
+    config: ml_collections.FrozenConfigDict, dataset: PreparedDataset, train: Examples | InMemoryExamples
+) -> tuple[InputScaling, LabelScaling]:
+    """Label scaling from the whole training split, input scaling from its first stamps and all its parallaxes.
+
+    Raises:
+        TrainingError: if a label, parallax or stamp is not finite, or all labels are equal.
+    """
+    names = ("parallax", "parallax_error", *config.model.targets)
+    columns = dataset.arrays("train", ("object_id", *names))
+    for name in names:
+        bad = columns["object_id"][~np.isfinite(columns[name])]
+        if bad.size:
+            raise TrainingError(
+                f"{bad.size} training stars of {dataset.folder} have a {name} that is not finite, "
+                f"object_id {bad[0]} first: leave them out of the dataset."
+            )
+    stamps = train.stack(range(min(SCALING_SAMPLE, len(train))))["stamp"]
+    try:
+        input_scaling = InputScaling.fit(
+            stamps,
+            columns["parallax"],
+            columns["parallax_error"],
+            bands=dataset.bands,
+            use_parallax=config.model.use_parallax,
+            use_growth_curve=config.model.growth_curve,
+            **plain(config.input),
+        )
+        labels = np.stack([columns[target] for target in config.model.targets], axis=-1)
+        return input_scaling, LabelScaling.fit(labels, config.model.targets)
+    except ValueError as error:
+        raise TrainingError(f"{dataset.folder} cannot be trained on: {error}") from error
+
+
+def plain(config: ml_collections.FrozenConfigDict | ml_collections.ConfigDict) -> dict:
+    """A config as JSON types."""
+    return {
+        name: plain(value)
+        if isinstance(value, ml_collections.FrozenConfigDict | ml_collections.ConfigDict)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in config.items()
+    }
+
+
+def without(mapping: Mapping, names: tuple[str, ...]) -> dict:
+    """A copy that lacks some names."""
+    return {name: value for name, value in mapping.items() if name not in names}

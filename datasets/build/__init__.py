@@ -1,0 +1,1 @@
+"""``python -m datasets.build``: scan a survey, make the stamps, pack the dataset."""

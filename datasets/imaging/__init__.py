@@ -1,0 +1,1 @@
+"""FITS bytes -> pixels, in microjansky, on a star's own grid."""

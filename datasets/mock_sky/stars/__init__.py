@@ -1,0 +1,1 @@
+"""Which stars are in the mock sky, and how bright they are."""

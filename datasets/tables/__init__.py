@@ -1,0 +1,1 @@
+"""A table as somebody wrote it -> the columns needed, tidied."""

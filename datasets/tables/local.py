@@ -1,0 +1,129 @@
+"""A local table, in whatever form: CSV, ECSV, FITS, VOTable or Parquet -> the needed columns as an astropy table.
+
+The same rules hold for every form: units attached where the file states them, missing values (NULL, NaN, empty) masked,
+identifiers int64 and never passed through a float, native byte order. Nothing in a file is executed or fetched.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Column, MaskedColumn, Table
+
+from datasets.tables.forms import Chosen, TableError, listed, reader_of
+
+_ID_NAME = re.compile(r"(^|_)id\d*$", re.IGNORECASE)
+_EXACT_IN_FLOAT = 2**53
+
+
+def read_table(path: str | Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> Table:
+    """Read ``columns`` (all of them if None) and those of ``optional`` that the file has.
+
+    The form goes by the suffix: .csv, .ecsv; .fits, .fit, .fits.gz; .vot, .votable, .xml; .parquet, .pq. Of a FITS
+    file or VOTable with several tables the first is read. Names are compared as they are written. A column of numbers
+    whose name ends in ``id`` (``source_id``, ``gaia_dr3_id1``) comes as int64.
+
+    Raises:
+        TableError: if the file is missing, damaged or of an unknown form, lacks a column, or holds identifiers that a
+            float has already rounded.
+    """
+    path = Path(path)
+    table = read_columns(path, lambda there: _chosen(path, there, columns, optional))
+    return Table([_tidied(table[name], path) for name in table.colnames], copy=False)
+
+
+def read_columns(path: Path, chosen: Chosen, cells_as_text: bool = False) -> Table:
+    """The columns ``chosen`` of those there, as the file's form gives them; see :func:`table_forms.reader_of`.
+
+    Raises:
+        TableError: if the file is missing, damaged or of an unknown form.
+    """
+    reader = reader_of(path, cells_as_text)
+    if not path.is_file():
+        raise TableError(f"there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # units that astropy does not know, and the like: kept as they are written
+            return reader(path, chosen)
+    except (TableError, MemoryError):
+        raise
+    except Exception as error:  # the libraries raise nearly every kind on a damaged file
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise TableError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {reason}") from error
+
+
+def _chosen(path: Path, there: Iterable[str], columns: Sequence[str] | None, optional: Sequence[str]) -> list[str]:
+    there = list(there)
+    if columns is None:
+        return there
+    for name in columns:
+        if name not in there:
+            raise TableError(f"{path} has no column {name}; it has {listed(name, there)}")
+    return list(dict.fromkeys([*columns, *(name for name in optional if name in there)]))
+
+
+def _tidied(column: Column, path: Path) -> Column:
+    values, missing = np.ma.getdata(column), np.ma.getmaskarray(np.ma.asarray(column))
+    values = np.asarray(values)
+    if values.dtype.kind == "O":
+        missing = missing | np.array([value is None for value in values.flat], bool).reshape(values.shape)
+        values = np.where(missing, "", values).astype(str)
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    if values.dtype.kind == "U":
+        missing = missing | (np.char.strip(values) == "")
+    if values.dtype.kind == "f":
+        missing = missing | np.isnan(values)
+    if values.dtype.kind in "iuf" and _ID_NAME.search(column.name):
+        values = _as_ids(values, missing, column.name, path)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if missing.any():
+        return MaskedColumn(values, name=column.name, mask=missing, unit=column.unit, description=column.description)
+    return Column(values, name=column.name, unit=column.unit, description=column.description)
+
+
+def _as_ids(values: np.ndarray, missing: np.ndarray, name: str, path: Path) -> np.ndarray:
+    present = np.where(missing, 0, values)
+    if values.dtype.kind == "f" and ((np.abs(present) > _EXACT_IN_FLOAT) | (present != np.trunc(present))).any():
+        row = int(np.argmax((np.abs(present) > _EXACT_IN_FLOAT) | (present != np.trunc(present))))
+        raise TableError(
+            f"column {name} of {path} holds {present.flat[row]!s} in row {row}: a float has rounded the identifier; "
+            "write the column as 64-bit integers"
+        )
+    if (present > np.iinfo(np.int64).max).any():
+        row = int(np.argmax(present > np.iinfo(np.int64).max))
+        raise TableError(f"column {name} of {path} holds {present.flat[row]!s} in row {row}: more than 64 bits")
+    return present.astype(np.int64)
+
+
+def with_units(table: Table, units: Mapping[str, object]) -> Table:
+    """The same table with the units that its survey documents.
+
+    A column in another unit of the same kind (radians for degrees) is converted; one with no unit, or with one that
+    says nothing astropy can convert, gets the documented one.
+    """
+    from astropy import units as u
+
+    for name, unit in units.items():
+        column = table[name]
+        if unit is None or column.unit == unit:
+            continue
+        try:
+            factor = u.Unit(column.unit).to(unit) if column.unit is not None else 1.0
+        except (u.UnitsError, ValueError, TypeError, AttributeError):
+            factor = 1.0
+        table[name] = column if factor == 1.0 else column * factor
+        table[name].unit = unit
+    return table
+
+
+def mask_below(table: Table, name: str, lowest: float) -> None:
+    """Mask the values below ``lowest``: a survey's own mark of what it does not have."""
+    column = table[name]
+    missing = np.ma.getmaskarray(np.ma.asarray(column)) | (np.ma.getdata(column) < lowest)
+    if missing.any():
+        table[name] = MaskedColumn(column, mask=missing)

@@ -1,0 +1,351 @@
+"""Table 1 on a sky drawn here, whose relation between photometry, parallax and parameters is known."""
+
+import json
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from acf_jax.baselines import tree_ensembles
+from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES
+from acf_jax.data.prepared import open_dataset, training_batches
+from acf_jax.metrics.bootstrap import Estimate
+from acf_jax.report.context import Context, Options
+from acf_jax.report.section import MissingPieceError
+from acf_jax.report.sections.baselines import baselines, tree_studies
+from acf_jax.report.sections.baselines.tree_studies import Method, Study
+from tests.acf_jax import tiny_dataset
+from tests.acf_jax.report.stand_in_context import stand_in_network
+
+BANDS = "uvgriz"
+COEFFICIENTS = dict(zip(BANDS, [4.3, 4.0, 3.0, 2.3, 1.6, 1.2], strict=True))
+TARGETS = ("teff", "logg")
+N_STARS = {"train": 300, "calibration": 100, "validation": 200}
+LABEL_NOISE = {"teff": 60.0, "logg": 0.05}
+NETWORK_NOISE = {"teff": 15.0, "logg": 0.02}
+TEFF_SLOPES = np.array([-1.2, -1.1, -0.6, -0.35, -0.25, -0.2])
+WITHOUT_PREDICTION = 5
+
+
+def draw_stars(n, seed):
+    """Colours give Teff; log g needs the parallax as well."""
+    rng = np.random.default_rng(seed)
+    true = {"teff": rng.uniform(4500, 7000, n), "logg": rng.uniform(1.5, 4.8, n)}
+    parallax, ebmv = 10 ** rng.uniform(-0.5, 1, n), rng.uniform(0, 0.3, n)
+    absolute = 4.5 + 2.5 * (true["logg"] - 4.4)
+    mag = (absolute - 5 * np.log10(parallax) + 10)[:, None] + np.outer((true["teff"] - 5500) / 600, TEFF_SLOPES)
+    mag += np.outer(ebmv, list(COEFFICIENTS.values())) + rng.normal(0, 0.01, (n, 6))
+    stars = {f"true_{name}": values for name, values in true.items()}
+    stars |= {name: values + LABEL_NOISE[name] * rng.normal(size=n) for name, values in true.items()}
+    stars |= {"psf_mag": mag, "ebmv_sfd": ebmv, "parallax": parallax, "parallax_error": np.full(n, 0.01)}
+    stars = {name: values.astype(np.float32) for name, values in stars.items()}
+    return stars | {"object_id": 1000 * seed + np.arange(n)}
+
+
+def draw_splits():
+    return {split: draw_stars(n, seed) for seed, (split, n) in enumerate(N_STARS.items(), start=1)}
+
+
+def network_features(stars):
+    """What a backbone might make of the stamps: mixtures of log fluxes, with noise."""
+    rng = np.random.default_rng(9)
+    mag = stars["psf_mag"] - np.outer(stars["ebmv_sfd"], list(COEFFICIENTS.values()))
+    noise = np.random.default_rng(stars["object_id"][0]).normal(0, 0.02, (len(mag), 30))
+    return (mag @ rng.normal(size=(6, 30)) + noise).astype(np.float32)
+
+
+class StandInDataset(SimpleNamespace):
+    """A prepared dataset in memory."""
+
+    def n_examples(self, split):
+        return self.splits[split]
+
+    def arrays(self, split, fields=None, indices=None):
+        return {name: self.of_split[split][name] for name in fields}
+
+
+@dataclass(frozen=True)
+class StandInContext(Context):
+    """The network errs by a known amount, and its features are told by the stars."""
+
+    stamps_features: dict = field(default_factory=dict)
+
+    def prediction(self, name=None, split="validation", dataset=None):
+        stars, targets = self.stars(split), self.network(name).targets
+        noise = np.random.default_rng(len(name or self.name)).normal(size=(len(stars["object_id"]), len(targets)))
+        mean = np.stack([stars[f"true_{t}"] for t in targets], 1) + noise * [NETWORK_NOISE[t] for t in targets]
+        mean[:WITHOUT_PREDICTION] = np.nan
+        return SimpleNamespace(mean=mean)
+
+    def features(self, name=None, split="validation"):
+        return self.stamps_features[split]
+
+
+def make_context(folder, splits, *, n_trials=1, networks=None, fingerprint="f" * 64):
+    dataset = StandInDataset(
+        folder=folder, name="smss_stamps", config="mock", bands=BANDS, fingerprint=fingerprint, of_split=splits,
+        metadata={"extinction_coefficients": COEFFICIENTS}, fields=tuple(splits["train"]),
+        splits={name: len(stars["object_id"]) for name, stars in splits.items()},
+    )  # fmt: skip
+    if networks is None:
+        networks = {"ACF": stand_in_network(targets=TARGETS, fingerprint=fingerprint)}
+    return StandInContext(
+        dataset=dataset, networks=networks, out_dir=folder / "evaluation",
+        options=Options(n_trials=n_trials, n_bootstrap=100, progress=False),
+        stamps_features={split: network_features(stars) for split, stars in splits.items()},
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree_ensembles, "MAX_TREES", 30)
+        patch.setattr(tree_ensembles, "FOREST_TREES", 6)
+        yield
+
+
+@pytest.fixture
+def few_methods(monkeypatch):
+    """One algorithm on two inputs, where the others would only repeat the same."""
+    for module in (tree_studies, baselines):
+        monkeypatch.setattr(module, "TREE_ENSEMBLES", {"LightGBM": TREE_ENSEMBLES["LightGBM"]})
+        monkeypatch.setattr(module, "INPUTS", ("magnitudes + colours", "image features"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """The whole section, with both networks."""
+    networks = {"ACF": stand_in_network(targets=TARGETS), "ACPF": stand_in_network(targets=TARGETS, use_parallax=False)}
+    context = make_context(tmp_path_factory.mktemp("table_1"), draw_splits(), networks=networks)
+    return SimpleNamespace(context=context, section=baselines.section(context), answers=tree_studies.answers(context))
+
+
+def test_table_1_has_the_papers_rows(evaluated):
+    labels, truth, *_ = evaluated.section.tables
+    assert labels.header == (
+        "algorithm", "inputs", "Teff (K), no parallax", "Teff (K), parallax", "log g (dex), no parallax",
+        "log g (dex), parallax",
+    )  # fmt: skip
+    methods = [
+        (algorithm, inputs)
+        for inputs in ("magnitudes", "colours", "magnitudes + colours", "image features")
+        for algorithm in ("random forest", "XGBoost", "LightGBM", "CatBoost")
+    ]
+    methods += [("ACF", "stamps"), ("ACPF", "stamps")]
+    assert [row[:2] for row in truth.rows] == methods
+    assert [row[:2] for row in labels.rows[:-3]] == methods
+    assert labels.rows[-2] == ("ACF (paper, real sky)", "stamps", "-", "95.02", "-", "0.07")
+    assert all("mock sky, validation split, 200 stars" in table.caption for table in evaluated.section.tables)
+
+
+def test_cells_are_the_scatter_of_a_fit_done_here(evaluated):
+    train, calibration, stars = (evaluated.context.stars(split) for split in N_STARS)
+
+    def colours(stars):
+        mag = stars["psf_mag"] - np.outer(stars["ebmv_sfd"], list(COEFFICIENTS.values()))
+        return np.column_stack([-np.diff(mag, axis=1), np.log10(stars["parallax"]), np.log10(stars["parallax_error"])])
+
+    parameters = TREE_ENSEMBLES["CatBoost"].start  # the only trial
+    samples = (tree_ensembles.Labelled(colours(s), s["teff"].astype(float)) for s in (train, calibration))
+    residual = tree_ensembles.fit("CatBoost", parameters, *samples)(colours(stars)) - stars["teff"]
+    row = next(row for row in evaluated.section.tables[0].rows if row[:2] == ("CatBoost", "colours"))
+    assert float(row[3]) == pytest.approx(residual[WITHOUT_PREDICTION:].std(), rel=0.01)
+
+
+def test_networks_stand_on_their_own_side(evaluated):
+    rows = {row[0]: row for row in evaluated.section.tables[1].rows}
+    n = N_STARS["validation"] - WITHOUT_PREDICTION
+    assert rows["ACF"][2] == rows["ACF"][4] == rows["ACPF"][3] == rows["ACPF"][5] == "-"
+    for cell in (rows["ACF"][3], rows["ACPF"][2]):
+        assert float(cell) == pytest.approx(NETWORK_NOISE["teff"], rel=4 / np.sqrt(2 * n))
+
+
+def test_the_parallax_tells_log_g(evaluated):
+    std = {
+        (row["algorithm"], row["inputs"], row["use_parallax"]): row["results"]["truth"]["logg"]["std"]
+        for row in evaluated.section.values["rows"]
+    }
+    for algorithm in TREE_ENSEMBLES:
+        for inputs in ("magnitudes", "magnitudes + colours", "image features"):
+            assert std[algorithm, inputs, True] < 0.75 * std[algorithm, inputs, False]
+
+
+def test_stars_without_a_prediction_are_left_out_of_every_row_and_counted(evaluated):
+    values = evaluated.section.values
+    assert values["n_left_out"] == WITHOUT_PREDICTION
+    for row in values["rows"]:
+        for of_kind in row["results"].values():
+            assert of_kind["teff"]["n"] == N_STARS["validation"] - WITHOUT_PREDICTION
+    assert any(text.startswith("5 stars for which a network has no prediction") for text in evaluated.section.text)
+
+
+def test_values_hold_everything_as_json(evaluated):
+    values = evaluated.section.values
+    json.dumps(values, allow_nan=False)
+    assert len(values["rows"]) == 34
+    row = values["rows"][0]
+    assert row["hyperparameters"]["teff"] == TREE_ENSEMBLES[row["algorithm"]].start
+    assert row["calibration_std"]["teff"] > LABEL_NOISE["teff"] / 2
+    assert {row["target"] for row in values["ratios"]["truth"]} == set(TARGETS)
+    assert {"algorithm": "CatBoost", "inputs": "magnitudes + colours", "use_parallax": True,
+            "std": {"teff": "99.331"}} in values["paper"]  # fmt: skip
+
+
+def test_the_verdict_names_who_is_ahead(evaluated):
+    values, verdict = evaluated.section.values, evaluated.section.text[0]
+    first, last = verdict.split("Against these, the same ensembles")
+    assert "about the injected truth (mock sky, validation split, 200 stars)" in first
+    best = evaluated.answers
+    photometric = [s for s in best if s.target == "logg" and s.method.use_parallax and "image" not in s.method.inputs]
+    winner = min(photometric, key=lambda study: best[study].calibration_std).method
+    assert f"log g {winner.algorithm} on {winner.inputs} (" in first
+    # 15 K and 0.02 dex are far less than small ensembles of 300 stars can do.
+    assert "Against these, ACF itself is ahead in Teff (scatter -" in last
+    ratio = next(
+        r["ratio"] for r in values["ratios"]["truth"]
+        if (r["target"], r["inputs"], r["use_parallax"]) == ("logg", winner.inputs, True)
+    )  # fmt: skip
+    assert ratio["upper"] < 1
+    assert f"log g (scatter {100 * (ratio['value'] - 1):+.1f} %" in last
+
+
+def test_ranks_need_an_interval_that_excludes_equality():
+    ratios = {
+        "teff": Estimate(0.9, 0.85, 0.95, 0.02, 100),
+        "logg": Estimate(1.2, 1.1, 1.3, 0.05, 100),
+        "fe_h": Estimate(0.99, 0.97, 1.02, 0.01, 100),
+    }
+    assert baselines._ranked(ratios) == (
+        "ahead in Teff (scatter -10.0 % [-15.0, -5.0]); behind in log g (scatter +20.0 % [+10.0, +30.0]); "
+        "not to be told apart in [Fe/H] (scatter -1.0 % [-3.0, +2.0])"
+    )
+
+
+def test_validation_labels_change_no_prediction(evaluated, tmp_path, few_methods):
+    splits = draw_splits()
+    for name in (*TARGETS, *(f"true_{target}" for target in TARGETS)):
+        splits["validation"][name] = np.full(N_STARS["validation"], np.nan, np.float32)
+    poisoned = tree_studies.answers(make_context(tmp_path, splits))
+    assert len(poisoned) == 8
+    for study, answer in poisoned.items():
+        np.testing.assert_array_equal(answer.prediction, evaluated.answers[study].prediction)
+        assert answer.calibration_std == evaluated.answers[study].calibration_std
+
+
+def test_components_and_standardisation_see_the_training_stars_alone(evaluated, tmp_path):
+    context = make_context(tmp_path, draw_splits())
+    for split in ("calibration", "validation"):
+        context.stamps_features[split][1:] = 1e6 * np.random.default_rng(0).normal(size=(N_STARS[split] - 1, 30))
+    poisoned, clean = (tree_studies.image_components(c) for c in (context, evaluated.context))
+    np.testing.assert_array_equal(poisoned["train"], clean["train"])
+    for split in ("calibration", "validation"):
+        np.testing.assert_allclose(poisoned[split][0], clean[split][0], rtol=1e-9)
+
+
+def test_trees_grow_on_training_stars_and_stop_on_calibration_stars(tmp_path, few_methods, monkeypatch):
+    context, fits = make_context(tmp_path, draw_splits(), n_trials=2), []
+
+    def spy(name, parameters, train, stopping, seed):
+        fits.append((train.labels, stopping.labels))
+        return lambda features: np.zeros(len(features))
+
+    monkeypatch.setattr(tree_studies, "fit", spy)
+    tree_studies.answers(context)
+    assert len(fits) == 8 * 3
+    for train, stopping in fits:
+        target = "teff" if train.mean() > 100 else "logg"
+        np.testing.assert_array_equal(train, context.stars("train")[target])
+        np.testing.assert_array_equal(stopping, context.stars("calibration")[target])
+
+
+def test_the_splits_are_the_networks_to_the_star(tmp_path, monkeypatch):
+    monkeypatch.setitem(tiny_dataset.SHAPES, "psf_mag", (6,))
+    splits = {split: draw_stars(n, seed) for seed, (split, n) in enumerate({"train": 30, "calibration": 6}.items())}
+    dataset = open_dataset(tiny_dataset.write(tmp_path, splits))
+    batches, trained_on = training_batches(dataset.examples("train", ("object_id",)), batch_size=10, seed=0), set()
+    for _ in range(3):  # an epoch
+        trained_on |= set(next(batches)["object_id"].tolist())
+    context = make_context(tmp_path, draw_splits())
+    ids = replace(context, dataset=dataset).stars("train")["object_id"]
+    assert set(ids.tolist()) == trained_on
+    assert len(ids) == 30
+
+
+@pytest.mark.usefixtures("few_methods")
+class TestInterruption:
+    def test_what_is_done_is_not_done_again(self, tmp_path, monkeypatch):
+        context = make_context(tmp_path, draw_splits())
+        first = tree_studies.answers(context)
+        monkeypatch.setattr(tree_studies, "fit", None)
+        again = tree_studies.answers(context)
+        for study, answer in first.items():
+            np.testing.assert_array_equal(again[study].prediction, answer.prediction)
+            assert again[study].parameters == answer.parameters
+
+    def test_interrupted_and_resumed_is_uninterrupted(self, tmp_path, monkeypatch):
+        whole = tree_studies.answers(make_context(tmp_path / "whole", draw_splits(), n_trials=2))
+        context, calls = make_context(tmp_path / "interrupted", draw_splits(), n_trials=2), []
+
+        def interrupted(*args):
+            calls.append(args)
+            if len(calls) > 15:
+                raise KeyboardInterrupt
+            return tree_ensembles.fit(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tree_studies, "fit", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                tree_studies.answers(context)
+        resumed = tree_studies.answers(context)
+        for study, answer in whole.items():
+            np.testing.assert_array_equal(resumed[study].prediction, answer.prediction)
+            assert resumed[study].parameters == answer.parameters
+
+
+def test_missing_labels_and_magnitudes_are_borne(tmp_path, few_methods):
+    splits = draw_splits()
+    for stars in splits.values():
+        stars["psf_mag"][::9, 2] = stars["parallax"][::7] = stars["teff"][::5] = np.nan
+    context = make_context(tmp_path, splits)
+    section = baselines.section(context)
+    json.dumps(section.values, allow_nan=False)
+    n_validation = N_STARS["validation"] - WITHOUT_PREDICTION
+    for row in section.values["rows"]:
+        assert row["results"]["label"]["teff"]["n"] == n_validation - 39  # every fifth, but the first of the first five
+        assert row["results"]["label"]["teff"]["n_without_reference"] == 39
+        assert row["results"]["truth"]["teff"]["n"] == n_validation
+
+
+@pytest.mark.parametrize("lack", ["calibration", "extinction_coefficients"])
+def test_what_a_dataset_lacks_is_said(tmp_path, lack):
+    context = make_context(tmp_path, draw_splits())
+    context.dataset.splits.pop(lack, None)
+    context.dataset.metadata = {key: value for key, value in context.dataset.metadata.items() if key != lack}
+    with pytest.raises(MissingPieceError, match=rf"{lack}.*lacks: prepare it anew, `python -m datasets.build"):
+        baselines.section(context)
+
+
+def test_a_network_of_other_stars_is_refused(tmp_path):
+    networks = {"ACF": stand_in_network(targets=TARGETS, fingerprint="e" * 64)}
+    with pytest.raises(MissingPieceError, match="ACF was trained on another dataset"):
+        baselines.section(make_context(tmp_path, draw_splits(), networks=networks))
+
+
+def test_a_star_in_two_splits_is_refused(tmp_path):
+    splits = draw_splits()
+    splits["validation"]["object_id"][3] = splits["train"]["object_id"][8]
+    with pytest.raises(MissingPieceError, match="1 stars, 1008 among them, are in the train split and in the valid"):
+        baselines.section(make_context(tmp_path, splits))
+
+
+def test_too_few_labels_are_refused(tmp_path):
+    splits = draw_splits()
+    splits["calibration"]["logg"][4:] = np.nan
+    with pytest.raises(MissingPieceError, match="4 stars of the calibration split have a label logg"):
+        tree_studies.answers(make_context(tmp_path, splits))
+
+
+def test_every_study_has_a_name_of_its_own(evaluated):
+    assert len(evaluated.answers) == 32 * len(TARGETS)
+    assert Study(Method("CatBoost", "image features", use_parallax=False), "logg") in evaluated.answers

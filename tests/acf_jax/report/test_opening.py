@@ -1,0 +1,70 @@
+"""Folders that do not belong together are refused in a sentence."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from acf_jax.report import opening
+from acf_jax.report.quick import EvaluationError
+
+SPLITS = {"train": 7, "calibration": 1, "validation": 2}
+
+
+def network(fingerprint="a" * 64, targets=("teff", "logg"), use_parallax=True, growth_curve=False):
+    config = SimpleNamespace(use_parallax=use_parallax, growth_curve=growth_curve)
+    sidecar = {"dataset": {"fingerprint": fingerprint, "config": "mock"}}
+    return SimpleNamespace(model=SimpleNamespace(config=config), targets=targets, sidecar=sidecar)
+
+
+RUNS = {
+    "demo": network(),
+    "acpf": network(use_parallax=False),
+    "seed_1": network(),
+    "growth": network(growth_curve=True),
+    "low": network("b" * 64),
+    "one_target": network(targets=("teff",)),
+}
+
+
+@pytest.fixture(autouse=True)
+def _runs(monkeypatch):
+    def open_same_dataset(trained, data_dir):
+        fingerprint = trained.sidecar["dataset"]["fingerprint"]
+        return SimpleNamespace(folder=Path("data"), splits=SPLITS, fingerprint=fingerprint)
+
+    monkeypatch.setattr(opening, "load_model", lambda folder: RUNS[Path(folder).name])
+    monkeypatch.setattr(opening, "open_same_dataset", open_same_dataset)
+
+
+def test_networks_are_named_by_what_they_are_and_where_that_is_not_enough_by_their_folder():
+    context = opening.open_context("runs/demo", others=["runs/acpf", "runs/seed_1", "runs/growth"])
+    assert list(context.networks) == ["ACF", "ACPF", "ACF (seed_1)", "ACF-growth"]
+    assert context.out_dir == Path("runs/demo/evaluation")
+
+
+def test_a_network_of_the_low_quality_sample_has_a_name_of_its_own():
+    context = opening.open_context("runs/demo", low_quality=["runs/low"])
+    assert context.low_quality.fingerprint == "b" * 64
+    assert list(context.low_quality_networks) == ["ACF (low)"]
+    assert context.network("ACF (low)") is RUNS["low"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"others": ["runs/low"]}, "runs/low was trained on another dataset"),
+        ({"others": ["runs/one_target"]}, "runs/one_target predicts teff, not teff, logg"),
+        ({"low_quality": ["runs/seed_1"]}, "is of the dataset that is evaluated, not of the low-quality sample"),
+    ],
+)
+def test_what_does_not_belong_together_is_refused(arguments, sentence):
+    with pytest.raises(EvaluationError, match=sentence):
+        opening.open_context("runs/demo", **arguments)
+
+
+def test_a_dataset_of_two_splits_is_refused(monkeypatch):
+    two = SimpleNamespace(folder=Path("old"), splits={"train": 8, "validation": 2}, fingerprint="a" * 64)
+    monkeypatch.setattr(opening, "open_same_dataset", lambda trained, data_dir: two)
+    with pytest.raises(EvaluationError, match="old has no calibration stars"):
+        opening.open_context("runs/demo")
