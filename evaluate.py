@@ -32,11 +32,11 @@ import os
 import sys
 from pathlib import Path
 
+from acf_jax.checkpoints import CheckpointError
 from acf_jax.data.prepared import DatasetError
 from acf_jax.devices import compilation_cache
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.quick import EvaluationError, evaluate
-from acf_jax.training.checkpoints import CheckpointError
 
 SECTIONS = (
     "sample", "stamps", "precision", "regression", "bins", "mc_uncertainty", "uncertainty", "parallax", "no_parallax",

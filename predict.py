@@ -33,14 +33,15 @@ from pathlib import Path
 
 import jax
 
-from acf_jax.bundle.loading import load_network
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files.formats import SUFFIXES
 from acf_jax.catalogue.making import BATCH_SIZE_ON_CPU, SHARD_SIZE, Options, make_catalogue
 from acf_jax.catalogue.star_facts import dataset_without_stamps
+from acf_jax.checkpoints import CheckpointError
 from acf_jax.data.prepared import DatasetError, PreparedDataset, find_dataset, open_dataset
 from acf_jax.devices import compilation_cache, cores
-from acf_jax.training.checkpoints import CheckpointError, TrainedModel
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 
 FORMATS = tuple(suffix.lstrip(".") for suffix in SUFFIXES)
 SOURCES = ("gaia", "dust_map", "cache", "contact", "rate_per_s", "skymapper_tap_url", "cutout_url", "gaia_tap_url")
@@ -118,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.distributed:
             options.shard = distributed_share()
-        networks = load_networks(options.checkpoint, options.acpf)
+        networks = loads(options.checkpoint, options.acpf)
         made = of_table(options, networks) if options.stars else of_dataset(options, networks)
     except (CatalogueError, CheckpointError, DatasetError) as error:
         print(f"predict.py: {error}", file=sys.stderr)
@@ -150,18 +151,18 @@ def distributed_share() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def load_networks(checkpoint: str, acpf: str | None) -> dict[str, TrainedModel]:
+def loads(checkpoint: str, acpf: str | None) -> dict[str, Network]:
     """The networks by the names that the catalogue gives them.
 
     Raises:
         CheckpointError: if one cannot be read.
         CatalogueError: if the second is not one without parallax.
     """
-    trained = load_network(checkpoint)
+    trained = load(checkpoint)
     networks = {"ACF" if trained.model.config.use_parallax else "ACPF": trained}
     if acpf is None:
         return networks
-    other = load_network(acpf)
+    other = load(acpf)
     if other.model.config.use_parallax or "ACPF" in networks:
         raise CatalogueError(
             "--acpf is for the stars without a parallax: give --checkpoint a network that reads parallaxes, and --acpf "
@@ -170,7 +171,7 @@ def load_networks(checkpoint: str, acpf: str | None) -> dict[str, TrainedModel]:
     return networks | {"ACPF": other}
 
 
-def of_dataset(options: argparse.Namespace, networks: dict[str, TrainedModel]) -> list[Path]:
+def of_dataset(options: argparse.Namespace, networks: dict[str, Network]) -> list[Path]:
     """A catalogue of a prepared dataset."""
     dataset, out = open_named(options.dataset, options.data_dir), options.out
     if out.suffix in SUFFIXES:
@@ -181,7 +182,7 @@ def of_dataset(options: argparse.Namespace, networks: dict[str, TrainedModel]) -
     return make_catalogue(networks, dataset, out, files, out / "ReadMe", making_options(options))
 
 
-def of_table(options: argparse.Namespace, networks: dict[str, TrainedModel]) -> list[Path]:
+def of_table(options: argparse.Namespace, networks: dict[str, Network]) -> list[Path]:
     """A catalogue of the stars of a user's table."""
     from datasets.build.packing import BuildError, NoStampError
     from datasets.build.prepare import build

@@ -15,9 +15,9 @@ import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from acf_jax.checkpoints import CheckpointError
 from acf_jax.data.prepared import DatasetError
 from acf_jax.devices import compilation_cache, cores
-from acf_jax.training.checkpoints import CheckpointError
 from acf_jax.training.loop import train
 from acf_jax.training.run import TrainingError
 

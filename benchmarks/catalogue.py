@@ -33,7 +33,6 @@ import ml_collections
 import numpy as np
 from tqdm import tqdm
 
-from acf_jax.bundle.loading import load_network
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import TrainingDomain
 from acf_jax.catalogue import predicting
@@ -42,13 +41,15 @@ from acf_jax.catalogue.plan import Plan
 from acf_jax.catalogue.shards import shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
+from acf_jax.checkpoints import CheckpointError
 from acf_jax.data.prepared import DatasetError, PreparedDataset, find_dataset, open_dataset
 from acf_jax.devices import compilation_cache, cores
 from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.inputs import StarInputs
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 from acf_jax.models import acf
-from acf_jax.training.checkpoints import CheckpointError, TrainedModel
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import device_name
 from benchmarks.network import open_run, rounded
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             dataset = open_or_make(options, Path(scratch))
-            trained = load_network(options.checkpoint) if options.checkpoint else random_network(options.config)
+            trained = load(options.checkpoint) if options.checkpoint else random_network(options.config)
         except (DatasetError, CheckpointError) as error:
             raise SystemExit(f"benchmarks.catalogue: {error}") from None
         figures = measure(options, trained, dataset, Path(scratch))
@@ -89,7 +90,7 @@ def main(arguments: list[str] | None = None) -> None:
     print_json(options, figures)
 
 
-def measure(options: argparse.Namespace, trained: TrainedModel, dataset: PreparedDataset, scratch: Path) -> dict:
+def measure(options: argparse.Namespace, trained: Network, dataset: PreparedDataset, scratch: Path) -> dict:
     """Stars a second of each part and of the whole."""
     facts, reader = StarFacts(dataset.folder, dataset.bands), StampReader(dataset)
     n_with_stamp, at_a_time = facts.n_examples, options.batch * n_devices()
@@ -214,7 +215,7 @@ def open_or_make(options: argparse.Namespace, scratch: Path) -> PreparedDataset:
     return open_dataset(build("mock", n_stars=N_MADE, data_dir=scratch))
 
 
-def random_network(config_file: str) -> TrainedModel:
+def random_network(config_file: str) -> Network:
     """A config's network with random parameters, and with errors and a training domain fitted to random numbers."""
     config = read_config(config_file)
     run, _ = open_run(ml_collections.FrozenConfigDict(config), None)
@@ -227,7 +228,7 @@ def random_network(config_file: str) -> TrainedModel:
     noise = std if run.model.config.heteroscedastic else None
     limits = {"label_min": labels.min(0), "label_max": labels.max(0), "error_limits": std[0]}
     limits = {name: dict(zip(targets, values, strict=True)) for name, values in limits.items()}
-    return TrainedModel(
+    return Network(
         run.model, params, run.input_scaling, run.label_scaling, targets, config.dataset.bands,
         {"dataset": {"fingerprint": ""}}, 0,
         ErrorCalibration.fit(labels + rng.normal(size=labels.shape) * std, std, noise, labels, targets),

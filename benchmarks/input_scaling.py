@@ -53,15 +53,15 @@ def train_and_measure(config_file: str, steps: int, variant: str, seed: int, fol
     # JAX counts the cores when it starts, so it starts here, in a worker that has its own.
     from acf_jax.data.prepared import find_dataset, open_dataset
     from acf_jax.inference import mc_dropout
+    from acf_jax.inference.loading import load
     from acf_jax.metrics.residuals import binned_residuals
-    from acf_jax.training.checkpoints import load_model
     from acf_jax.training.loop import train
 
     config = read_config(config_file)
     config.seed, config.num_steps = seed, steps
     config.input.update(VARIANTS[variant])
     train(config, folder, data_dir)
-    trained = load_model(folder, "latest")
+    trained = load(folder, "latest")
     arrays = open_dataset(find_dataset(data_dir, config.dataset.name, config.dataset.config)).arrays("validation")
     inputs = (arrays[name] for name in ("stamp", "parallax", "parallax_error", "object_id"))
     predicted = dict(

@@ -10,9 +10,11 @@ import pyarrow.parquet
 import pytest
 
 import evaluate
+from acf_jax import checkpoints
 from acf_jax.inference import mc_dropout
+from acf_jax.inference.loading import load
 from acf_jax.report.quick import EvaluationError
-from acf_jax.training import checkpoints, loop
+from acf_jax.training import loop
 from tests.acf_jax import tiny_dataset, tiny_run
 
 ROOT = Path(evaluate.__file__).parent
@@ -126,7 +128,7 @@ def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
     assert table["reason"].null_count == 21
     rows = [13, 4, 20]
     expected = mc_dropout.predict(
-        checkpoints.load_model(tmp_path / "run"),
+        load(tmp_path / "run"),
         *(stars[name][rows].astype(np.float32) for name in ("stamp", "parallax", "parallax_error")),
         stars["object_id"][rows],
         n_samples=8,

@@ -16,7 +16,7 @@ import pytest
 
 import predict
 from acf_jax.catalogue.files.formats import read_columns
-from acf_jax.training.checkpoints import FORMAT_VERSION
+from acf_jax.checkpoints import FORMAT_VERSION
 from tests.acf_jax.catalogue import tiny_catalogue
 from tests.acf_jax.catalogue.tiny_catalogue import ROOT, script
 

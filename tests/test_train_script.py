@@ -12,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from acf_jax.training import checkpoints
+from acf_jax import checkpoints
+from acf_jax.inference.loading import load
 from tests.acf_jax import tiny_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +111,7 @@ def test_the_run_says_what_to_do_next_and_can_be_loaded(trainings):
     run_dir = trainings["folder"] / "killed"
     assert f"Next: `python evaluate.py --checkpoint {run_dir} --data_dir" in trainings["output"]
     assert "validation sigma teff" in trainings["output"]
-    trained = checkpoints.load_model(run_dir, "latest")
+    trained = load(run_dir, "latest")
     assert trained.step == N_STEPS
     stamps = trained.input_scaling.stamps(np.ones((2, 48, 48, 6), np.float32))
     astrometry = trained.input_scaling.astrometry(np.ones(2), np.ones(2))

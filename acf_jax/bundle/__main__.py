@@ -25,8 +25,8 @@ import sys
 from pathlib import Path
 
 from acf_jax.bundle.writing import BundleError, write_bundle
+from acf_jax.checkpoints import CheckpointError
 from acf_jax.inference.fingerprint import network_fingerprint
-from acf_jax.training.checkpoints import CheckpointError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,11 +16,12 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from acf_jax.inference.mc_dropout import head_params, sample_keys
-from acf_jax.models.acf import predict_per_star, star_keys
+from acf_jax.inference.mc_dropout import head_params
+from acf_jax.keys import sample_keys, star_keys
+from acf_jax.models.acf import predict_per_star
 
 if TYPE_CHECKING:
-    from acf_jax.training.checkpoints import TrainedModel
+    from acf_jax.inference.network import Network
 
 PLATFORMS = ("cpu", "cuda")
 N_SAMPLES = 100  # T of Eq. 13, as the paper has it
@@ -28,7 +29,7 @@ SAMPLES_AT_A_TIME = 10  # bounds the memory that the head's layers take
 STAMP_SIZE_PX = 48
 
 
-def export_prediction(trained: TrainedModel, n_samples: int = N_SAMPLES, size_px: int = STAMP_SIZE_PX) -> bytes:
+def export_prediction(trained: Network, n_samples: int = N_SAMPLES, size_px: int = STAMP_SIZE_PX) -> bytes:
     """The function of `prediction_function`, its parameters within, for any number of stars.
 
     Args:
@@ -71,7 +72,7 @@ def _without_folders() -> Iterator[None]:
         jax.config.update("jax_hlo_source_file_canonicalization_regex", before)
 
 
-def prediction_function(trained: TrainedModel, n_samples: int) -> Callable:
+def prediction_function(trained: Network, n_samples: int) -> Callable:
     """A pure function of arrays, as `export_prediction` describes it. NaN for a star whose inputs are not finite."""
     model, scaling, params = trained.model, trained.input_scaling, jax.tree.map(np.asarray, trained.params)
     label_std = np.asarray(trained.label_scaling.std, np.float32)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from acf_jax.inference.network import model_from_config
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.markdown import markdown_table
-from acf_jax.training.checkpoints import model_from_config
 
 TEMPLATES = Path(__file__).with_name("templates")
 LABEL_COLUMNS = {"min": "least", "max": "greatest", "error_limit": "large error"}  # of a training domain's summary

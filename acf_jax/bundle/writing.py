@@ -12,15 +12,18 @@ import numpy as np
 from safetensors.numpy import save
 
 import acf_jax
-from acf_jax.bundle import layout, model_card
-from acf_jax.bundle.checksums import write_checksums
+from acf_jax.bundle import model_card
 from acf_jax.bundle.example_stars import made_up_stars
 from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
-from acf_jax.bundle.loading import is_bundle, load_network
-from acf_jax.inference import mc_dropout
+from acf_jax.errors import ACFError
+from acf_jax.files import without_folders
+from acf_jax.inference import bundle_files, mc_dropout
+from acf_jax.inference.bundle_files import write_checksums
 from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
+from acf_jax.inference.loading import is_bundle, load
+from acf_jax.inference.network import Network
+from acf_jax.keys import split_ids
 from acf_jax.labels import LABELS
-from acf_jax.training.checkpoints import TrainedModel
 
 TEMPLATES = Path(__file__).with_name("templates")
 SEED = 0  # of the example's samples
@@ -28,7 +31,7 @@ TOLERANCE = {"float32": 5e-3, "bfloat16": 5e-2}
 """Between the exported function and the network, in standard deviations of the labels; by the backbone's dtype."""
 
 
-class BundleError(Exception):
+class BundleError(ACFError):
     """A bundle that is not written; the message says why and what to do."""
 
 
@@ -39,7 +42,7 @@ def write_bundle(
     *,
     n_samples: int = N_SAMPLES,
     size_px: int = STAMP_SIZE_PX,
-) -> TrainedModel:
+) -> Network:
     """Write a network's bundle: whole, or not at all.
 
     Args:
@@ -61,20 +64,20 @@ def write_bundle(
     source, out_dir = Path(source), Path(out_dir)
     if out_dir.exists():
         raise BundleError(f"{out_dir} is there already: remove it, or choose another folder for the bundle.")
-    trained = load_network(source)
+    trained = load(source)
     metrics = read_metrics(source, evaluation_dir, trained)
     temporary = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
         _write_files(temporary, trained, metrics, n_samples, size_px)
-        written = load_network(temporary)
+        written = load(temporary)
         temporary.rename(out_dir)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return written
 
 
-def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: TrainedModel) -> dict | None:
+def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Network) -> dict | None:
     """What ``evaluate.py`` measured of this very network, without folders of this machine; None if nothing was.
 
     Raises:
@@ -83,7 +86,7 @@ def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Train
     folder = (
         Path(evaluation_dir) if evaluation_dir is not None else source / ("" if is_bundle(source) else "evaluation")
     )
-    path = folder / layout.METRICS
+    path = folder / bundle_files.METRICS
     if evaluation_dir is None and not path.exists():
         return None
     try:
@@ -101,11 +104,11 @@ def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Train
     return without_folders(metrics)
 
 
-def describe(trained: TrainedModel, n_samples: int, size_px: int) -> dict:
+def describe(trained: Network, n_samples: int, size_px: int) -> dict:
     """All about a network but its arrays, in JSON types."""
     calibration, domain = trained.error_calibration, trained.training_domain
     return {
-        "format_version": layout.FORMAT_VERSION,
+        "format_version": bundle_files.FORMAT_VERSION,
         "code_version": acf_jax.__version__,
         "fingerprint": network_fingerprint(trained),
         "n_parameters": sum(array.size for array in named_parameters(trained.params).values()),
@@ -115,7 +118,7 @@ def describe(trained: TrainedModel, n_samples: int, size_px: int) -> dict:
         "error_calibration": None if calibration is None else calibration.to_dict(),
         "training_domain": None if domain is None else domain.summary(),
         "exported": {
-            "file": layout.EXPORTED,
+            "file": bundle_files.EXPORTED,
             "n_samples": n_samples,
             "stamp_size_px": size_px,
             "platforms": list(PLATFORMS),
@@ -124,35 +127,28 @@ def describe(trained: TrainedModel, n_samples: int, size_px: int) -> dict:
     }
 
 
-def without_folders(value):
-    """With absolute paths cut down to the file's name, at any depth."""
-    from acf_jax.report import provenance  # a second, of matplotlib and others, that reading a bundle need not wait for
-
-    return provenance.without_folders(value)
-
-
-def _published_sidecar(trained: TrainedModel) -> dict:
+def _published_sidecar(trained: Network) -> dict:
     """The checkpoint's sidecar without its long history and without the folder that the dataset lay in."""
     dataset = dict(trained.sidecar["dataset"])
     dataset["folder"] = "/".join(dataset[name] for name in ("name", "config", "version"))
     return {name: value for name, value in trained.sidecar.items() if name != "history"} | {"dataset": dataset}
 
 
-def _write_files(folder: Path, trained: TrainedModel, metrics: dict | None, n_samples: int, size_px: int) -> None:
+def _write_files(folder: Path, trained: Network, metrics: dict | None, n_samples: int, size_px: int) -> None:
     described = describe(trained, n_samples, size_px)
     arrays = {name: np.ascontiguousarray(array) for name, array in named_parameters(trained.params).items()}
     # Not by `save_file`, which on a full disk raises an error of its own.
-    (folder / layout.PARAMETERS).write_bytes(save(arrays, metadata={"fingerprint": described["fingerprint"]}))
+    (folder / bundle_files.PARAMETERS).write_bytes(save(arrays, metadata={"fingerprint": described["fingerprint"]}))
     if trained.training_domain is not None:
-        np.savez(folder / layout.TRAINING_DOMAIN, **trained.training_domain.to_arrays())
+        np.savez(folder / bundle_files.TRAINING_DOMAIN, **trained.training_domain.to_arrays())
     exported = export_prediction(trained, n_samples, size_px)
-    (folder / layout.EXPORTED).write_bytes(exported)
-    np.savez(folder / layout.EXAMPLE_STARS, **_answered_stars(trained, exported, n_samples, size_px))
-    shutil.copy(TEMPLATES / layout.EXAMPLE, folder / layout.EXAMPLE)
+    (folder / bundle_files.EXPORTED).write_bytes(exported)
+    np.savez(folder / bundle_files.EXAMPLE_STARS, **_answered_stars(trained, exported, n_samples, size_px))
+    shutil.copy(TEMPLATES / bundle_files.EXAMPLE, folder / bundle_files.EXAMPLE)
     if metrics is not None:
-        _write_json(folder / layout.METRICS, metrics)
-    _write_json(folder / layout.DESCRIPTION, described)
-    (folder / layout.MODEL_CARD).write_text(model_card.markdown(described, metrics))
+        _write_json(folder / bundle_files.METRICS, metrics)
+    _write_json(folder / bundle_files.DESCRIPTION, described)
+    (folder / bundle_files.MODEL_CARD).write_text(model_card.markdown(described, metrics))
     write_checksums(folder)
 
 
@@ -160,7 +156,7 @@ def _write_json(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def _answered_stars(trained: TrainedModel, exported: bytes, n_samples: int, size_px: int) -> dict[str, np.ndarray]:
+def _answered_stars(trained: Network, exported: bytes, n_samples: int, size_px: int) -> dict[str, np.ndarray]:
     """The example's stars with ``mean`` and ``std``, which network and exported function must agree about."""
     stars = made_up_stars(len(trained.bands), size_px)
     inputs = stars["stamp"], stars["parallax"], stars["parallax_error"]
@@ -174,7 +170,7 @@ def _answered_stars(trained: TrainedModel, exported: bytes, n_samples: int, size
         progress=False,
     )
     function = jax.jit(jax.export.deserialize(bytearray(exported)).call)
-    mean, std, *_ = function(*inputs, mc_dropout.split_ids(stars["object_id"]), np.uint32(SEED))
+    mean, std, *_ = function(*inputs, split_ids(stars["object_id"]), np.uint32(SEED))
     difference = np.abs(np.stack([mean - answer.mean, std - answer.std])) / trained.label_scaling.std
     tolerance = TOLERANCE.get(trained.model.config.backbone.dtype, min(TOLERANCE.values()))
     if not difference.max() <= tolerance:

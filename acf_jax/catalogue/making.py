@@ -32,7 +32,7 @@ from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.inference.fingerprint import errors_fingerprint, network_fingerprint
-from acf_jax.training.checkpoints import TrainedModel
+from acf_jax.inference.network import Network
 
 SHARD_SIZE = 10_000  # stars; a few seconds of a GPU, and what an interruption may cost
 BATCH_SIZE_ON_CPU, BATCH_SIZE = 128, 512  # stars on each device at a time
@@ -52,7 +52,7 @@ class Options:
 
 
 def make_catalogue(
-    networks: Mapping[str, TrainedModel],
+    networks: Mapping[str, Network],
     dataset: PreparedDataset,
     folder: Path,
     files: Sequence[Path],
@@ -116,7 +116,7 @@ def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:
     return found
 
 
-def check(networks: Mapping[str, TrainedModel], dataset: PreparedDataset) -> None:
+def check(networks: Mapping[str, Network], dataset: PreparedDataset) -> None:
     """Refuse networks that cannot be asked about this dataset, or not together.
 
     Raises:
@@ -133,7 +133,7 @@ def check(networks: Mapping[str, TrainedModel], dataset: PreparedDataset) -> Non
         raise CatalogueError(f"The networks predict different labels ({told}): give two that predict the same.")
 
 
-def plan_of(networks: Mapping[str, TrainedModel], dataset: PreparedDataset, facts: StarFacts, options: Options) -> Plan:
+def plan_of(networks: Mapping[str, Network], dataset: PreparedDataset, facts: StarFacts, options: Options) -> Plan:
     """The plan of a catalogue.
 
     Raises:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from acf_jax.catalogue.errors import CatalogueError
-from acf_jax.training.checkpoints import differences
+from acf_jax.errors import differences
 
 PLAN = "plan.json"
 

@@ -28,7 +28,7 @@ from acf_jax.catalogue.star_facts import StarFacts
 from acf_jax.devices.sharding import n_devices, on_all_devices
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.inputs import StarInputs
-from acf_jax.training.checkpoints import TrainedModel
+from acf_jax.inference.network import Network
 
 READ_AHEAD = 3  # batches
 TRAINING_SPLIT = "train"
@@ -64,7 +64,7 @@ class Batch:
 
 
 def predict_shards(
-    networks: Mapping[str, TrainedModel],
+    networks: Mapping[str, Network],
     reader: StampReader | None,
     facts: StarFacts,
     plan: Plan,
@@ -110,7 +110,7 @@ def predict_shards(
 
 
 def batches(
-    networks: Mapping[str, TrainedModel],
+    networks: Mapping[str, Network],
     reader: StampReader | None,
     facts: StarFacts,
     plan: Plan,
@@ -132,7 +132,7 @@ def batches(
             yield Batch(shard)
 
 
-def open_shard(networks: Mapping[str, TrainedModel], facts: Mapping[str, np.ndarray], number: int) -> ShardInHand:
+def open_shard(networks: Mapping[str, Network], facts: Mapping[str, np.ndarray], number: int) -> ShardInHand:
     """A shard before its first prediction."""
     n = len(facts["object_id"])
     n_outputs = max(trained.model.config.num_outputs for trained in networks.values())
@@ -169,7 +169,7 @@ def read_inputs(reader: StampReader, shard: ShardInHand, rows: np.ndarray, size:
     return StarInputs(stamps[filled], *astrometry, facts["object_id"][filled])
 
 
-def _launch(trained: TrainedModel, params: dict, batch: Batch, plan: Plan) -> tuple[jax.Array, ...]:
+def _launch(trained: Network, params: dict, batch: Batch, plan: Plan) -> tuple[jax.Array, ...]:
     inputs = batch.inputs
     if not trained.model.config.use_parallax:
         inputs = inputs._replace(parallax=None, parallax_error=None)
@@ -179,7 +179,7 @@ def _launch(trained: TrainedModel, params: dict, batch: Batch, plan: Plan) -> tu
     return finite, mean, std, features
 
 
-def receive(trained: TrainedModel, batch: Batch, arrays: tuple[np.ndarray, ...]) -> None:
+def receive(trained: Network, batch: Batch, arrays: tuple[np.ndarray, ...]) -> None:
     """Put a batch's answers into its shard."""
     shard, rows = batch.shard, batch.rows
     finite, mean, std, features = (values[: len(rows)] for values in arrays)
@@ -196,7 +196,7 @@ def receive(trained: TrainedModel, batch: Batch, arrays: tuple[np.ndarray, ...])
         shard.distance[rows[answered]] = trained.training_domain.distance(features[answered], stamps[answered])
 
 
-def finish(networks: Mapping[str, TrainedModel], shard: ShardInHand, plan: Plan, path: Path) -> None:
+def finish(networks: Mapping[str, Network], shard: ShardInHand, plan: Plan, path: Path) -> None:
     """Rows, flags, and the file."""
     # Each network has its own scaling and calibration: rows of all for each, of which the stars' own are taken.
     parts = {name: _rows_by(trained, shard, plan) for name, trained in networks.items()}
@@ -208,7 +208,7 @@ def finish(networks: Mapping[str, TrainedModel], shard: ShardInHand, plan: Plan,
     write_shard(path, rows, plan.targets, plan.has_input_row)
 
 
-def _rows_by(trained: TrainedModel, shard: ShardInHand, plan: Plan) -> dict[str, np.ndarray]:
+def _rows_by(trained: Network, shard: ShardInHand, plan: Plan) -> dict[str, np.ndarray]:
     prediction = mc_dropout.as_prediction(trained, shard.mean, shard.std, finite=shard.finite)
     rows = make_rows(shard.facts, prediction, shard.distance, shard.reasons)
     reads_parallax = trained.model.config.use_parallax

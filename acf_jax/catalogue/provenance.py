@@ -9,13 +9,13 @@ import jax
 import acf_jax
 from acf_jax.catalogue.plan import Plan
 from acf_jax.data.prepared import PreparedDataset
-from acf_jax.training.checkpoints import TrainedModel
+from acf_jax.inference.network import Network
 
 TITLE = "Stellar atmospheric parameters from SkyMapper stamps and Gaia parallaxes, by the ACF"
 METHOD = "Atmospheric CSWin Framework (A&A 698, A322, 2025), reimplemented in JAX: ACF-JAX"
 
 
-def provenance(plan: Plan, networks: Mapping[str, TrainedModel], dataset: PreparedDataset, date: str) -> dict:
+def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDataset, date: str) -> dict:
     """As JSON types. It names no machine, no path and no hour: a catalogue made in two pieces is the same catalogue.
 
     Args:

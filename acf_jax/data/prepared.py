@@ -15,11 +15,14 @@ from pathlib import Path
 import grain
 import numpy as np
 
+from acf_jax.data.batches import filled_batches
+from acf_jax.errors import ACFError
+
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 PREPARE_COMMAND = "python -m datasets.build --config"
 
 
-class DatasetError(Exception):
+class DatasetError(ACFError):
     """The dataset is missing or unfit; the message says what to do."""
 
 
@@ -197,10 +200,8 @@ def ordered_batches(
 
     The last batch is filled up with its last example.
     """
-    for start in range(0, len(examples), batch_size):
-        n_real = min(batch_size, len(examples) - start)
-        indices = np.minimum(np.arange(start, start + batch_size), len(examples) - 1)
-        yield examples.stack(indices), n_real
+    for rows, n_real in filled_batches(len(examples), batch_size):
+        yield examples.stack(rows), n_real
 
 
 @functools.lru_cache(maxsize=4)

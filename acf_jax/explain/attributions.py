@@ -37,7 +37,7 @@ def outputs(trained, stamps: jax.Array, parallax: jax.Array, parallax_error: jax
     """The network's answer with dropout off, as a function that JAX can differentiate: all else here asks this one.
 
     Args:
-        trained: a ``checkpoints.TrainedModel``.
+        trained: a ``Network``.
         stamps: (n, y, x, band) in uJy / pix.
         parallax: (n,) in mas; an ACPF takes no notice of it.
         parallax_error: (n,) in mas; likewise.
@@ -55,7 +55,7 @@ class Explainer:
     """A network to be asked many times about a few stars; what it needs is compiled once."""
 
     def __init__(self, trained, progress: bool = False):
-        """From a ``checkpoints.TrainedModel``; ``progress`` shows a bar over the batches of each call."""
+        """From a ``Network``; ``progress`` shows a bar over the batches of each call."""
         self._batches = functools.partial(_batches, progress=progress)
         self._answer = _compiled(_scaled_outputs, trained)
         self._gradient = _compiled(_gradients, trained)

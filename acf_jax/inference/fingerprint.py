@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 if TYPE_CHECKING:
-    from acf_jax.training.checkpoints import TrainedModel
+    from acf_jax.inference.network import Network
 
 
-def network_fingerprint(trained: TrainedModel) -> str:
+def network_fingerprint(trained: Network) -> str:
     """SHA-256 of all that determines a network's answers, in hexadecimal.
 
     That is the model's config, targets, bands, the scaling of inputs and labels, and every parameter's name, type,
@@ -34,7 +34,7 @@ def network_fingerprint(trained: TrainedModel) -> str:
     return digest.hexdigest()
 
 
-def errors_fingerprint(trained: TrainedModel) -> str:
+def errors_fingerprint(trained: Network) -> str:
     """SHA-256 of what was fitted after the training: calibrated errors and training domain, where there are any."""
     calibration, domain = trained.error_calibration, trained.training_domain
     digest = hashlib.sha256(json.dumps(calibration and calibration.to_dict(), sort_keys=True).encode())

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from acf_jax.data.batches import filled_batches
+
 
 class StarInputs(NamedTuple):
     """Stars as they were given: any kind of number, and masked arrays still masked."""
@@ -16,7 +18,7 @@ class StarInputs(NamedTuple):
 
     @classmethod
     def check(cls, trained, stamps, parallax, parallax_error, object_id) -> "StarInputs":
-        """The stars, if a `checkpoints.TrainedModel` can be asked about them.
+        """The stars, if a `Network` can be asked about them.
 
         Raises:
             ValueError: naming what does not fit.
@@ -43,9 +45,7 @@ class StarInputs(NamedTuple):
 
     def batches(self, batch_size: int) -> Iterator["StarInputs"]:
         """Batches of float32, NaN where masked, all of `batch_size` stars: the last one repeats its last star."""
-        n_stars = len(self.object_id)
-        for start in range(0, n_stars, batch_size):
-            rows = np.minimum(np.arange(start, start + batch_size), n_stars - 1)
+        for rows, _ in filled_batches(len(self.object_id), batch_size):
             yield StarInputs(
                 *(None if values is None else as_float32(values[rows]) for values in self[:3]), self.object_id[rows]
             )

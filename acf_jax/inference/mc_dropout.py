@@ -22,8 +22,9 @@ from acf_jax.devices.microbatches import map_microbatches, microbatch_size
 from acf_jax.devices.sharding import each_device, n_devices, on_all_devices, spread_over_devices
 from acf_jax.inference.inputs import StarInputs
 from acf_jax.inference.prediction import Prediction
+from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.labels import LABELS
-from acf_jax.models.acf import ACF, predict_per_star, star_keys
+from acf_jax.models.acf import ACF, predict_per_star
 
 # Stars and samples drawn at a time: they bound the memory for any number of either. The number of samples being the
 # same for all T makes the first 8 of 16 samples the 8 of 8 to the last bit.
@@ -32,22 +33,6 @@ SAMPLES_AT_A_TIME_ON_CPU = 10  # of 128 stars: what fits a core's cache
 SAMPLES_AT_A_TIME = 100  # elsewhere: enough work for the launch of its kernels
 PROGRESS_AFTER_S = 5.0  # a shorter prediction shows no progress bar
 T = TypeVar("T")
-
-
-def split_ids(object_id: np.ndarray) -> np.ndarray:
-    """int64 ids (n,) as (n, 2) uint32, high half first: JAX has no 64-bit integers unless asked."""
-    ids = np.ascontiguousarray(object_id, dtype=np.int64).view(np.uint64)
-    return np.stack([ids >> np.uint64(32), ids & np.uint64(0xFFFFFFFF)], axis=-1).astype(np.uint32)
-
-
-def star_key(key: jax.Array, object_id: int) -> jax.Array:
-    """One star's key; `acf.star_keys` for many."""
-    return star_keys(key, split_ids(np.array([object_id])))[0]
-
-
-def sample_keys(star: jax.Array, samples: jax.Array) -> jax.Array:
-    """The keys of the numbered `samples` (n,) of the star whose key is `star`."""
-    return jax.vmap(partial(jax.random.fold_in, star))(samples)
 
 
 def head_samples(
@@ -193,7 +178,7 @@ def predict(
     finite has NaN for its parameters, and harms no other.
 
     Args:
-        trained: a `checkpoints.TrainedModel`, from `checkpoints.load_model(run_dir)`.
+        trained: a `Network`, from `load(run_dir)`.
         stamps: (n, height, width, bands) in microjansky per pixel, as in the dataset.
         parallax: (n,) mas; None for an ACPF.
         parallax_error: (n,) mas; None for an ACPF.

@@ -10,7 +10,7 @@ import numpy as np
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.devices.sharding import n_devices
 from acf_jax.inference import mc_dropout
-from acf_jax.training.checkpoints import TrainedModel
+from acf_jax.inference.network import Network
 
 STARS_AT_A_TIME = 256  # for each device: stamps in memory, 14 MB
 
@@ -37,7 +37,7 @@ class SplitPrediction:
 
 
 def predict_split(
-    trained: TrainedModel,
+    trained: Network,
     dataset: PreparedDataset,
     stars: Mapping[str, np.ndarray],
     *,

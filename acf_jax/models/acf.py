@@ -5,6 +5,8 @@ Paper Sec. 3.2 and 3.3. Inputs are scaled already and outputs are standardised: 
 
 import dataclasses
 import zlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +44,23 @@ class ACFConfig:
             raise ValueError("targets is empty; name at least one label to predict.")
         if not 0 <= self.dropout_rate < 1:
             raise ValueError(f"dropout_rate = {self.dropout_rate} must be at least 0 and below 1.")
+
+    @classmethod
+    def from_sections(cls, model: Mapping[str, Any], bands: str) -> "ACFConfig":
+        """From the ``model`` section of a training's config, in which the backbone's fields stand beside the others.
+
+        Args:
+            model: values by the names of the fields.
+            bands: of the stamps, in order.
+
+        Raises:
+            ValueError: if the numbers contradict each other.
+            TypeError: if there is no such field.
+        """
+        values = dict(model)
+        names = {field.name for field in dataclasses.fields(CSWinConfig)}
+        backbone = {name: values.pop(name) for name in sorted(names & values.keys())}
+        return cls(backbone=CSWinConfig(num_bands=len(bands), **backbone), **values)
 
     @property
     def num_scalars(self) -> int:
@@ -147,19 +166,6 @@ def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std
     """The distribution of `cswin.weight_init`, drawn by NumPy."""
     low, high = ndtr(-WEIGHT_CUT), ndtr(WEIGHT_CUT)
     return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
-
-
-def star_keys(key: jax.Array, ids: np.ndarray) -> jax.Array:
-    """One key a star, that depends on `key` and the star's own id alone: not on its batch, place or device.
-
-    Args:
-        key: a PRNG key, of a seed in prediction and of a step in training.
-        ids: (n, 2) uint32, from `mc_dropout.split_ids(object_id)`.
-
-    Returns:
-        (n,) keys.
-    """
-    return jax.vmap(lambda star: jax.random.fold_in(jax.random.fold_in(key, star[0]), star[1]))(jnp.asarray(ids))
 
 
 def predict_per_star(

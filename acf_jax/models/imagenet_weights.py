@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from acf_jax.errors import differences
 from acf_jax.models.cswin import CSWinConfig
 from acf_jax.models.torch_files import read_state_dict
 from acf_jax.models.torch_weights import cswin_params_from_torch, torch_state_shapes
-from acf_jax.training.checkpoints import differences
 
 FIRST_KERNEL = "stage1_conv_embed.0.weight"  # (channels, colours, 7, 7)
 CLASSIFIER = "head."

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
+from acf_jax.errors import ACFError
+
 STORAGE_DTYPES = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
@@ -39,7 +41,7 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 NOT_READABLE = "cannot be read: it is truncated, damaged, or neither safetensors nor written by torch.save"
 
 
-class WeightsFileError(Exception):
+class WeightsFileError(ACFError):
     """A file holds no weights that can be read; the message names it and says why."""
 
 

@@ -17,10 +17,10 @@ from matplotlib.figure import Figure
 import acf_jax
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.inference import mc_dropout
+from acf_jax.inference.network import Network
 from acf_jax.inference.split import STARS_AT_A_TIME, SplitPrediction, predict_split
 from acf_jax.models import acf
 from acf_jax.report.section import FigureFile
-from acf_jax.training.checkpoints import TrainedModel
 
 IMAGES = ("stamp", "mask")
 
@@ -41,12 +41,12 @@ class Context:
     """One evaluation: the network in question, those to compare it with, and the labelled stars."""
 
     dataset: PreparedDataset
-    networks: Mapping[str, TrainedModel]  # by name; the first is the one evaluated
+    networks: Mapping[str, Network]  # by name; the first is the one evaluated
     out_dir: Path
     options: Options = Options()
-    external: Mapping[str, Mapping] = field(default_factory=dict)  # see suite/external.py
+    external: Mapping[str, Mapping] = field(default_factory=dict)  # see sections/external.py
     low_quality: PreparedDataset | None = None
-    low_quality_networks: Mapping[str, TrainedModel] = field(default_factory=dict)  # trained on that
+    low_quality_networks: Mapping[str, Network] = field(default_factory=dict)  # trained on that
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ class Context:
         return next(iter(self.networks))
 
     @property
-    def trained(self) -> TrainedModel:
+    def trained(self) -> Network:
         """The network in question."""
         return self.networks[self.name]
 
@@ -112,7 +112,7 @@ class Context:
 
         return self.cached("features", of_network(trained) | of_split(self.dataset, split), compute)["features"]
 
-    def network(self, name: str | None = None) -> TrainedModel:
+    def network(self, name: str | None = None) -> Network:
         """A network by its name, those of the low-quality sample too; by default the one in question."""
         if name is None:
             return self.trained
@@ -154,7 +154,7 @@ class Context:
         return FigureFile(name, caption)
 
 
-def of_network(trained: TrainedModel) -> dict:
+def of_network(trained: Network) -> dict:
     """What tells a network's answers from another's, for ``Context.cached``."""
     sidecar = trained.sidecar
     validation = json.dumps(sidecar.get("validation", {}), sort_keys=True)
@@ -172,7 +172,7 @@ def labels_of(stars: Mapping[str, np.ndarray], targets: Sequence[str], prefix: s
     return np.stack([stars[prefix + target] for target in targets], axis=-1).astype(np.float64)
 
 
-def encode(trained: TrainedModel, stamps: np.ndarray) -> np.ndarray:
+def encode(trained: Network, stamps: np.ndarray) -> np.ndarray:
     """The backbone's features of stamps (n, y, x, band) in uJy / pix: (n, n_features)."""
     return np.asarray(_encode(trained.model, trained.input_scaling, trained.params, _filled(stamps)))[: len(stamps)]
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from acf_jax.data.prepared import PreparedDataset, open_dataset
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 from acf_jax.report.context import Context, Options
 from acf_jax.report.quick import SPLIT, EvaluationError, network_name, open_same_dataset
-from acf_jax.training.checkpoints import TrainedModel, load_model
 
 SPLITS = ("train", "calibration", SPLIT)
 
@@ -36,12 +37,12 @@ def open_context(
         CheckpointError, DatasetError: if there is no checkpoint or no dataset.
         EvaluationError: if two of them do not belong together.
     """
-    trained = load_model(checkpoint_dir)
+    trained = load(checkpoint_dir)
     dataset = open_same_dataset(trained, data_dir)
     check_splits(dataset)
     networks = {network_name(trained): trained}
     for folder in others:
-        other = load_model(folder)
+        other = load(folder)
         check_comparable(trained, other, folder)
         networks[free_name(other, folder, networks)] = other
     low_quality_dataset, low_quality_networks = open_low_quality(low_quality, data_dir, networks)
@@ -69,7 +70,7 @@ def check_splits(dataset: PreparedDataset) -> None:
         )
 
 
-def check_comparable(trained: TrainedModel, other: TrainedModel, folder: str | Path) -> None:
+def check_comparable(trained: Network, other: Network, folder: str | Path) -> None:
     """Refuse a network that was trained on other stars, or on other labels.
 
     Raises:
@@ -88,15 +89,15 @@ def check_comparable(trained: TrainedModel, other: TrainedModel, folder: str | P
         )
 
 
-def free_name(trained: TrainedModel, folder: str | Path, taken: Mapping) -> str:
+def free_name(trained: Network, folder: str | Path, taken: Mapping) -> str:
     """The network's name, with that of its folder where another network has the name already."""
     name = network_name(trained)
     return name if name not in taken else f"{name} ({Path(folder).name})"
 
 
 def open_low_quality(
-    folders: Sequence[str | Path], data_dir: str | Path | None, others: Mapping[str, TrainedModel]
-) -> tuple[PreparedDataset | None, dict[str, TrainedModel]]:
+    folders: Sequence[str | Path], data_dir: str | Path | None, others: Mapping[str, Network]
+) -> tuple[PreparedDataset | None, dict[str, Network]]:
     """The low-quality sample and the networks trained on it, none of them named as one of the ``others``."""
     dataset, networks = None, {}
     trained = next(iter(others.values()))
@@ -104,7 +105,7 @@ def open_low_quality(
         if (Path(folder) / "dataset_info.json").exists():
             opened = open_dataset(folder)
         else:
-            other = load_model(folder)
+            other = load(folder)
             opened = open_same_dataset(other, data_dir)
             networks[free_name(other, folder, {**others, **networks})] = other
         if dataset is not None and dataset.fingerprint != opened.fingerprint:

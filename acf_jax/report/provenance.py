@@ -21,8 +21,9 @@ import jax
 
 import acf_jax
 from acf_jax.data.prepared import PreparedDataset
+from acf_jax.files import without_folders
+from acf_jax.inference.network import Network
 from acf_jax.report.context import Context
-from acf_jax.training.checkpoints import TrainedModel
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "array_record", "numpy",
@@ -55,7 +56,7 @@ def gather(context: Context, command: Sequence[str] | None = None) -> dict:
     }
 
 
-def of_network(trained: TrainedModel) -> dict:
+def of_network(trained: Network) -> dict:
     """Its making, as its checkpoint tells."""
     sidecar = trained.sidecar
     return {
@@ -113,15 +114,6 @@ def machine() -> dict:
         "n_cpus": len(affinity(0)) if affinity else os.cpu_count(),
         "devices": [device.device_kind for device in jax.local_devices()],
     }
-
-
-def without_folders(value: Any) -> Any:
-    """With absolute paths cut down to the file's name, at any depth."""
-    if isinstance(value, Mapping):
-        return {name: without_folders(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_folders(inner) for inner in value]
-    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def facts(provenance: Mapping) -> Iterator[tuple[str, str]]:

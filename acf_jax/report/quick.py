@@ -14,18 +14,20 @@ from matplotlib.figure import Figure
 import acf_jax
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, photometric_baselines
 from acf_jax.data.prepared import PreparedDataset, open_dataset
+from acf_jax.errors import ACFError
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 from acf_jax.inference.split import SplitPrediction, predict_split
 from acf_jax.labels import LABELS
 from acf_jax.metrics.residuals import NOMINAL_COVERAGE, binned_residuals, magnitude_edges, residual_metrics
 from acf_jax.plots import predictions as prediction_plots
 from acf_jax.report import quick_markdown as report
-from acf_jax.training.checkpoints import TrainedModel, load_model
 
 SPLIT = "validation"
 STAR_FIELDS = ("object_id", "source_id", "ra", "dec")
 
 
-class EvaluationError(Exception):
+class EvaluationError(ACFError):
     """Checkpoint and dataset do not fit together; the message says why and what to do."""
 
 
@@ -61,7 +63,7 @@ def evaluate(
         CheckpointError, DatasetError: if there is no checkpoint or no dataset.
         EvaluationError: if the dataset is not the one of the checkpoint.
     """
-    trained = load_model(checkpoint_dir)
+    trained = load(checkpoint_dir)
     dataset = open_same_dataset(trained, data_dir)
     targets = trained.targets
     truth = tuple(f"true_{target}" for target in targets if f"true_{target}" in dataset.fields)
@@ -84,13 +86,13 @@ def evaluate(
     return metrics
 
 
-def network_name(trained: TrainedModel) -> str:
+def network_name(trained: Network) -> str:
     """The paper's name of the framework, ACF, or ACPF without parallax; a variant's says so."""
     config = trained.model.config
     return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
 
 
-def open_same_dataset(trained: TrainedModel, data_dir: str | Path | None = None) -> PreparedDataset:
+def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:
     """The dataset that a checkpoint was trained on, in ``data_dir`` or where it lay in training.
 
     Raises:
@@ -137,9 +139,7 @@ def predict_baselines(
     return photometric_baselines(train, photometry, targets, dataset.bands, coefficients, seed=seed, progress=progress)
 
 
-def describe(
-    trained: TrainedModel, dataset: PreparedDataset, checkpoint_dir: str | Path, n_samples: int, seed: int
-) -> dict:
+def describe(trained: Network, dataset: PreparedDataset, checkpoint_dir: str | Path, n_samples: int, seed: int) -> dict:
     """Which sample, which network, and how it was asked."""
     mock = any(field.startswith("true_") for field in dataset.fields)
     sky = "mock sky" if mock else f"{dataset.name}/{dataset.config}"

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from acf_jax.errors import ACFError
 
-class MissingPieceError(Exception):
+
+class MissingPieceError(ACFError):
     """A section cannot be made for want of something; the message says of what, and how to get it."""
 
 

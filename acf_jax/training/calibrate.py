@@ -15,10 +15,10 @@ from acf_jax.calibration.training_domain import MIN_STARS as MIN_DOMAIN_STARS
 from acf_jax.calibration.training_domain import TrainingDomain, light_profile
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
-from acf_jax.inference import mc_dropout
+from acf_jax.inference import fitted, mc_dropout
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 from acf_jax.inference.split import SplitPrediction, predict_split
-from acf_jax.training import checkpoints
-from acf_jax.training.checkpoints import TrainedModel
 
 SPLIT = "calibration"
 N_SAMPLES, SEED = 100, 0  # as predictions have them unless asked otherwise
@@ -44,7 +44,7 @@ def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = Tr
     Raises:
         CheckpointError: if there is no checkpoint.
     """
-    trained = checkpoints.load_model(run_dir)
+    trained = load(run_dir)
     calibration = trained.error_calibration
     lacks_domain = trained.training_domain is None and has_stars_for_domain(dataset)
     if calibration is not None and not lacks_domain:
@@ -54,11 +54,11 @@ def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = Tr
     if calibration is None:
         calibration = fit_errors(trained, answer, stars)
         if calibration is not None:
-            checkpoints.write_error_calibration(run_dir, trained.step, calibration)
+            fitted.write_error_calibration(run_dir, trained.step, calibration)
     if lacks_domain:
         domain = fit_domain(trained, dataset, error_limits(trained, answer, calibration), progress)
         if domain is not None:
-            checkpoints.write_training_domain(run_dir, trained.step, domain)
+            fitted.write_training_domain(run_dir, trained.step, domain)
     return calibration
 
 
@@ -67,7 +67,7 @@ def has_stars_for_domain(dataset: PreparedDataset) -> bool:
     return min(dataset.n_examples(split) for split in ("train", SPLIT)) >= MIN_DOMAIN_STARS
 
 
-def fit_errors(trained: TrainedModel, answer: SplitPrediction, stars: dict) -> ErrorCalibration | None:
+def fit_errors(trained: Network, answer: SplitPrediction, stars: dict) -> ErrorCalibration | None:
     """From the answers for labelled stars; None where too few have a label and a prediction."""
     labels = np.stack([stars[target] for target in trained.targets], axis=-1)
     if (np.isfinite(labels) & np.isfinite(answer.mean)).sum(axis=0).min() < MIN_STARS:
@@ -75,9 +75,7 @@ def fit_errors(trained: TrainedModel, answer: SplitPrediction, stars: dict) -> E
     return ErrorCalibration.fit(answer.mean, answer.std, answer.noise_std, labels, trained.targets)
 
 
-def error_limits(
-    trained: TrainedModel, answer: SplitPrediction, calibration: ErrorCalibration | None
-) -> dict[str, float]:
+def error_limits(trained: Network, answer: SplitPrediction, calibration: ErrorCalibration | None) -> dict[str, float]:
     """The 99th percentile of the errors as a catalogue gives them, by target; infinite where no star has one."""
     errors = answer.std if calibration is None else calibration.std(answer.mean, answer.std, answer.noise_std)
     columns = {target: column[np.isfinite(column)] for target, column in zip(trained.targets, errors.T, strict=True)}
@@ -88,7 +86,7 @@ def error_limits(
 
 
 def fit_domain(
-    trained: TrainedModel, dataset: PreparedDataset, limits: dict[str, float], progress: bool
+    trained: Network, dataset: PreparedDataset, limits: dict[str, float], progress: bool
 ) -> TrainingDomain | None:
     """From a sample of the training split, and the calibration split for the threshold; None of too few stars."""
     train = describe_stars(trained, dataset, "train", N_TRAIN_STARS, progress)
@@ -106,7 +104,7 @@ def fit_domain(
 
 
 def describe_stars(
-    trained: TrainedModel, dataset: PreparedDataset, split: str, n_stars: int, progress: bool
+    trained: Network, dataset: PreparedDataset, split: str, n_stars: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Backbone features (n, d) and light profiles (n, 3 bands) of up to ``n_stars`` of a split, drawn at random.
 

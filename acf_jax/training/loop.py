@@ -19,15 +19,16 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
+from acf_jax import checkpoints
 from acf_jax.data.augment import augment
 from acf_jax.data.prepared import Examples, InMemoryExamples, ordered_batches, training_batches
 from acf_jax.data.scaling import InputScaling
 from acf_jax.devices.microbatches import gradients_of_mean, map_microbatches, microbatch_size
-from acf_jax.inference.mc_dropout import split_ids
+from acf_jax.keys import split_ids, star_keys
 from acf_jax.labels import LabelScaling
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.models import acf
-from acf_jax.training import calibrate, checkpoints
+from acf_jax.training import calibrate
 from acf_jax.training.log import RunLog
 from acf_jax.training.losses import noise_nll, smooth_l1
 from acf_jax.training.run import (
@@ -177,7 +178,7 @@ def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainStat
 
 def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.Array) -> jax.Array:
     """Training loss of every star (n,): smooth L1 averaged over its targets, under augmentation and dropout."""
-    augment_keys, head_keys, path_keys = (acf.star_keys(key, batch["star"]) for key in jax.random.split(step_key, 3))
+    augment_keys, head_keys, path_keys = (star_keys(key, batch["star"]) for key in jax.random.split(step_key, 3))
     stamps = jax.vmap(functools.partial(augment, **run.config.augment))(augment_keys, batch["stamp"])
     stamps = run.input_scaling.stamps(stamps)
     if run.config.model.drop_path_rate:

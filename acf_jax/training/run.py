@@ -14,15 +14,17 @@ import optax
 from flax.traverse_util import flatten_dict
 
 import acf_jax
+from acf_jax import checkpoints
 from acf_jax.data.augment import check_rotations
 from acf_jax.data.prepared import Examples, InMemoryExamples, PreparedDataset, find_dataset, open_dataset
 from acf_jax.data.scaling import InputScaling, check_methods
 from acf_jax.devices.microbatches import microbatch_size
+from acf_jax.errors import ACFError, differences
+from acf_jax.inference.network import model_from_config
 from acf_jax.labels import LabelScaling, check_targets
 from acf_jax.models.acf import ACF
 from acf_jax.models.imagenet_weights import backbone_params_from_file
 from acf_jax.models.torch_files import WeightsFileError
-from acf_jax.training import checkpoints
 from acf_jax.training.optimizer import adam_with_l2, learning_rate_schedule
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
@@ -38,7 +40,7 @@ ADDED_LATER = {  # fields that older runs lack, and what those runs did
 FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
 
 
-class TrainingError(Exception):
+class TrainingError(ACFError):
     """Training cannot start or go on; the message says why and what to do."""
 
 
@@ -162,7 +164,7 @@ def check_config(config: ml_collections.FrozenConfigDict) -> ACF:
         check_targets(config.model.targets)
         check_methods(config.input.stamp_method, config.input.parallax_method)
         check_rotations(config.augment.rotations)
-        return checkpoints.model_from_config(plain(config))
+        return model_from_config(plain(config))
     except (ValueError, TypeError) as error:
         raise TrainingError(f"The config cannot be used: {error}") from error
 
@@ -205,7 +207,7 @@ def check_same_run(
         {**without(ADDED_LATER | flatten_dict(made_by, sep="."), FREE_TO_CHANGE), "data": without(data, ("folder",))}
         for made_by, data in ((sidecar["config"], sidecar["dataset"]), (plain(config), dataset.describe()))
     )
-    lines = checkpoints.differences(old, new)
+    lines = differences(old, new)
     if lines:
         raise TrainingError(
             f"{workdir} holds a run that was made otherwise (- there, + now):\n  "

@@ -37,7 +37,7 @@ class Unscaled:
 
 
 def trained_model(**changes):
-    """A `checkpoints.TrainedModel` of random parameters, as far as predictions need one."""
+    """A `Network` of random parameters, as far as predictions need one."""
     model = ACF(dataclasses.replace(CONFIG, **changes))
     generator = np.random.default_rng(0)
     shapes = init_params(model, 0, (8, 8, 6))

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from acf_jax.inference.network import model_from_config
 from acf_jax.models.acf import init_params
-from acf_jax.training.checkpoints import model_from_config
 from benchmarks import network
 from benchmarks.device import peak_flop_per_s
 from tests.acf_jax import tiny_dataset, tiny_run

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from acf_jax.inference.network import Network
 from acf_jax.labels import LABELS
 from acf_jax.metrics.bootstrap import Estimate, bootstrap_moments, std_ratio
 from acf_jax.report.context import Context
 from acf_jax.report.quick_markdown import NAMES, REFERENCES
 from acf_jax.report.section import MissingPieceError, Section, Table
 from acf_jax.report.words import enumerated, references, residuals, with_interval
-from acf_jax.training.checkpoints import TrainedModel
 
 WITHOUT = "ACPF"
 
@@ -62,7 +62,7 @@ def section(context: Context) -> Section:
     )
 
 
-def config_differences(with_parallax: TrainedModel, without: TrainedModel) -> list[str]:
+def config_differences(with_parallax: Network, without: Network) -> list[str]:
     """Settings in which two trainings differ beside the parallax, as in "optimizer.learning_rate: 0.001, 0.002"."""
     settings, others = (_flat(trained.sidecar["config"]) for trained in (with_parallax, without))
     return [

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 from acf_jax.bundle import __main__ as command
-from acf_jax.bundle import layout, writing
-from acf_jax.bundle.checksums import CHECKSUMS, write_checksums
-from acf_jax.bundle.loading import load_network
+from acf_jax.bundle import writing
 from acf_jax.bundle.writing import BundleError, write_bundle
-from acf_jax.inference import fingerprint
-from acf_jax.training import checkpoints
-from acf_jax.training.checkpoints import CheckpointError
+from acf_jax.checkpoints import CheckpointError
+from acf_jax.inference import bundle_files, fingerprint
+from acf_jax.inference.bundle_files import CHECKSUMS, write_checksums
+from acf_jax.inference.loading import load
 from tests.acf_jax.bundle.tiny_bundle import FINGERPRINT, N_SAMPLES, SIZE_PX, make_run, tree_equal, write_metrics
 
 ROOT = Path(__file__).parents[3]
@@ -69,7 +68,7 @@ def copy(bundle, tmp_path):
 
 
 def test_a_bundle_loads_as_the_run_that_it_was_made_of(run_dir, bundle):
-    ours, theirs = load_network(run_dir), load_network(bundle)
+    ours, theirs = load(run_dir), load(bundle)
     assert tree_equal(ours.params, theirs.params)
     for name in ("model", "targets", "bands", "input_scaling", "label_scaling", "step", "error_calibration"):
         assert getattr(ours, name) == getattr(theirs, name), name
@@ -85,14 +84,14 @@ def test_a_run_without_calibration_or_domain_makes_a_bundle_without(run_dir, tmp
     written = write_bundle(bare, tmp_path / "out", **OPTIONS)
     assert written.error_calibration is None
     assert written.training_domain is None
-    card = (tmp_path / "out" / layout.MODEL_CARD).read_text()
+    card = (tmp_path / "out" / bundle_files.MODEL_CARD).read_text()
     assert "Not measured: this bundle was written without an evaluation." in card
     assert "The errors are not calibrated" in card
 
 
 def test_a_bundle_is_written_anew_from_a_bundle(bundle, tmp_path):
     write_bundle(bundle, tmp_path / "again", **OPTIONS)
-    for name in (layout.DESCRIPTION, layout.PARAMETERS, layout.MODEL_CARD, layout.METRICS):
+    for name in (bundle_files.DESCRIPTION, bundle_files.PARAMETERS, bundle_files.MODEL_CARD, bundle_files.METRICS):
         assert (tmp_path / "again" / name).read_bytes() == (bundle / name).read_bytes(), name
 
 
@@ -112,8 +111,8 @@ def test_sha256sum_agrees_with_the_checksums(bundle):
 
 
 def test_the_card_says_what_was_measured_on_which_sample(bundle):
-    card = (bundle / layout.MODEL_CARD).read_text()
-    described = json.loads((bundle / layout.DESCRIPTION).read_text())
+    card = (bundle / bundle_files.MODEL_CARD).read_text()
+    described = json.loads((bundle / bundle_files.DESCRIPTION).read_text())
     for words in (
         "**Trained on a mock sky.**", "mock sky, validation split, n = 321", "107.4",
         described["fingerprint"], FINGERPRINT,
@@ -124,7 +123,7 @@ def test_the_card_says_what_was_measured_on_which_sample(bundle):
 
 
 def test_the_card_cites_what_the_project_asks_to_be_cited(bundle):
-    card, citation = (bundle / layout.MODEL_CARD).read_text(), (ROOT / "CITATION.cff").read_text()
+    card, citation = (bundle / bundle_files.MODEL_CARD).read_text(), (ROOT / "CITATION.cff").read_text()
     fields = dict(line.strip(" -").split(": ", 1) for line in citation.splitlines() if ": " in line)
     assert fields["license"] == "BSD-3-Clause"
     for name in ("license", "version", "start", "doi", "title"):  # the last title is the paper's
@@ -136,10 +135,10 @@ def test_the_card_cites_what_the_project_asks_to_be_cited(bundle):
 
 
 def test_the_example_runs_with_jax_alone_and_answers_as_the_network_does(bundle, tmp_path):
-    stars = np.load(bundle / layout.EXAMPLE_STARS)
+    stars = np.load(bundle / bundle_files.EXAMPLE_STARS)
     script = tmp_path / "with_jax_alone.py"
     script.write_text(WITH_JAX_ALONE)
-    arguments = [sys.executable, "-I", str(script), str(bundle / layout.EXAMPLE), str(tmp_path / "answer.npz")]
+    arguments = [sys.executable, "-I", str(script), str(bundle / bundle_files.EXAMPLE), str(tmp_path / "answer.npz")]
     done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) >= len(stars["object_id"])
@@ -149,7 +148,7 @@ def test_the_example_runs_with_jax_alone_and_answers_as_the_network_does(bundle,
 
 
 def test_a_function_that_answers_otherwise_is_not_published(run_dir, tmp_path, monkeypatch):
-    other = checkpoints.load_model(make_run(tmp_path / "other", seed=1))
+    other = load(make_run(tmp_path / "other", seed=1))
     export = writing.export_prediction
     monkeypatch.setattr(writing, "export_prediction", lambda trained, *options: export(other, *options))
     with pytest.raises(BundleError, match="answers otherwise than the network"):
@@ -160,26 +159,28 @@ def test_a_function_that_answers_otherwise_is_not_published(run_dir, tmp_path, m
 # Refusals.
 
 
-@pytest.mark.parametrize("name", [layout.PARAMETERS, layout.TRAINING_DOMAIN, layout.EXPORTED, layout.MODEL_CARD])
+@pytest.mark.parametrize(
+    "name", [bundle_files.PARAMETERS, bundle_files.TRAINING_DOMAIN, bundle_files.EXPORTED, bundle_files.MODEL_CARD]
+)
 def test_an_altered_or_missing_file_is_named(copy, name):
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=rf"{name} missing, or not as in checksums\.txt: fetch the bundle anew"):
-        load_network(copy)
+        load(copy)
     (copy / name).unlink()
     with pytest.raises(CheckpointError, match=f"{name} missing"):
-        load_network(copy)
+        load(copy)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format_version": 1}', "\x00"])
 def test_a_damaged_description_is_refused_in_a_sentence(copy, text):
-    (copy / layout.DESCRIPTION).write_text(text)
+    (copy / bundle_files.DESCRIPTION).write_text(text)
     with pytest.raises(CheckpointError, match=r"bundle\.json is damaged: fetch"):
-        load_network(copy)
-    (copy / layout.DESCRIPTION).unlink()
+        load(copy)
+    (copy / bundle_files.DESCRIPTION).unlink()
     with pytest.raises(CheckpointError, match=r"bundle\.json is missing: fetch"):
-        load_network(copy)
+        load(copy)
 
 
 @pytest.mark.parametrize("text", [None, "", "nonsense\n", "\ufffe"])
@@ -188,13 +189,13 @@ def test_damaged_checksums_are_refused_in_a_sentence(copy, text):
     if text is not None:
         (copy / CHECKSUMS).write_text(text, encoding="utf-16")
     with pytest.raises(CheckpointError, match=r"checksums\.txt"):
-        load_network(copy)
+        load(copy)
 
 
 def change_description(folder, change):
-    described = json.loads((folder / layout.DESCRIPTION).read_text())
+    described = json.loads((folder / bundle_files.DESCRIPTION).read_text())
     change(described)
-    (folder / layout.DESCRIPTION).write_text(json.dumps(described))
+    (folder / bundle_files.DESCRIPTION).write_text(json.dumps(described))
     write_checksums(folder)
 
 
@@ -206,25 +207,25 @@ def test_a_newer_format_is_refused_in_a_sentence(copy, place):
 
     change_description(copy, make_newer)
     with pytest.raises(CheckpointError, match=r"format 99, written by ACF-JAX 9\.1; this code reads formats up to 1"):
-        load_network(copy)
+        load(copy)
 
 
 def test_files_of_two_networks_are_refused_though_their_checksums_agree(copy, tmp_path):
     change_description(copy, lambda described: described["checkpoint"]["label_scaling"].update(mean=[1.0, 2.0, 3.0]))
     with pytest.raises(CheckpointError, match="are not of one network"):
-        load_network(copy)
+        load(copy)
 
 
 def test_whole_files_that_hold_no_network_are_refused_in_a_sentence(copy):
-    (copy / layout.PARAMETERS).write_bytes(b"no safetensors")
+    (copy / bundle_files.PARAMETERS).write_bytes(b"no safetensors")
     write_checksums(copy)
     with pytest.raises(CheckpointError, match="holds no network that can be read"):
-        load_network(copy)
+        load(copy)
 
 
 def test_where_there_is_neither_run_nor_bundle_the_sentence_says_so(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: no such folder"):
-        load_network(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
 
 
 def test_an_evaluation_of_another_network_is_refused(run_dir, tmp_path):
@@ -275,7 +276,7 @@ def test_the_command_writes_a_bundle_and_says_what_is_in_it(run_dir, tmp_path, m
 
 
 def test_reading_needs_no_plotting(bundle):
-    code = f"import sys; from acf_jax.bundle.loading import load_network; load_network({str(bundle)!r})"
+    code = f"import sys; from acf_jax.inference.loading import load; load({str(bundle)!r})"
     code += "; assert not {'matplotlib', 'jinja2', 'sklearn'} & set(sys.modules), set(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

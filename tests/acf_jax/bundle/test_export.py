@@ -4,7 +4,8 @@ import pytest
 
 from acf_jax.bundle.export import PLATFORMS, export_prediction
 from acf_jax.inference import mc_dropout
-from acf_jax.training import checkpoints
+from acf_jax.inference.loading import load
+from acf_jax.keys import split_ids
 from tests.acf_jax.bundle.tiny_bundle import N_SAMPLES, SIZE_PX, make_run, make_stars
 
 N_STARS = 6
@@ -12,13 +13,13 @@ N_STARS = 6
 
 def answers(exported, stars, seed=3):
     inputs = (stars[name] for name in ("stamps", "parallax", "parallax_error"))
-    ids = mc_dropout.split_ids(stars["object_id"])
+    ids = split_ids(stars["object_id"])
     return [np.asarray(values) for values in exported.call(*inputs, ids, np.uint32(seed))]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return checkpoints.load_model(make_run(tmp_path_factory.mktemp("run")))
+    return load(make_run(tmp_path_factory.mktemp("run")))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_star_that_is_not_finite_has_no_answer_and_harms_no_other(exported, st
 
 def test_other_networks_are_exported_too(tmp_path, stars):
     changes = {"use_parallax": False, "targets": ("logg",), "heteroscedastic": True, "growth_curve": True}
-    trained = checkpoints.load_model(make_run(tmp_path, **{f"model__{name}": value for name, value in changes.items()}))
+    trained = load(make_run(tmp_path, **{f"model__{name}": value for name, value in changes.items()}))
     exported = jax.export.deserialize(bytearray(export_prediction(trained, N_SAMPLES, SIZE_PX)))
     expected, (noise_std,) = assert_same(trained, exported, stars)
     np.testing.assert_allclose(noise_std, expected.noise_std, rtol=1e-3)

@@ -6,13 +6,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from acf_jax import checkpoints
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.checkpoints import SCORE
 from acf_jax.data.scaling import InputScaling
+from acf_jax.inference import fitted
+from acf_jax.inference.network import model_from_config
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import init_params
-from acf_jax.training import checkpoints
-from acf_jax.training.checkpoints import SCORE
 from acf_jax.training.run import plain
 from tests.acf_jax.tiny_run import make_config
 
@@ -24,7 +26,7 @@ UNITS = {"teff": (5500.0, 900.0), "logg": (4.0, 0.6), "fe_h": (-0.3, 0.4)}  # me
 def make_run(folder: Path, seed: int = 0, **changes) -> Path:
     """Writes a run with one checkpoint, its calibrated errors and its training domain; ``changes`` of the config."""
     config = plain(make_config(**changes))
-    model = checkpoints.model_from_config(config)
+    model = model_from_config(config)
     targets = model.config.targets
     mean, std = zip(*(UNITS[target] for target in targets), strict=True)
     scaling = input_scaling(model.config)
@@ -50,8 +52,8 @@ def make_run(folder: Path, seed: int = 0, **changes) -> Path:
         checkpoints.save(
             manager, STEP, params=params, optimizer={"mu": np.zeros(2)}, iterator={"next_index": 0}, sidecar=sidecar
         )
-    checkpoints.write_error_calibration(folder, STEP, error_calibration(targets, model.config.heteroscedastic))
-    checkpoints.write_training_domain(folder, STEP, training_domain(targets, model.config.backbone.num_features))
+    fitted.write_error_calibration(folder, STEP, error_calibration(targets, model.config.heteroscedastic))
+    fitted.write_training_domain(folder, STEP, training_domain(targets, model.config.backbone.num_features))
     return folder
 
 

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 
 from acf_jax.catalogue.making import Options, make_catalogue
 from acf_jax.data.prepared import open_dataset
-from acf_jax.training.checkpoints import load_model
+from acf_jax.inference.loading import load
 
 
 def main(run: str, folder: str, out: str, *numbers: str) -> None:
     """Of the dataset's stars, each as often as makes the number: their stamps are read every time."""
     stars = pq.read_table(Path(folder) / "stars.parquet")
-    networks, peaks_mb = {"ACF": load_model(run)}, []
+    networks, peaks_mb = {"ACF": load(run)}, []
     for n in map(int, numbers):
         repeated = pyarrow.concat_tables([stars] * -(-n // len(stars))).slice(0, n)
         pq.write_table(repeated, Path(folder) / "stars.parquet", row_group_size=1000)

@@ -22,7 +22,7 @@ from acf_jax.catalogue.rows import Z_95
 from acf_jax.catalogue.star_facts import dataset_without_stamps
 from acf_jax.data.prepared import open_dataset
 from acf_jax.inference.fingerprint import network_fingerprint
-from acf_jax.training.checkpoints import load_model
+from acf_jax.inference.loading import load
 from tests.acf_jax.catalogue import tiny_catalogue
 
 TARGETS = ("teff", "logg", "fe_h")
@@ -254,7 +254,7 @@ def test_networks_that_do_not_fit_are_refused(world, tmp_path):
 
 
 def test_one_network_a_label_makes_a_catalogue_of_that_label(world, tmp_path):
-    network = load_model(tiny_catalogue.make_network(tmp_path / "run", model__targets=("logg",)))
+    network = load(tiny_catalogue.make_network(tmp_path / "run", model__targets=("logg",)))
     path = make({"ACF": network}, world.dataset, tmp_path / "out")
     assert pq.read_schema(path).names == [column.name for column in columns(("logg",))]
     expected = tiny_catalogue.predict(network, world.stars).mean[:, 0]

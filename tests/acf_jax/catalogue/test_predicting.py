@@ -18,8 +18,8 @@ from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.making import Options, make_catalogue
 from acf_jax.catalogue.predicting import read_ahead
 from acf_jax.data.prepared import open_dataset
+from acf_jax.inference.loading import load
 from acf_jax.inference.mc_dropout import one_behind
-from acf_jax.training.checkpoints import load_model
 from tests.acf_jax.catalogue import tiny_catalogue
 
 N_STARS = 24
@@ -126,7 +126,7 @@ def test_a_network_without_parallax_alone_takes_all_stars(networks, stars, datas
 
 
 def test_networks_of_which_one_predicts_its_noise_work_together(networks, stars, dataset, tmp_path):
-    noisy = load_model(tiny_catalogue.make_network(tmp_path / "run", model__heteroscedastic=True))
+    noisy = load(tiny_catalogue.make_network(tmp_path / "run", model__heteroscedastic=True))
     rows = make({"ACF": noisy, "ACPF": networks["ACPF"]}, dataset, tmp_path / "out")
     good = [row for row in range(N_STARS) if row not in NO_PARALLAX and row not in UNUSABLE]
     expected = tiny_catalogue.predict(noisy, stars, good)

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 
 from acf_jax.inference import mc_dropout
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 from acf_jax.inference.prediction import Prediction
-from acf_jax.training.checkpoints import TrainedModel, load_model
 from tests.acf_jax import tiny_dataset
 from tests.acf_jax.bundle import tiny_bundle
 
@@ -105,13 +106,13 @@ def make_network(folder: Path, **changes) -> Path:
     return tiny_bundle.make_run(folder, **(NETWORK | changes))
 
 
-def make_networks(folder: Path) -> dict[str, TrainedModel]:
+def make_networks(folder: Path) -> dict[str, Network]:
     """One that reads parallaxes, and one that does not."""
     acpf = make_network(folder / "acpf", seed=1, model__use_parallax=False)
-    return {"ACF": load_model(make_network(folder / "acf")), "ACPF": load_model(acpf)}
+    return {"ACF": load(make_network(folder / "acf")), "ACPF": load(acpf)}
 
 
-def predict(trained: TrainedModel, stars: Mapping[str, np.ndarray], rows=slice(None), **options) -> Prediction:
+def predict(trained: Network, stars: Mapping[str, np.ndarray], rows=slice(None), **options) -> Prediction:
     """What the library says of these stars when asked directly."""
     names = ("stamp", "parallax", "parallax_error", "object_id")
     return mc_dropout.predict(

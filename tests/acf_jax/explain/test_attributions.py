@@ -10,14 +10,14 @@ import pytest
 from acf_jax.data.scaling import InputScaling
 from acf_jax.explain import attributions as explain
 from acf_jax.inference import mc_dropout
+from acf_jax.inference.network import Network
 from acf_jax.models.acf import ACF, init_params
-from acf_jax.training.checkpoints import TrainedModel
 from tests.acf_jax import tiny_trained
 
 N_STARS = 5
 
 
-def tiny_network(**changes) -> TrainedModel:
+def tiny_network(**changes) -> Network:
     """A random ACF for stamps of 8 x 8 pixels, with logarithms of parallaxes."""
     model = ACF(dataclasses.replace(tiny_trained.CONFIG, dropout_rate=0.0, **changes))
     generator = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def tiny_network(**changes) -> TrainedModel:
         lambda leaf: generator.normal(0, 0.3, leaf.shape).astype(leaf.dtype), init_params(model, 0, (8, 8, 6))
     )
     scaling = InputScaling("uvgriz", "linear", (1.0,) * 6, tuple(map(tuple, np.eye(6))), "log", (0, 0), (1, 1))
-    return TrainedModel(
+    return Network(
         model, params, scaling, tiny_trained.SCALING, model.config.targets, "uvgriz", {}, step=1
     )  # fmt: skip
 

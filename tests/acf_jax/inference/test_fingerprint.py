@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
-from acf_jax.training import checkpoints
+from acf_jax.inference.loading import load
 from tests.acf_jax.bundle.tiny_bundle import make_run
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +23,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(run_dir):
-    return checkpoints.load_model(run_dir)
+    return load(run_dir)
 
 
 def test_it_is_the_same_wherever_the_parameters_lie(run_dir, trained):
@@ -32,9 +32,12 @@ def test_it_is_the_same_wherever_the_parameters_lie(run_dir, trained):
     on_host = dataclasses.replace(trained, params=jax.tree.map(np.asarray, trained.params))
     assert network_fingerprint(on_host) == expected
     code = (
-        "import json, jax; from acf_jax import checkpoints, fingerprint, star_sharding; import dataclasses\n"
-        f"trained = checkpoints.load_model({str(run_dir)!r})\n"
-        "trained = dataclasses.replace(trained, params=star_sharding.on_all_devices(trained.params))\n"
+        "import dataclasses, json, jax\n"
+        "from acf_jax.devices import sharding\n"
+        "from acf_jax.inference import fingerprint\n"
+        "from acf_jax.inference.loading import load\n"
+        f"trained = load({str(run_dir)!r})\n"
+        "trained = dataclasses.replace(trained, params=sharding.on_all_devices(trained.params))\n"
         "print(json.dumps([jax.local_device_count(), fingerprint.network_fingerprint(trained)]))"
     )
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}

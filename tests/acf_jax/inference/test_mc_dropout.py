@@ -13,7 +13,8 @@ import tqdm
 
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.inference import mc_dropout
-from acf_jax.inference.mc_dropout import head_moments, head_samples, predict, sample_keys, split_ids, star_key
+from acf_jax.inference.mc_dropout import head_moments, head_samples, predict
+from acf_jax.keys import sample_keys, split_ids, star_key
 from acf_jax.models.acf import ACF, ACFConfig
 from tests.acf_jax import tiny_trained
 from tests.acf_jax.tiny_trained import CONFIG, SCALING, Unscaled, make_stars, trained_model

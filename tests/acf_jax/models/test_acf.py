@@ -6,7 +6,8 @@ from flax import linen as nn
 from scipy.special import erf
 from scipy.stats import ks_2samp
 
-from acf_jax.models.acf import ACF, ACFConfig, init_params, predict_per_star, star_keys
+from acf_jax.keys import star_keys
+from acf_jax.models.acf import ACF, ACFConfig, init_params, predict_per_star
 from acf_jax.models.cswin import CSWinConfig
 
 BACKBONE = CSWinConfig(embed_dim=4, depths=(1,), num_heads=(2,), stripe_widths=(1,))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from jax.extend import core
 
+from acf_jax import checkpoints
 from acf_jax.data.prepared import training_batches
 from acf_jax.models import acf
 from acf_jax.models.cswin import CSWin, CSWinConfig
-from acf_jax.training import checkpoints, loop
+from acf_jax.training import loop
 from tests.acf_jax import tiny_dataset, tiny_run
 
 # Rounding to bfloat16 moves a number by up to 2^-8 of the power of two below it, and by 1 / sqrt(3) of that in the root

@@ -33,7 +33,7 @@ def _runs(monkeypatch):
         fingerprint = trained.sidecar["dataset"]["fingerprint"]
         return SimpleNamespace(folder=Path("data"), splits=SPLITS, fingerprint=fingerprint)
 
-    monkeypatch.setattr(opening, "load_model", lambda folder: RUNS[Path(folder).name])
+    monkeypatch.setattr(opening, "load", lambda folder: RUNS[Path(folder).name])
     monkeypatch.setattr(opening, "open_same_dataset", open_same_dataset)
 
 

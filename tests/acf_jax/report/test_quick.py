@@ -92,7 +92,7 @@ def make_world(folder, monkeypatch):
         return Prediction(mean, std, TARGETS, tuple(UNITS.values()), finite)
 
     opened = []
-    monkeypatch.setattr(quick, "load_model", lambda folder: trained)
+    monkeypatch.setattr(quick, "load", lambda folder: trained)
     monkeypatch.setattr(quick, "open_dataset", lambda folder: opened.append(Path(folder)) or dataset)
     monkeypatch.setattr(split.mc_dropout, "predict", predict)
     return SimpleNamespace(trained=trained, dataset=dataset, validation=validation, run=folder / "run", opened=opened)

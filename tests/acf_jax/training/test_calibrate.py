@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from acf_jax import checkpoints
 from acf_jax.data.prepared import open_dataset
-from acf_jax.inference import mc_dropout
-from acf_jax.training import calibrate, checkpoints, loop
+from acf_jax.inference import fitted, mc_dropout
+from acf_jax.inference.loading import load
+from acf_jax.training import calibrate, loop
 from tests.acf_jax import tiny_dataset, tiny_run
 
 
@@ -25,7 +27,7 @@ def test_a_run_is_calibrated_once_on_its_calibration_split(tmp_path, monkeypatch
     save_untrained(tmp_path / "data", tmp_path / "run", model__heteroscedastic=heteroscedastic)
     dataset = open_dataset(folder)
     calibration = calibrate.calibrate(tmp_path / "run", dataset, progress=False)
-    trained = checkpoints.load_model(tmp_path / "run")
+    trained = load(tmp_path / "run")
     assert trained.error_calibration == calibration
 
     # An untrained network knows nothing of a star: what is left is the scatter of the labels.
@@ -47,7 +49,7 @@ def test_too_few_stars_leave_a_run_uncalibrated(tmp_path, monkeypatch):
     folder = tiny_dataset.write_stars(tmp_path / "data", n_calibration=10)
     save_untrained(tmp_path / "data", tmp_path / "run")
     assert calibrate.calibrate(tmp_path / "run", open_dataset(folder), progress=False) is None
-    trained = checkpoints.load_model(tmp_path / "run")
+    trained = load(tmp_path / "run")
     assert trained.error_calibration is None
     assert trained.training_domain is None
 
@@ -71,7 +73,7 @@ def encode(trained, stamps):
 
 def test_a_run_knows_its_training_domain(calibrated_run):
     dataset, run_dir = calibrated_run
-    trained = checkpoints.load_model(run_dir)
+    trained = load(run_dir)
     domain, labels = trained.training_domain, dataset.arrays("train", trained.targets)
     assert (domain.n_train, domain.n_held_out) == (150, 120)
     for target in trained.targets:
@@ -83,7 +85,7 @@ def test_a_run_knows_its_training_domain(calibrated_run):
 
 def test_large_errors_are_those_of_one_calibration_star_in_a_hundred(calibrated_run):
     dataset, run_dir = calibrated_run
-    trained, stars = checkpoints.load_model(run_dir), dataset.arrays("calibration")
+    trained, stars = load(run_dir), dataset.arrays("calibration")
     inputs = (stars[name] for name in ("stamp", "parallax", "parallax_error", "object_id"))
     errors = mc_dropout.predict(trained, *inputs, n_samples=8, progress=False).calibrated_std
     for target, column in zip(trained.targets, errors.T, strict=True):
@@ -92,14 +94,14 @@ def test_large_errors_are_those_of_one_calibration_star_in_a_hundred(calibrated_
 
 def test_a_run_calibrated_by_older_code_gets_the_domain_it_lacks_and_keeps_its_errors(calibrated_run, monkeypatch):
     dataset, run_dir = calibrated_run
-    before, domain_file = checkpoints.load_model(run_dir), run_dir / checkpoints.TRAINING_DOMAIN
-    errors_file = (run_dir / checkpoints.ERROR_CALIBRATION).read_bytes()
+    before, domain_file = load(run_dir), run_dir / fitted.TRAINING_DOMAIN
+    errors_file = (run_dir / fitted.ERROR_CALIBRATION).read_bytes()
     domain_file.unlink()
-    assert checkpoints.load_model(run_dir).training_domain is None
+    assert load(run_dir).training_domain is None
     monkeypatch.setattr(calibrate, "N_SAMPLES", 8)
     assert calibrate.calibrate(run_dir, dataset, progress=False) == before.error_calibration
-    assert (run_dir / checkpoints.ERROR_CALIBRATION).read_bytes() == errors_file
-    again, arrays = checkpoints.load_model(run_dir).training_domain, before.training_domain.to_arrays()
+    assert (run_dir / fitted.ERROR_CALIBRATION).read_bytes() == errors_file
+    again, arrays = load(run_dir).training_domain, before.training_domain.to_arrays()
     assert all(np.array_equal(values, arrays[name]) for name, values in again.to_arrays().items())
 
 
@@ -107,7 +109,7 @@ def test_stars_whose_inputs_are_not_finite_say_nothing_of_the_domain(tmp_path):
     stars = {split: tiny_dataset.make_stars(60, seed) for seed, split in enumerate(("train", "calibration"))}
     dataset = open_dataset(tiny_dataset.write(tmp_path / "data", stars))
     save_untrained(tmp_path / "data", tmp_path / "run")
-    trained = checkpoints.load_model(tmp_path / "run")
+    trained = load(tmp_path / "run")
     features, profiles = calibrate.describe_stars(trained, dataset, "train", 1_000, progress=False)
     stars["train"]["stamp"][3, 5, 5, 2] = np.nan
     spoilt = open_dataset(tiny_dataset.write(tmp_path / "spoilt", stars))

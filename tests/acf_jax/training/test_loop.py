@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from acf_jax import checkpoints
 from acf_jax.data.prepared import DatasetError, InMemoryExamples, open_dataset
 from acf_jax.data.scaling import InputScaling
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import model_from_config
 from acf_jax.models.torch_weights import torch_from_cswin_params, torch_state_shapes
-from acf_jax.training import checkpoints, loop
+from acf_jax.training import loop
 from acf_jax.training.run import TrainingError, check_same_run, fit_scalings, initial_backbone, open_checked, plain
 from tests.acf_jax import tiny_dataset, tiny_run
 
@@ -218,7 +221,7 @@ def test_a_run_that_lacks_later_fields_is_continued_as_it_was(stepped):
         del sidecar["config"]["model"][name]
     del sidecar["config"]["microbatch_size"]
     check_same_run(sidecar, tiny_run.make_config(num_steps=60), stepped.run.dataset, "runs/x")
-    assert checkpoints.model_from_config(sidecar["config"]) == stepped.run.model
+    assert model_from_config(sidecar["config"]) == stepped.run.model
     config = tiny_run.make_config(num_steps=60, backbone_weights="a.pth")
     with pytest.raises(TrainingError, match=r"runs/x holds .*\n  - backbone_weights: \n  \+ backbone_weights: a.pth\n"):
         check_same_run(sidecar, config, stepped.run.dataset, "runs/x")
@@ -256,7 +259,7 @@ def test_a_file_gives_the_backbone_and_nothing_else(data_dir, stepped, weights_f
         jax.tree.map(np.testing.assert_array_equal, params[part], fresh[part])
     config = tiny_run.make_config(model__embed_dim=16, backbone_weights=str(path))
     with pytest.raises(TrainingError, match=r"(?s)backbone_weights: .*- embed_dim: 8\n  \+ embed_dim: 16"):
-        initial_backbone(config, checkpoints.model_from_config(plain(config)), tmp_path / "run")
+        initial_backbone(config, model_from_config(plain(config)), tmp_path / "run")
 
 
 def test_a_training_starts_from_a_file_and_goes_on_without_it(data_dir, weights_file, tmp_path, monkeypatch):
@@ -269,7 +272,7 @@ def test_a_training_starts_from_a_file_and_goes_on_without_it(data_dir, weights_
             loop.train(config, tmp_path / "run", data_dir)
     path.unlink()
     loop.train(config, tmp_path / "run", data_dir)
-    trained = checkpoints.load_model(tmp_path / "run", "latest")
+    trained = load(tmp_path / "run", "latest")
     assert trained.step == 4
     assert trained.sidecar["config"]["backbone_weights"] == str(path)
     assert_is_backbone(trained.params, weights, trained.model.config, atol=1e-6)

@@ -10,11 +10,11 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from acf_jax.explain import attributions as explain
+from acf_jax.inference.network import Network
 from acf_jax.labels import LabelScaling
 from acf_jax.report.context import Context, Options
 from acf_jax.report.section import FigureFile, MissingPieceError
 from acf_jax.report.sections.physics import measurements, physics
-from acf_jax.training.checkpoints import TrainedModel
 
 BANDS = "uvgriz"
 TARGETS = ("teff", "logg", "fe_h")
@@ -80,7 +80,7 @@ def make_context(folder, *, n=400, mock=True, use_parallax=True, targets=TARGETS
     model = SimpleNamespace(config=SimpleNamespace(use_parallax=use_parallax))
     sidecar = {"config": {}, "dataset": {"fingerprint": "f"}}
     scaling = LabelScaling(targets, (0.0,) * len(targets), (1.0,) * len(targets))
-    trained = TrainedModel(model, {"w": np.zeros(1)}, None, scaling, targets, BANDS, sidecar, 1)
+    trained = Network(model, {"w": np.zeros(1)}, None, scaling, targets, BANDS, sidecar, 1)
     return Drawn(dataset, {"ACF": trained}, folder, Options(n_bootstrap=100, progress=False))
 
 

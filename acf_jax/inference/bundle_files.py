@@ -1,11 +1,24 @@
-"""SHA-256 of a bundle's files, kept in the format of ``sha256sum``."""
+"""The files of a bundle, the version of their format, and their checksums as ``sha256sum`` keeps them."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
+FORMAT_VERSION = 1
+
+DESCRIPTION = "bundle.json"  # all about the network but its arrays
+PARAMETERS = "parameters.safetensors"
+TRAINING_DOMAIN = "training_domain.npz"  # where the network has one
+EXPORTED = "predict.jaxexport"
+MODEL_CARD = "README.md"
+METRICS = "metrics.json"  # where the network was evaluated
+EXAMPLE = "example.py"
+EXAMPLE_STARS = "example_stars.npz"
 CHECKSUMS = "checksums.txt"
+
+NEEDED = (DESCRIPTION, PARAMETERS)
+"""Without these there is no network."""
 
 
 def write_checksums(folder: Path) -> None:

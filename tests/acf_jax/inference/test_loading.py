@@ -2,8 +2,8 @@ import jax
 import jax.numpy as jnp
 from safetensors.numpy import save
 
-from acf_jax.bundle.loading import read_params
 from acf_jax.inference.fingerprint import named_parameters
+from acf_jax.inference.loading import read_params
 from tests.acf_jax.bundle.tiny_bundle import tree_equal
 
 

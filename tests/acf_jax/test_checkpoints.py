@@ -6,13 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from acf_jax import checkpoints
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.checkpoints import SCORE, CheckpointError
 from acf_jax.data.scaling import InputScaling
+from acf_jax.errors import differences
+from acf_jax.inference import fitted
+from acf_jax.inference.loading import load
 from acf_jax.labels import LabelScaling
 from acf_jax.models import acf
-from acf_jax.training import checkpoints
-from acf_jax.training.checkpoints import SCORE, CheckpointError
 from acf_jax.training.run import plain
 from configs import demo
 
@@ -73,7 +76,7 @@ def test_the_latest_and_the_best_are_kept(run_dir):
 
 @pytest.mark.parametrize(("which", "step"), [("best", 2), ("latest", 4)])
 def test_a_loaded_model_is_the_saved_one(run_dir, which, step):
-    trained = checkpoints.load_model(run_dir, which)
+    trained = load(run_dir, which)
     assert trained.step == step
     assert_trees_equal(trained.params, make_params(step))
     assert trained.model.config == acf.ACFConfig(
@@ -109,29 +112,29 @@ def test_an_unfinished_checkpoint_is_ignored_and_cleared(run_dir, tmp_path):
 
 def test_refusals(run_dir, tmp_path):
     with pytest.raises(CheckpointError, match="nowhere: no such folder"):
-        checkpoints.load_model(tmp_path / "nowhere")
+        load(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="it is not a run's folder"):
-        checkpoints.load_model(tmp_path)
+        load(tmp_path)
     with pytest.raises(CheckpointError, match="ask for 'best' or 'latest'"):
-        checkpoints.load_model(run_dir, "worst")
+        load(run_dir, "worst")
     with checkpoints.open_manager(tmp_path, create=True) as manager:
         with pytest.raises(CheckpointError, match="no checkpoint yet"):
-            checkpoints.load_model(tmp_path)
+            load(tmp_path)
         save(manager, 1, 0.5, {"a": jnp.ones(3)}, format_version=checkpoints.FORMAT_VERSION + 1, code_version="9.0")
     with pytest.raises(CheckpointError, match=r"has format 2, written by ACF-JAX 9\.0; this code reads"):
-        checkpoints.load_model(tmp_path)
+        load(tmp_path)
 
 
 def test_differences_name_each_side():
     old = {"batch_size": 32, "model": {"depths": [1, 1], "only_old": 1}}
     new = {"batch_size": 32, "model": {"depths": [1, 2], "only_new": 2}}
-    assert checkpoints.differences(old, new) == [
+    assert differences(old, new) == [
         "- model.depths: [1, 1]",
         "+ model.depths: [1, 2]",
         "+ model.only_new: 2",
         "- model.only_old: 1",
     ]
-    assert checkpoints.differences(json.loads(json.dumps(old)), old) == []
+    assert differences(json.loads(json.dumps(old)), old) == []
 
 
 def error_calibration():
@@ -142,17 +145,17 @@ def error_calibration():
 
 def test_calibrated_errors_belong_to_one_checkpoint(run_dir):
     calibration = error_calibration()
-    checkpoints.write_error_calibration(run_dir, 2, calibration)
-    assert checkpoints.load_model(run_dir, "best").error_calibration == calibration
-    assert checkpoints.load_model(run_dir, "latest").error_calibration is None
-    assert [path.name for path in run_dir.iterdir() if "tmp" in path.name] == []
+    fitted.write_error_calibration(run_dir, 2, calibration)
+    assert load(run_dir, "best").error_calibration == calibration
+    assert load(run_dir, "latest").error_calibration is None
+    assert [path.name for path in run_dir.iterdir() if path.suffix == ".part"] == []
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"step": 2}', '{"step": 2, "levels": [1]}', "[]"])
 def test_damaged_calibrated_errors_are_refused_in_a_sentence(tmp_path, text):
-    (tmp_path / checkpoints.ERROR_CALIBRATION).write_text(text)
+    (tmp_path / fitted.ERROR_CALIBRATION).write_text(text)
     with pytest.raises(CheckpointError, match=r"error_calibration.json is damaged: delete it"):
-        checkpoints.read_error_calibration(tmp_path, 2)
+        fitted.read_error_calibration(tmp_path, 2)
 
 
 def training_domain():
@@ -164,13 +167,13 @@ def training_domain():
 
 def test_a_training_domain_belongs_to_one_checkpoint(run_dir):
     domain = training_domain()
-    checkpoints.write_training_domain(run_dir, 2, domain)
-    stored = checkpoints.load_model(run_dir, "best").training_domain
+    fitted.write_training_domain(run_dir, 2, domain)
+    stored = load(run_dir, "best").training_domain
     arrays = domain.to_arrays()
     assert all(np.array_equal(values, arrays[name]) for name, values in stored.to_arrays().items())
     assert stored.summary() == domain.summary()
-    assert checkpoints.load_model(run_dir, "latest").training_domain is None
-    assert [path.name for path in run_dir.iterdir() if "tmp" in path.name] == []
+    assert load(run_dir, "latest").training_domain is None
+    assert [path.name for path in run_dir.iterdir() if path.suffix == ".part"] == []
 
 
 def truncated(content):
@@ -184,16 +187,16 @@ def flipped(content):  # in the middle, which holds an array
 
 @pytest.mark.parametrize("damage", [truncated, flipped, lambda _: b"", lambda _: b"no archive"])
 def test_a_damaged_training_domain_is_refused_in_a_sentence(tmp_path, damage):
-    checkpoints.write_training_domain(tmp_path, 2, training_domain())
-    path = tmp_path / checkpoints.TRAINING_DOMAIN
+    fitted.write_training_domain(tmp_path, 2, training_domain())
+    path = tmp_path / fitted.TRAINING_DOMAIN
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CheckpointError, match=r"training_domain.npz is damaged: delete it"):
-        checkpoints.read_training_domain(tmp_path, 2)
+        fitted.read_training_domain(tmp_path, 2)
 
 
 def test_a_training_domain_without_one_of_its_arrays_is_refused_in_a_sentence(tmp_path):
     arrays = training_domain().to_arrays()
     del arrays["quantile"]
-    np.savez(tmp_path / checkpoints.TRAINING_DOMAIN, step=2, **arrays)
+    np.savez(tmp_path / fitted.TRAINING_DOMAIN, step=2, **arrays)
     with pytest.raises(CheckpointError, match=r"training_domain.npz is damaged: delete it"):
-        checkpoints.read_training_domain(tmp_path, 2)
+        fitted.read_training_domain(tmp_path, 2)

@@ -10,35 +10,52 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from safetensors import safe_open
 
-from acf_jax.bundle import layout
-from acf_jax.bundle.checksums import CHECKSUMS, damaged_files, recorded_files
+from acf_jax import checkpoints
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import TrainingDomain
-from acf_jax.data.scaling import InputScaling
+from acf_jax.checkpoints import CheckpointError
+from acf_jax.inference import bundle_files, fitted
+from acf_jax.inference.bundle_files import CHECKSUMS, damaged_files, recorded_files
 from acf_jax.inference.fingerprint import network_fingerprint
-from acf_jax.labels import LabelScaling
-from acf_jax.training import checkpoints
-from acf_jax.training.checkpoints import CheckpointError, TrainedModel
+from acf_jax.inference.network import Network
 
 
-def load_network(path: str | Path) -> TrainedModel:
-    """The network of a bundle, or the best checkpoint of a run, on this machine's first device.
+def load(path: str | Path, which: str = "best") -> Network:
+    """The network of a bundle, or a checkpoint of a run, on this machine's first device.
 
     A bundle is read only if every file of it is what its checksums and its fingerprint say.
+
+    Args:
+        path: a run's folder, or a bundle's.
+        which: the ``best`` or the ``latest`` checkpoint of the run; a bundle holds one.
 
     Raises:
         CheckpointError: if there is neither, newer code wrote it, or a file of the bundle is missing or was altered.
     """
     path = Path(path)
-    return _load_bundle(path) if is_bundle(path) else checkpoints.load_model(path)
+    return _load_bundle(path) if is_bundle(path) else _load_run(path, which)
+
+
+def _load_run(run_dir: Path, which: str) -> Network:
+    with checkpoints.open_manager(run_dir) as manager:
+        step = checkpoints.find_step(manager, which)
+        sidecar = checkpoints.read_sidecar(manager, step)
+        params = checkpoints.restore_params(manager, step)
+    return Network.from_sidecar(
+        sidecar,
+        params,
+        step,
+        error_calibration=fitted.read_error_calibration(run_dir, step),
+        training_domain=fitted.read_training_domain(run_dir, step),
+    )
 
 
 def is_bundle(path: str | Path) -> bool:
     """Whether a folder is a bundle, whole or not."""
-    return any((Path(path) / name).is_file() for name in (layout.DESCRIPTION, layout.PARAMETERS, CHECKSUMS))
+    return any((Path(path) / name).is_file() for name in (bundle_files.DESCRIPTION, bundle_files.PARAMETERS, CHECKSUMS))
 
 
-def _load_bundle(folder: Path) -> TrainedModel:
+def _load_bundle(folder: Path) -> Network:
     described = read_description(folder)
     _check_files(folder)
     try:
@@ -50,8 +67,8 @@ def _load_bundle(folder: Path) -> TrainedModel:
         ) from error
     if network_fingerprint(trained) != described["fingerprint"]:
         raise CheckpointError(
-            f"{folder}/{layout.DESCRIPTION} and {layout.PARAMETERS} are not of one network: their fingerprint is not "
-            "the recorded one. Fetch the bundle anew."
+            f"{folder}/{bundle_files.DESCRIPTION} and {bundle_files.PARAMETERS} are not of one network: their "
+            "fingerprint is not the recorded one. Fetch the bundle anew."
         )
     return trained
 
@@ -62,7 +79,7 @@ def read_description(folder: Path) -> dict:
     Raises:
         CheckpointError: if it is missing or damaged, or newer code wrote it.
     """
-    path = folder / layout.DESCRIPTION
+    path = folder / bundle_files.DESCRIPTION
     try:
         described = json.loads(path.read_text())
         version, code_version = described["format_version"], described["code_version"]
@@ -72,7 +89,7 @@ def read_description(folder: Path) -> dict:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: fetch the bundle anew.") from error
     for what, found, known in (
-        ("bundle", version, layout.FORMAT_VERSION),
+        ("bundle", version, bundle_files.FORMAT_VERSION),
         ("checkpoint", trained_format, checkpoints.FORMAT_VERSION),
     ):
         if found > known:
@@ -85,7 +102,7 @@ def read_description(folder: Path) -> dict:
 
 def _check_files(folder: Path) -> None:
     try:
-        unrecorded = [name for name in layout.NEEDED if name not in recorded_files(folder)]
+        unrecorded = [name for name in bundle_files.NEEDED if name not in recorded_files(folder)]
         damaged = damaged_files(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}/{CHECKSUMS} is missing or damaged: fetch the bundle anew.") from error
@@ -95,21 +112,15 @@ def _check_files(folder: Path) -> None:
         )
 
 
-def _assemble(folder: Path, described: dict) -> TrainedModel:
-    sidecar, calibration = described["checkpoint"], described["error_calibration"]
-    domain = None
+def _assemble(folder: Path, described: dict) -> Network:
+    calibration, domain = described["error_calibration"], None
     if described["training_domain"] is not None:
-        with np.load(folder / layout.TRAINING_DOMAIN) as arrays:
+        with np.load(folder / bundle_files.TRAINING_DOMAIN) as arrays:
             domain = TrainingDomain.from_arrays(dict(arrays))
-    return TrainedModel(
-        model=checkpoints.model_from_config(sidecar["config"]),
-        params=read_params(folder / layout.PARAMETERS),
-        input_scaling=InputScaling.from_dict(sidecar["input_scaling"]),
-        label_scaling=LabelScaling.from_dict(sidecar["label_scaling"]),
-        targets=tuple(sidecar["targets"]),
-        bands=sidecar["bands"],
-        sidecar=sidecar,
-        step=described["step"],
+    return Network.from_sidecar(
+        described["checkpoint"],
+        read_params(folder / bundle_files.PARAMETERS),
+        described["step"],
         error_calibration=None if calibration is None else ErrorCalibration.from_dict(calibration),
         training_domain=domain,
     )
