@@ -221,7 +221,7 @@ def making_options(options: argparse.Namespace) -> Options:
 
 
 def open_named(name: str, data_dir: str) -> PreparedDataset:
-    """A prepared dataset by its folder, or as ``name/config``.
+    """A prepared dataset by its folder, or as `name/config`.
 
     Raises:
         DatasetError: if it is not there.

@@ -28,7 +28,7 @@ flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
-    """Run ``training.train`` and turn refusals into one line."""
+    """Run `training.train` and turn refusals into one line."""
     if len(argv) > 1:
         raise app.UsageError(f"Arguments without a flag: {' '.join(argv[1:])}.")
     config_file = Path(config_flags.get_config_filename(flags.FLAGS["config"]))

@@ -1,6 +1,6 @@
 """Checkpoints: parameters, optimizer, data iterator and a sidecar that tells how they were made.
 
-A run's folder holds ``checkpoints/<step>``, of which the latest and the best are kept. Orbax writes each into a
+A run's folder holds `checkpoints/<step>`, of which the latest and the best are kept. Orbax writes each into a
 temporary folder and renames it, so that a killed run leaves whole checkpoints only. The sidecar is JSON:
 
     format_version, code_version, config, targets, bands, label_scaling, input_scaling,
@@ -29,7 +29,7 @@ class CheckpointError(ACFError):
 
 
 def open_manager(run_dir: str | Path, *, create: bool = False) -> ocp.CheckpointManager:
-    """Orbax's manager of a run's checkpoints; ``create`` makes the folder and clears away what a killed run left.
+    """Orbax's manager of a run's checkpoints; `create` makes the folder and clears away what a killed run left.
 
     Raises:
         CheckpointError: if there is no such folder and it is not to be created.
@@ -68,7 +68,7 @@ def save(manager: ocp.CheckpointManager, step: int, *, params, optimizer, iterat
 
 
 def find_step(manager: ocp.CheckpointManager, which: str) -> int:
-    """Step of the ``best`` or the ``latest`` checkpoint.
+    """Step of the `best` or the `latest` checkpoint.
 
     Raises:
         CheckpointError: if there is none yet.

@@ -14,7 +14,7 @@ class ACFError(Exception):
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested dictionaries: a line ``- name: old`` and a line ``+ name: new`` each."""
+    """What differs between two nested dictionaries: a line `- name: old` and a line `+ name: new` each."""
     lines = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)

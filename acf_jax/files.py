@@ -12,17 +12,17 @@ from typing import IO, Any
 
 @contextmanager
 def whole_file(path: str | Path, mode: str = "x+b") -> Iterator[IO]:
-    """A file, open for writing, that takes the place of ``path`` when the block ends well.
+    """A file, open for writing, that takes the place of `path` when the block ends well.
 
-    Until then it is a hidden file beside ``path``, ``.NAME.<32 hexadecimal digits>.part``; it is removed when the block
+    Until then it is a hidden file beside `path`, `.NAME.<32 hexadecimal digits>.part`; it is removed when the block
     fails, and stays behind only when the process is killed.
 
     Args:
         path: of the file; its folder is made.
-        mode: as of ``open``: "x+b" for bytes, "x" for text in UTF-8.
+        mode: as of `open`: "x+b" for bytes, "x" for text in UTF-8.
 
     Raises:
-        OSError: if it cannot be written, or what ``path`` names cannot be replaced.
+        OSError: if it cannot be written, or what `path` names cannot be replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ LABELS: dict[str, str] = {"teff": "K", "logg": "dex", "fe_h": "dex"}
 class LabelScaling:
     """Physical labels to zero mean and unit variance over the training split, and back.
 
-    ``mean`` and ``std`` hold one number per target, in the target's unit. Arrays may be NumPy's or JAX's.
+    `mean` and `std` hold one number per target, in the target's unit. Arrays may be NumPy's or JAX's.
     """
 
     targets: tuple[str, ...]
@@ -53,7 +53,7 @@ class LabelScaling:
 
     @classmethod
     def from_dict(cls, stored: dict) -> LabelScaling:
-        """Undo ``to_dict``."""
+        """Undo `to_dict`."""
         return cls(tuple(stored["targets"]), tuple(stored["mean"]), tuple(stored["std"]))
 
 

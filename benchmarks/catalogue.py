@@ -68,7 +68,7 @@ class Repeated:
         self._taken = facts.take(range(shard_size))
 
     def take(self, rows: range) -> Mapping[str, np.ndarray]:
-        """As ``StarFacts.take``."""
+        """As `StarFacts.take`."""
         return self._taken
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 
 def run(part: str, measure: Callable[[int], dict], default_stars: int, arguments: list[str] | None) -> None:
-    """Parse ``--stars`` and ``--json``, measure, print the figures as a table and, if asked, as JSON.
+    """Parse `--stars` and `--json`, measure, print the figures as a table and, if asked, as JSON.
 
     Args:
-        part: what is measured, as in ``python -m benchmarks.<part>``.
+        part: what is measured, as in `python -m benchmarks.<part>`.
         measure: takes the number of stars, returns figures by name; its docstring is the help text.
         default_stars: how many stars unless told.
         arguments: of the command line; None for the process's own.
@@ -29,7 +29,7 @@ def run(part: str, measure: Callable[[int], dict], default_stars: int, arguments
 
 
 def make_parser(part: str, description: str | None) -> argparse.ArgumentParser:
-    """The parser of ``python -m benchmarks.<part>``, with the option that all of them have."""
+    """The parser of `python -m benchmarks.<part>`, with the option that all of them have."""
     parser = argparse.ArgumentParser(
         f"python -m benchmarks.{part}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,7 +44,7 @@ def print_json(options: argparse.Namespace, figures: dict) -> None:
 
 
 def read_config(config_file: str):
-    """The config that a file's ``get_config`` makes."""
+    """The config that a file's `get_config` makes."""
     spec = importlib.util.spec_from_file_location("chosen_config", config_file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -32,7 +32,7 @@ PEAK_TFLOP_PER_S = {  # how a device's name begins: (bfloat16, float32 as JAX mu
 
 
 def peak_flop_per_s(device_kind: str, dtype: str) -> float | None:
-    """Dense peak of one device for products of ``float32`` or ``bfloat16`` arrays; None where none is known."""
+    """Dense peak of one device for products of `float32` or `bfloat16` arrays; None where none is known."""
     if " MIG " in device_kind:  # a slice of a device
         return None
     names = [

@@ -3,7 +3,7 @@
     python -m benchmarks.input_scaling --config configs/demo.py --steps 800 --seeds 0 1 2 --out runs/input_scaling
 
 A training that is done already is not repeated, so the command can be interrupted and given again. It ends with a
-Markdown table; ``--json`` adds the same as one JSON object on the last line. The residuals are those of the validation
+Markdown table; `--json` adds the same as one JSON object on the last line. The residuals are those of the validation
 split against the injected truth, at the last step, of the mean over 50 Monte Carlo samples.
 """
 

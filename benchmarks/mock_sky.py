@@ -1,4 +1,4 @@
-"""How fast one process draws and photographs the mock sky: ``python -m benchmarks.mock_sky [--stars N] [--json]``."""
+"""How fast one process draws and photographs the mock sky: `python -m benchmarks.mock_sky [--stars N] [--json]`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datasets.skymapper import CUTOUT_SIZE_PX
 
 
 def measure(n_stars: int, seed: int = 0) -> dict[str, float]:
-    """Figures of a sky of ``n_stars``, in seconds of processor time so that a busy machine does not matter."""
+    """Figures of a sky of `n_stars`, in seconds of processor time so that a busy machine does not matter."""
     catalogues = MockArchive(seed)
     catalogues.tables_of_block(0)  # reads the stellar tables, once
     start = time.process_time()

@@ -133,7 +133,7 @@ def seconds_per_call(calls: list[Callable], repeats: int) -> list[float]:
 def figures(
     part: str, batch_size: int, seconds: float, compile_s: float, memory_bytes: int | None, at_peak_s: float | None
 ) -> dict:
-    """The figures of a part, by their names in the JSON object; ``at_peak_s`` is what the device's peak would allow."""
+    """The figures of a part, by their names in the JSON object; `at_peak_s` is what the device's peak would allow."""
     values = {
         "images_per_s": rounded(batch_size / seconds),
         "ms": rounded(1e3 * seconds),
@@ -192,7 +192,7 @@ def measure(config, parts: Sequence[str], repeats: int, data_dir: str | None) ->
 
 
 def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, at_peak_s) -> dict:
-    """``forward`` and, in turn with it, ``mc100``; on all devices, as prediction runs."""
+    """`forward` and, in turn with it, `mc100`; on all devices, as prediction runs."""
     batch_size, params = run.config.batch_size, on_all_devices(acf.init_params(run.model, run.config.seed))
     stars = StarInputs(
         *spread_over_devices([batch[name] for name in ("stamp", "parallax", "parallax_error")]), batch["object_id"]
@@ -223,7 +223,7 @@ def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, 
 
 
 def measure_training(run: Run, batch: dict, batches: Iterator | None, repeats: int, at_peak_s) -> dict:
-    """``train_step`` and, given batches of a dataset, ``train_loop``; on all devices."""
+    """`train_step` and, given batches of a dataset, `train_loop`; on all devices."""
     targets, batch_size = run.config.model.targets, run.config.batch_size
     state = loop.create_state(run)
     on_devices = jax.pmap(lambda arrays: arrays)(loop.device_batch(batch, targets))
@@ -248,7 +248,7 @@ def measure_training(run: Run, batch: dict, batches: Iterator | None, repeats: i
 
 
 def loop_seconds_per_step(step: Callable, batches: Iterator[dict], targets: tuple[str, ...], n_steps: int) -> float:
-    """As ``training.run_steps``: the host reads a step's loss and makes the next batch while the device works."""
+    """As `training.run_steps`: the host reads a step's loss and makes the next batch while the device works."""
     pending = None
     for i in range(-PREFETCHED, n_steps):  # batches that lay ready are not counted
         if i == 0:

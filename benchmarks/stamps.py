@@ -43,11 +43,11 @@ class Star:
     name: str = "memory"
 
     def detections(self, object_id: int) -> list[Detection]:
-        """See ``datasets.archives.interface.Archive``."""
+        """See `datasets.archives.interface.Archive`."""
         return list(self.served)
 
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
-        """See ``datasets.archives.interface.Archive``."""
+        """See `datasets.archives.interface.Archive`."""
         return self.served[detection]
 
     def stamp(self) -> Stamp:

@@ -16,7 +16,7 @@ The corners of frames rotated by odd angles stay uncovered.
 """
 
 EXTINCTION_COEFFICIENTS = {"u": 4.294, "v": 4.026, "g": 2.986, "r": 2.288, "i": 1.588, "z": 1.206}
-"""A_f / E(B-V) for the raw SFD reddening of ``ebmv_sfd``.
+"""A_f / E(B-V) for the raw SFD reddening of `ebmv_sfd`.
 
 The 0.86 recalibration of Schlafly & Finkbeiner (2011) is already inside: never multiply by it again.
 """

@@ -82,7 +82,7 @@ def make_stamp(
     aligner: Method = "fast",
     sky: Literal["cutout", "table"] = "cutout",
 ) -> Stamp:
-    """Make a star's stamp from its detections with ``use_in_clipped == 1``.
+    """Make a star's stamp from its detections with `use_in_clipped == 1`.
 
     A detection that the archive does not have or whose cutout cannot be used is dropped. One that the archive fails to
     serve is not: a stamp never depends on what happened to arrive.
@@ -93,8 +93,8 @@ def make_stamp(
         ra_deg: right ascension, float64.
         dec_deg: declination, float64.
         ebmv_sfd: raw SFD reddening, mag.
-        aligner: ``"fast"`` or ``"reproject"``, equal to 1e-6 of the peak.
-        sky: measure the sky level in the ``"cutout"``, or take the detection's ``background`` from the ``"table"``.
+        aligner: `"fast"` or `"reproject"`, equal to 1e-6 of the peak.
+        sky: measure the sky level in the `"cutout"`, or take the detection's `background` from the `"table"`.
 
     Raises:
         StampError: if the star cannot have a stamp: no usable detection in some band, or input that makes no sense.
@@ -132,7 +132,7 @@ def align_detections(
     aligner: Method = "fast",
     sky: Literal["cutout", "table"] = "cutout",
 ) -> AlignedDetections:
-    """What ``make_stamp`` averages, with the steps that led there; arguments and errors are the same."""
+    """What `make_stamp` averages, with the steps that led there; arguments and errors are the same."""
     _check(ra_deg, dec_deg, ebmv_sfd, aligner, sky)
     used = [d for d in archive.detections(object_id) if d.use_in_clipped == 1 and d.filter in BANDS]
     _check_listed(used)

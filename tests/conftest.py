@@ -18,7 +18,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 @pytest.fixture(autouse=True)
 def skip_remote_tests_without_a_network(request):
-    """Tests marked ``remote`` ask the real archives; where those cannot be reached there is nothing to test."""
+    """Tests marked `remote` ask the real archives; where those cannot be reached there is nothing to test."""
     if request.node.get_closest_marker("remote"):
         try:
             socket.create_connection(("api.skymapper.nci.org.au", 443), timeout=10).close()

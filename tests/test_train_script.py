@@ -53,7 +53,7 @@ def test_refusals_are_one_sentence(tmp_path):
 
 @pytest.fixture(scope="module")
 def trainings(tmp_path_factory):
-    """Two runs of one config: ``whole``; ``killed`` by SIGKILL soon after its second checkpoint, and continued."""
+    """Two runs of one config: `whole`; `killed` by SIGKILL soon after its second checkpoint, and continued."""
     folder = tmp_path_factory.mktemp("trainings")
     tiny_dataset.write_stars(folder / "data")
     (folder / "tiny.py").write_text(TINY)

@@ -32,14 +32,14 @@ def photometric_inputs(
     bands, which the parallax leaves as they are. With the parallax come log10 parallax and log10 parallax_error.
 
     Args:
-        stars: ``baselines.PHOTOMETRY_FIELDS``; without parallax psf_mag and ebmv_sfd will do.
+        stars: `baselines.PHOTOMETRY_FIELDS`; without parallax psf_mag and ebmv_sfd will do.
         bands: the order of psf_mag's last axis, from blue to red.
         extinction_coefficients: A_f / E(B-V) per band.
-        inputs: one of ``PHOTOMETRIC_INPUTS``.
+        inputs: one of `PHOTOMETRIC_INPUTS`.
         use_parallax: whether to use what the parallax tells.
 
     Raises:
-        ValueError: if ``inputs`` is none of them.
+        ValueError: if `inputs` is none of them.
     """
     magnitudes = [f"M_{band}" if use_parallax else f"{band}_0" for band in bands]
     colours = [f"{blue}-{red}" for blue, red in pairwise(bands)]
@@ -54,7 +54,7 @@ def image_inputs(components: np.ndarray, stars: Mapping[str, np.ndarray], use_pa
     """Columns (n,) by name: principal components, and with the parallax its logarithm and that of its error.
 
     Args:
-        components: (n, n_components), from ``FeatureReduction``.
+        components: (n, n_components), from `FeatureReduction`.
         stars: parallax and parallax_error in mas, (n,), if they are used.
         use_parallax: whether they are.
     """

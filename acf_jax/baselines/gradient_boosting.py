@@ -28,7 +28,7 @@ def photometric_features(
     log10 parallax, log10 parallax_error and the absolute magnitudes M0 = m0 + 5 + 5 log10(parallax in arcsec), Eq. 17.
 
     Args:
-        stars: ``PHOTOMETRY_FIELDS``: psf_mag (n, n_bands) in mag, ebmv_sfd in mag, parallax and parallax_error in mas.
+        stars: `PHOTOMETRY_FIELDS`: psf_mag (n, n_bands) in mag, ebmv_sfd in mag, parallax and parallax_error in mas.
         bands: the order of psf_mag's last axis, from blue to red.
         extinction_coefficients: A_f / E(B-V) per band, for the reddening of ebmv_sfd.
         use_parallax: whether to add what the parallax tells.
@@ -69,11 +69,11 @@ def photometric_baselines(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Predictions of every one of ``BASELINES`` for ``stars``: {baseline: {target: (n,)}}.
+    """Predictions of every one of `BASELINES` for `stars`: {baseline: {target: (n,)}}.
 
     Args:
-        train: the training stars' ``PHOTOMETRY_FIELDS`` and labels; a star without a label is left out for that target.
-        stars: the ``PHOTOMETRY_FIELDS`` of the stars to predict; nothing else of them is looked at.
+        train: the training stars' `PHOTOMETRY_FIELDS` and labels; a star without a label is left out for that target.
+        stars: the `PHOTOMETRY_FIELDS` of the stars to predict; nothing else of them is looked at.
         targets: names of labels; each has a regressor of its own.
         bands: the order of psf_mag's last axis, from blue to red.
         extinction_coefficients: A_f / E(B-V) per band.

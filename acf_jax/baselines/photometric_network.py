@@ -140,7 +140,7 @@ def fit(
 
 
 def initial_params(model: ACF, n_inputs: int, seed: int) -> dict:
-    """Of the astrometric branch, widened to ``n_inputs``, and the head."""
+    """Of the astrometric branch, widened to `n_inputs`, and the head."""
     inputs = jnp.zeros((1, n_inputs))
     return model.init(jax.random.key(seed), _no_image(1), inputs, deterministic=True, method="predict")["params"]
 
@@ -206,7 +206,7 @@ def _train(model, settings, params, state, inputs, labels, first_step, rows):
 
 @functools.partial(jax.jit, static_argnames="model")
 def _score(model, params, inputs, labels):
-    """The ACF's own (``training.validate``): dropout off, in units of the labels' spread."""
+    """The ACF's own (`training.validate`): dropout off, in units of the labels' spread."""
     x = _no_image(len(inputs))
     predicted = model.apply({"params": params}, x, inputs, deterministic=True, method="predict")
     return jnp.mean(jnp.std(predicted - labels, axis=0))

@@ -42,7 +42,7 @@ class StampPhotometry:
         return np.isnan(self.psf_flux).sum(axis=0)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """As arrays by name; ``StampPhotometry(**arrays)`` undoes it."""
+        """As arrays by name; `StampPhotometry(**arrays)` undoes it."""
         return asdict(self)
 
 
@@ -74,7 +74,7 @@ def fit_psf(image: np.ndarray, fwhm_px: float) -> PsfFit:
     """Flux and place of the star in the middle of a sky-subtracted image (ny, nx), in the image's unit.
 
     A Moffat profile of beta = 3 and the seeing's width, as photutils has it, by least squares over the pixels within
-    ``FIT_RADIUS_PX`` of the centre. Pixels are weighted by their noise, the sky's and a part in proportion to the
+    `FIT_RADIUS_PX` of the centre. Pixels are weighted by their noise, the sky's and a part in proportion to the
     profile (photons, and whatever else of the star the profile misses), which the residuals of an unweighted fit tell.
 
     The width is not fitted, because surveys know it from all stars of a frame: on isolated mock stars a free one raises
@@ -112,7 +112,7 @@ def fit_psf(image: np.ndarray, fwhm_px: float) -> PsfFit:
 
 
 def aperture_weights(shape: tuple[int, int], x: float, y: float) -> np.ndarray:
-    """The share of each pixel inside circles of ``APERTURE_RADII_PX`` about (x, y): (n_radii, ny, nx)."""
+    """The share of each pixel inside circles of `APERTURE_RADII_PX` about (x, y): (n_radii, ny, nx)."""
     from photutils.aperture import CircularAperture
 
     masks = [CircularAperture((x, y), radius).to_mask(method="exact") for radius in APERTURE_RADII_PX]
@@ -150,7 +150,7 @@ def measure(
     """Photometry of many stamps, over processes; no more of them are read than are being worked on.
 
     Args:
-        batches: arguments of ``measure_stamps``, one pair at least.
+        batches: arguments of `measure_stamps`, one pair at least.
         n_stars: in all of them, for the bar.
         n_processes: as many as there are cores by default; 1 stays in this process.
         progress: whether to show a bar.
@@ -173,7 +173,7 @@ def _joined(parts: list[Mapping[str, np.ndarray]]) -> StampPhotometry:
 
 
 def _measure(stamp: np.ndarray, fwhm_px: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The fields of ``StampPhotometry`` for one star."""
+    """The fields of `StampPhotometry` for one star."""
     stamp = stamp.astype(np.float64)
     images = np.moveaxis(stamp, -1, 0)
     fits = [fit_psf(image, fwhm) for image, fwhm in zip(images, fwhm_px, strict=True)]

@@ -45,11 +45,11 @@ class TreeEnsemble:
 
 
 def fit(name: str, parameters: Parameters, train: Labelled, stopping: Labelled, seed: int = 0) -> Predict:
-    """Fit one of ``TREE_ENSEMBLES``; what comes back maps features (n, n_features) to predictions (n,).
+    """Fit one of `TREE_ENSEMBLES`; what comes back maps features (n, n_features) to predictions (n,).
 
     Args:
         name: of the algorithm.
-        parameters: its hyperparameters; ``TREE_ENSEMBLES[name].start`` for a usual choice.
+        parameters: its hyperparameters; `TREE_ENSEMBLES[name].start` for a usual choice.
         train: the stars that the trees are grown on.
         stopping: the stars on which the error must fall for another tree to be added. A forest does not look at them.
         seed: of the draws of stars and features.

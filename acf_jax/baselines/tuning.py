@@ -54,14 +54,14 @@ def tune(
 ) -> Tuned:
     """The hyperparameters of the smallest loss that Optuna's tree-structured Parzen estimator finds.
 
-    The first trial is ``start``, so that no number of trials does worse than that; the next ones are random.
+    The first trial is `start`, so that no number of trials does worse than that; the next ones are random.
 
     Args:
         loss: what is to be small; must be finite, and the same whenever it is asked again.
         suggest: takes an Optuna trial, asks it for values and returns the hyperparameters, by the same names.
         start: what the first trial tries.
         study: its name in the storage: all that determines the loss, for trials of that name are not run anew.
-        storage: from ``open_storage``; may serve several threads, each with a study of its own.
+        storage: from `open_storage`; may serve several threads, each with a study of its own.
         n_trials: including those kept already; of more than that, the first so many count.
         seed: of what the trials try.
 

@@ -18,8 +18,8 @@ def markdown(described: Mapping, metrics: Mapping | None) -> str:
     """The card.
 
     Args:
-        described: what ``bundle.json`` holds.
-        metrics: what ``metrics.json`` holds; None if the network was not evaluated.
+        described: what `bundle.json` holds.
+        metrics: what `metrics.json` holds; None if the network was not evaluated.
     """
     import jinja2
 

@@ -48,7 +48,7 @@ def write_bundle(
     Args:
         source: the run's folder, of which the best checkpoint is taken, or a bundle to be written anew.
         out_dir: the bundle's folder, which must not be there yet.
-        evaluation_dir: where ``evaluate.py`` left ``metrics.json``; by default ``evaluation`` in the run's folder, if
+        evaluation_dir: where `evaluate.py` left `metrics.json`; by default `evaluation` in the run's folder, if
             there is one.
         n_samples: T of Eq. 13, of the exported function.
         size_px: of a stamp's side, of the exported function.
@@ -57,8 +57,8 @@ def write_bundle(
         The network as the bundle holds it.
 
     Raises:
-        CheckpointError: if there is no network in ``source``.
-        BundleError: if ``out_dir`` is there already, the evaluation is missing or another network's, or the exported
+        CheckpointError: if there is no network in `source`.
+        BundleError: if `out_dir` is there already, the evaluation is missing or another network's, or the exported
             function answers otherwise than the network.
     """
     source, out_dir = Path(source), Path(out_dir)
@@ -78,7 +78,7 @@ def write_bundle(
 
 
 def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Network) -> dict | None:
-    """What ``evaluate.py`` measured of this very network, without folders of this machine; None if nothing was.
+    """What `evaluate.py` measured of this very network, without folders of this machine; None if nothing was.
 
     Raises:
         BundleError: if it was asked for and is not there, is damaged, or belongs to another network.
@@ -157,7 +157,7 @@ def _write_json(path: Path, value: dict) -> None:
 
 
 def _answered_stars(trained: Network, exported: bytes, n_samples: int, size_px: int) -> dict[str, np.ndarray]:
-    """The example's stars with ``mean`` and ``std``, which network and exported function must agree about."""
+    """The example's stars with `mean` and `std`, which network and exported function must agree about."""
     stars = made_up_stars(len(trained.bands), size_px)
     inputs = stars["stamp"], stars["parallax"], stars["parallax_error"]
     answer = mc_dropout.predict(

@@ -79,7 +79,7 @@ class ErrorCalibration:
             targets: the parameters' names.
 
         Raises:
-            ValueError: if shapes disagree, or a parameter has fewer than ``MIN_STARS`` stars.
+            ValueError: if shapes disagree, or a parameter has fewer than `MIN_STARS` stars.
         """
         mean, mc_std, noise_std = _checked(mean, mc_std, noise_std, len(targets))
         labels = np.asarray(labels, np.float64)
@@ -103,7 +103,7 @@ class ErrorCalibration:
         """Calibrated standard deviations (n, n_targets); NaN for a star without a prediction.
 
         Args:
-            mean: (n, n_targets) predicted parameters, as in ``fit``; so the others.
+            mean: (n, n_targets) predicted parameters, as in `fit`; so the others.
             mc_std: (n, n_targets).
             noise_std: (n, n_targets); None for a network that predicts no noise.
 
@@ -126,10 +126,10 @@ class ErrorCalibration:
     def interval(
         self, mean: np.ndarray, mc_std: np.ndarray, noise_std: np.ndarray | None, level: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Conformal intervals of nominal coverage ``level``: their lower and upper bounds, (n, n_targets) each.
+        """Conformal intervals of nominal coverage `level`: their lower and upper bounds, (n, n_targets) each.
 
         Raises:
-            ValueError: as ``std``, or if ``level`` is not one of ``LEVELS``.
+            ValueError: as `std`, or if `level` is not one of `LEVELS`.
         """
         if level not in LEVELS:
             raise ValueError(f"level = {level} must be one of {', '.join(map(str, sorted(LEVELS)))}.")
@@ -143,10 +143,10 @@ class ErrorCalibration:
 
     @classmethod
     def from_dict(cls, stored: Mapping) -> ErrorCalibration:
-        """Undo ``to_dict``, after a way through JSON too.
+        """Undo `to_dict`, after a way through JSON too.
 
         Raises:
-            ValueError: if the intervals stored are not those of ``LEVELS``.
+            ValueError: if the intervals stored are not those of `LEVELS`.
         """
         if tuple(stored["levels"]) != LEVELS:
             raise ValueError("This error calibration holds other intervals than this code reads: fit it anew.")
@@ -158,7 +158,7 @@ class ErrorCalibration:
 
 
 def conformal_quantile(scores: np.ndarray, level: float) -> float:
-    """The smallest score below which a new, exchangeable one falls with a probability of ``level`` at least.
+    """The smallest score below which a new, exchangeable one falls with a probability of `level` at least.
 
     Args:
         scores: (n,) finite, of held-out stars.

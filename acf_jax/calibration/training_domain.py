@@ -70,7 +70,7 @@ class Ellipsoid:
         return cls(center.astype(np.float32), whitening.astype(np.float32))
 
     def divided_by(self, distance: float) -> Ellipsoid:
-        """The one whose distances are this one's divided by ``distance``."""
+        """The one whose distances are this one's divided by `distance`."""
         return Ellipsoid(self.center, (self.whitening / distance).astype(np.float32))
 
     def distance(self, points: np.ndarray) -> np.ndarray:
@@ -185,7 +185,7 @@ class TrainingDomain:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> TrainingDomain:
-        """Undo ``to_arrays``.
+        """Undo `to_arrays`.
 
         Raises:
             KeyError: if an array is missing.

@@ -1,4 +1,4 @@
-"""Look at a catalogue. See ``python -m acf_jax.catalogue --help``."""
+"""Look at a catalogue. See `python -m acf_jax.catalogue --help`."""
 
 from __future__ import annotations
 

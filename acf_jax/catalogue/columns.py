@@ -70,7 +70,7 @@ _QUALITY = (
 
 
 def columns(targets: Sequence[str], has_input_row: bool = False) -> tuple[Column, ...]:
-    """The columns of a catalogue of these labels, in order; ``has_input_row`` where it is of a user's table."""
+    """The columns of a catalogue of these labels, in order; `has_input_row` where it is of a user's table."""
     of_targets = [column for target in targets for column in _of_target(target)]
     return (*(_OF_TABLE if has_input_row else ()), *_STAR, *of_targets, *_QUALITY)
 

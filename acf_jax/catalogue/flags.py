@@ -19,7 +19,7 @@ SEXTRACTOR_SATURATED = 4  # bit of dr4.master's flags, which are SExtractor's
 
 
 class Flag(enum.IntFlag):
-    """The bits of the column ``flags``; `TABLE` says what each means."""
+    """The bits of the column `flags`; `TABLE` says what each means."""
 
     NO_RESULT = enum.auto()
     LOW_GRAVITY = enum.auto()
@@ -83,12 +83,12 @@ def compute(
 ) -> np.ndarray:
     """The flags of n stars.
 
-    What is missing sets no bit, except that a star without a result has ``NO_RESULT``, beside the bits that its
+    What is missing sets no bit, except that a star without a result has `NO_RESULT`, beside the bits that its
     position, photometry and parallax earn it.
 
     Args:
-        rows: the catalogue's columns, each (n,), missing values as in `columns`: of each target its value, ``e_`` and
-            ``e_..._cal``; parallax, parallax_error, glat, domain_distance.
+        rows: the catalogue's columns, each (n,), missing values as in `columns`: of each target its value, `e_` and
+            `e_..._cal`; parallax, parallax_error, glat, domain_distance.
         facts: what the catalogue does not hold, each (n,): flags_master, and n_detections (n, bands), -1 where missing;
             self_dist1 in arcsec, NaN without a neighbour; network, "ACF", "ACPF" or ""; duplicate, bool. A fact that
             is known of no star may be left out.

@@ -21,8 +21,8 @@ def survey(catalogue: Path) -> dict:
     """Read a catalogue's file or folder through, in batches; the answer as JSON types.
 
     Returns:
-        ``n_rows``, ``n_with_result``, ``n_without_flag``, ``flags`` (name to n), ``reasons`` (why there is no result,
-        to n, the most frequent first), ``ranges`` (parameter to lowest and highest value) and ``provenance``.
+        `n_rows`, `n_with_result`, `n_without_flag`, `flags` (name to n), `reasons` (why there is no result,
+        to n, the most frequent first), `ranges` (parameter to lowest and highest value) and `provenance`.
 
     Raises:
         CatalogueError: if it cannot be read.
@@ -80,7 +80,7 @@ def missing_columns(catalogue: Path, names: Iterable[str]) -> list[str]:
 
 
 def as_text(found: Mapping) -> str:
-    """What ``survey`` found, for people."""
+    """What `survey` found, for people."""
     n_rows = found["n_rows"]
     lines = [
         f"{found['catalogue']}",

@@ -1,4 +1,4 @@
-"""A network and a prepared dataset -> a catalogue. ``predict.py`` is the command line of this.
+"""A network and a prepared dataset -> a catalogue. `predict.py` is the command line of this.
 
     OUT/plan.json           what the catalogue is made of, settled before the first star
     OUT/shards/             rows, as they come; each file whole or not there, and never made twice
@@ -104,7 +104,7 @@ def make_catalogue(
 
 
 def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:
-    """Parts of shards and of ``files`` that a process has begun to write, or left when it was killed; when changed."""
+    """Parts of shards and of `files` that a process has begun to write, or left when it was killed; when changed."""
     parts = [
         *folder.glob("shards/.*.part"),
         *(part for file in files for part in file.parent.glob(f".{file.name}.*.part")),

@@ -47,7 +47,7 @@ class Plan:
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n_stars))
 
     def shards_of(self, process: int, n_processes: int) -> range:
-        """The shards that one of several processes makes: every ``n_processes``-th, so that all end together."""
+        """The shards that one of several processes makes: every `n_processes`-th, so that all end together."""
         return range(process, self.n_shards, n_processes)
 
 
@@ -96,7 +96,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def today() -> str:
-    """The date; ``SOURCE_DATE_EPOCH``, in seconds, stands for the clock (reproducible-builds.org)."""
+    """The date; `SOURCE_DATE_EPOCH`, in seconds, stands for the clock (reproducible-builds.org)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     seconds = time.time() if epoch is None else int(epoch)
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()

@@ -54,7 +54,7 @@ class ShardInHand:
 
 @dataclass(frozen=True)
 class Batch:
-    """Stars of one shard for one network; ``inputs`` is filled up to the size of all batches."""
+    """Stars of one shard for one network; `inputs` is filled up to the size of all batches."""
 
     shard: ShardInHand
     network: str = ""
@@ -159,7 +159,7 @@ def open_shard(networks: Mapping[str, Network], facts: Mapping[str, np.ndarray],
 
 
 def read_inputs(reader: StampReader, shard: ShardInHand, rows: np.ndarray, size: int) -> StarInputs:
-    """The network's inputs for some rows of a shard, the last repeated up to ``size``; notes what cannot be used."""
+    """The network's inputs for some rows of a shard, the last repeated up to `size`; notes what cannot be used."""
     facts = {name: shard.facts[name][rows] for name in ("split", "index", "object_id", "parallax", "parallax_error")}
     stamps, reasons = reader.read(facts["split"], facts["index"], facts["object_id"])
     for row, reason in zip(rows, reasons, strict=True):
@@ -223,7 +223,7 @@ def _rows_by(trained: Network, shard: ShardInHand, plan: Plan) -> dict[str, np.n
 
 @contextlib.contextmanager
 def read_ahead(items: Iterator[T]) -> Iterator[Iterator[T]]:
-    """The same items, made in a thread of their own, ``READ_AHEAD`` of them in advance."""
+    """The same items, made in a thread of their own, `READ_AHEAD` of them in advance."""
     ready: queue.Queue = queue.Queue(READ_AHEAD)
     stopped = threading.Event()
 

@@ -16,10 +16,10 @@ Z_95 = 1.959963984540054
 def make_rows(
     facts: Mapping[str, np.ndarray], prediction: Prediction, domain_distance: np.ndarray, reasons: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The catalogue's columns but ``flags``, of n stars.
+    """The catalogue's columns but `flags`, of n stars.
 
     Args:
-        facts: from ``StarFacts.take``.
+        facts: from `StarFacts.take`.
         prediction: of the n stars, NaN for those without a result.
         domain_distance: (n,), NaN where unknown.
         reasons: (n,) why a star has no result, empty for those that have one.
@@ -83,7 +83,7 @@ def galactic(ra_deg: np.ndarray, dec_deg: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def designations(ra_deg: np.ndarray, dec_deg: np.ndarray) -> np.ndarray:
-    """``SMSS Jhhmmss.ss+ddmmss.s`` (n,) of ICRS positions, digits cut off as the IAU asks; empty without a position."""
+    """`SMSS Jhhmmss.ss+ddmmss.s` (n,) of ICRS positions, digits cut off as the IAU asks; empty without a position."""
     return np.array([_designation(*star) for star in zip(ra_deg.tolist(), dec_deg.tolist(), strict=True)], object)
 
 

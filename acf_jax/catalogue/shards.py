@@ -15,7 +15,7 @@ from acf_jax.catalogue.plan import Plan
 
 
 def shard_path(folder: Path, shard: int) -> Path:
-    """Where a shard of the catalogue in ``folder`` is, or will be."""
+    """Where a shard of the catalogue in `folder` is, or will be."""
     return folder / "shards" / f"shard-{shard:06d}.parquet"
 
 

@@ -1,6 +1,6 @@
 """What a prepared dataset tells of its stars besides their stamps, of those without a stamp too.
 
-It comes from ``stars.parquet`` and ``rejected.parquet`` beside the examples, so that a damaged file of examples costs
+It comes from `stars.parquet` and `rejected.parquet` beside the examples, so that a damaged file of examples costs
 the stamps in it and not the stars.
 """
 
@@ -78,8 +78,8 @@ class StarFacts:
         """The stars of some rows of the catalogue.
 
         Returns:
-            The columns of ``_NUMBERS``; ``split`` and ``index``, where the example is; ``n_detections`` (n, bands);
-            ``reason``, why a star has no stamp, empty for those that have; ``duplicate``, whether its object_id is
+            The columns of `_NUMBERS`; `split` and `index`, where the example is; `n_detections` (n, bands);
+            `reason`, why a star has no stamp, empty for those that have; `duplicate`, whether its object_id is
             there more than once.
         """
         places = self._order[rows.start : rows.stop]
@@ -134,7 +134,7 @@ class StarFacts:
 
 
 def needed_columns(bands: str, of_tables: Sequence[str] = ()) -> list[str]:
-    """The columns of ``stars.parquet`` that a catalogue is made from."""
+    """The columns of `stars.parquet` that a catalogue is made from."""
     numbers = [name for name in _NUMBERS if name not in _OF_TABLES]
     return [*of_tables, *numbers, *(f"n_detections_{band}" for band in bands), "split"]
 

@@ -16,8 +16,8 @@ def augment(key: jax.Array, stamp: jax.Array, *, flips: bool, rotations: str) ->
         key: of this stamp in this step.
         stamp: a square stamp.
         flips: mirror half of the stamps.
-        rotations: ``quarter``, multiples of 90 degrees, which move pixels and change none; ``free``, any angle, by
-            bilinear interpolation, which smooths; ``none``.
+        rotations: `quarter`, multiples of 90 degrees, which move pixels and change none; `free`, any angle, by
+            bilinear interpolation, which smooths; `none`.
     """
     flip_key, turn_key, angle_key = jax.random.split(key, 3)
     if flips:

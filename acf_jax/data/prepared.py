@@ -28,7 +28,7 @@ class DatasetError(ACFError):
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset folder, opened; nothing but its metadata is read before ``examples`` or ``arrays`` are asked."""
+    """A dataset folder, opened; nothing but its metadata is read before `examples` or `arrays` are asked."""
 
     folder: Path
     name: str
@@ -64,7 +64,7 @@ class PreparedDataset:
         return self.splits[split]
 
     def examples(self, split: str, fields: Sequence[str] | None = None) -> Examples:
-        """The split as a random-access sequence of examples that hold ``fields`` (default: all) and read no others.
+        """The split as a random-access sequence of examples that hold `fields` (default: all) and read no others.
 
         Raises:
             DatasetError: if there is no such split or field.
@@ -86,7 +86,7 @@ class PreparedDataset:
     ) -> dict[str, np.ndarray]:
         """Fields (default: all) of a split's examples, stacked: {field: (n, ...)}, in the order on disk.
 
-        ``indices`` restricts them to those examples.
+        `indices` restricts them to those examples.
 
         Raises:
             DatasetError: if there is no such split or field.
@@ -109,7 +109,7 @@ class Examples:
         return {name: np.asarray(example[name], dtype) for name, dtype in self._dtypes.items()}
 
     def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-        """The examples at ``indices`` (default: all), stacked field by field."""
+        """The examples at `indices` (default: all), stacked field by field."""
         indices = range(len(self)) if indices is None else indices
         stacked = {
             name: np.empty((len(indices), *feature.shape), self._dtypes[name])
@@ -122,7 +122,7 @@ class Examples:
 
 
 class InMemoryExamples:
-    """Examples read once; the same sequence as ``Examples``."""
+    """Examples read once; the same sequence as `Examples`."""
 
     def __init__(self, examples: Examples):
         self._arrays = examples.stack()
@@ -134,12 +134,12 @@ class InMemoryExamples:
         return {name: values[index] for name, values in self._arrays.items()}
 
     def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-        """The examples at ``indices`` (default: all), stacked field by field."""
+        """The examples at `indices` (default: all), stacked field by field."""
         return self._arrays if indices is None else {name: a[list(indices)] for name, a in self._arrays.items()}
 
 
 def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
-    """Folder of the newest prepared version of a dataset, ``data_dir/name/config/version``.
+    """Folder of the newest prepared version of a dataset, `data_dir/name/config/version`.
 
     Raises:
         DatasetError: if there is none.
@@ -183,7 +183,7 @@ def open_dataset(folder: str | Path) -> PreparedDataset:
 def training_batches(
     examples: Examples | InMemoryExamples, batch_size: int, seed: int, num_threads: int = 2
 ) -> grain.DatasetIterator:
-    """Endless shuffled batches {field: (batch_size, ...)}; the iterator's ``get_state`` and ``set_state`` resume it.
+    """Endless shuffled batches {field: (batch_size, ...)}; the iterator's `get_state` and `set_state` resume it.
 
     Every epoch is a new permutation of the whole split. Batches run on over the end of an epoch, so that no example is
     left out and all batches have one shape.

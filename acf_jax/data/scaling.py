@@ -1,7 +1,7 @@
 """How stamps and parallaxes become network inputs of order one.
 
-Every stamp method is ``function(flux / unit) @ matrix`` pixel by pixel: a unit per band, a function of one number, a
-matrix across bands. Every parallax method is ``(function(parallax, error) - center) / scale``. The numbers are fitted
+Every stamp method is `function(flux / unit) @ matrix` pixel by pixel: a unit per band, a function of one number, a
+matrix across bands. Every parallax method is `(function(parallax, error) - center) / scale`. The numbers are fitted
 once on the training split and travel with the checkpoint.
 """
 
@@ -87,7 +87,7 @@ PARALLAX_METHODS = {
 
 @dataclass(frozen=True)
 class InputScaling:
-    """The fitted scaling of stamps and parallaxes; ``stamps`` and ``scalars`` may be called under ``jax.jit``."""
+    """The fitted scaling of stamps and parallaxes; `stamps` and `scalars` may be called under `jax.jit`."""
 
     bands: str
     stamp_method: str
@@ -115,7 +115,7 @@ class InputScaling:
     ) -> InputScaling:
         """From training stamps (n, y, x, band) in uJy / pix, parallaxes and their errors (n,) in mas.
 
-        Parallaxes of stars beyond those of the stamps may follow. ``asinh_softening_sigma`` is where asinh turns from
+        Parallaxes of stars beyond those of the stamps may follow. `asinh_softening_sigma` is where asinh turns from
         linear to logarithmic, in units of the sky's sigma.
 
         Raises:
@@ -161,7 +161,7 @@ class InputScaling:
 
         Args:
             stamps: (n, y, x, band) in uJy / pix, not scaled.
-            parallax: (n,) in mas; not looked at without ``use_parallax``.
+            parallax: (n,) in mas; not looked at without `use_parallax`.
             parallax_error: (n,) in mas.
             use_parallax: False for an ACPF.
 
@@ -181,14 +181,14 @@ class InputScaling:
 
     @classmethod
     def from_dict(cls, stored: dict) -> InputScaling:
-        """Undo ``to_dict``."""
+        """Undo `to_dict`."""
         names = ("unit", "center", "scale", "growth_center", "growth_scale")
         tuples = {name: tuple(stored[name]) for name in names if name in stored}
         return cls(**stored | tuples | {"matrix": tuple(map(tuple, stored["matrix"]))})
 
 
 def _growth_curve(stamps, parallax):
-    """``growth_curve.features``, of parallaxes that have a logarithm."""
+    """`growth_curve.features`, of parallaxes that have a logarithm."""
     floored = None if parallax is None else jnp.maximum(jnp.asarray(parallax), PARALLAX_FLOOR_MAS)
     return growth_curve.features(jnp.asarray(stamps), floored)
 

@@ -13,10 +13,10 @@ VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 
 
 def enable(folder: str | Path) -> None:
-    """Keep compiled programs in the folder that ``JAX_COMPILATION_CACHE_DIR`` names, or else in ``folder``.
+    """Keep compiled programs in the folder that `JAX_COMPILATION_CACHE_DIR` names, or else in `folder`.
 
     To be called before the first compilation. A folder that cannot be written costs one line on stderr and the time to
-    compile, not the run. An empty ``JAX_COMPILATION_CACHE_DIR`` switches the cache off.
+    compile, not the run. An empty `JAX_COMPILATION_CACHE_DIR` switches the cache off.
     """
     chosen = os.environ.get(VARIABLE, os.path.abspath(folder))
     reason = None if not chosen or "://" in chosen else why_unwritable(chosen)  # JAX itself looks into buckets
@@ -26,7 +26,7 @@ def enable(folder: str | Path) -> None:
 
 
 def why_unwritable(folder: str) -> str | None:
-    """Why no file can be made in ``folder``, which is made if it is missing; None if one can."""
+    """Why no file can be made in `folder`, which is made if it is missing; None if one can."""
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

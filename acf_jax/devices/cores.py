@@ -22,12 +22,12 @@ USERS_CHOICES = ("xla_force_host_platform_device_count", "xla_cpu_multi_thread_e
 
 
 def split_cores(batch_size: int | None = None) -> None:
-    """Make the cores devices among which ``batch_size`` stars are divided evenly; devices of other kinds stay as is.
+    """Make the cores devices among which `batch_size` stars are divided evenly; devices of other kinds stay as is.
 
     Without a batch size each core becomes one.
 
     To be called before anything asks JAX for its devices; afterwards it does nothing. Who has chosen, by
-    ``JAX_NUM_CPU_DEVICES`` or by one of ``USERS_CHOICES`` in ``XLA_FLAGS``, is left alone.
+    `JAX_NUM_CPU_DEVICES` or by one of `USERS_CHOICES` in `XLA_FLAGS`, is left alone.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or any(choice in flags for choice in USERS_CHOICES):

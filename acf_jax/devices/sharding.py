@@ -24,7 +24,7 @@ def n_devices() -> int:
 
 
 def spread_over_devices(arrays: Any) -> Any:
-    """A pytree of arrays (n, ...), each divided among the devices; ``n_devices()`` divides n."""
+    """A pytree of arrays (n, ...), each divided among the devices; `n_devices()` divides n."""
     return jax.device_put(arrays, NamedSharding(_mesh(), PartitionSpec(STARS)))
 
 
@@ -34,7 +34,7 @@ def on_all_devices(arrays: Any) -> Any:
 
 
 def each_device(function: Callable) -> Callable:
-    """``function(params, stars)``, each device with its own part of ``stars``, as ``function`` sees it; for use in jit.
+    """`function(params, stars)`, each device with its own part of `stars`, as `function` sees it; for use in jit.
 
     Args:
         function: of a pytree that is whole on every device, and of a pytree of arrays whose first axis is stars;

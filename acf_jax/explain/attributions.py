@@ -37,7 +37,7 @@ def outputs(trained, stamps: jax.Array, parallax: jax.Array, parallax_error: jax
     """The network's answer with dropout off, as a function that JAX can differentiate: all else here asks this one.
 
     Args:
-        trained: a ``Network``.
+        trained: a `Network`.
         stamps: (n, y, x, band) in uJy / pix.
         parallax: (n,) in mas; an ACPF takes no notice of it.
         parallax_error: (n,) in mas; likewise.
@@ -55,7 +55,7 @@ class Explainer:
     """A network to be asked many times about a few stars; what it needs is compiled once."""
 
     def __init__(self, trained, progress: bool = False):
-        """From a ``Network``; ``progress`` shows a bar over the batches of each call."""
+        """From a `Network`; `progress` shows a bar over the batches of each call."""
         self._batches = functools.partial(_batches, progress=progress)
         self._answer = _compiled(_scaled_outputs, trained)
         self._gradient = _compiled(_gradients, trained)
@@ -65,8 +65,8 @@ class Explainer:
 
         Args:
             stars: as they are.
-            variants: by name, what is changed: ``band_factor`` (n, n_bands), by which a band's pixels are multiplied;
-                ``parallax`` (n,) in mas, in the place of the star's own; nothing: the stars as they are.
+            variants: by name, what is changed: `band_factor` (n, n_bands), by which a band's pixels are multiplied;
+                `parallax` (n,) in mas, in the place of the star's own; nothing: the stars as they are.
         """
         ones = np.ones((len(stars.parallax), np.shape(stars.stamps)[-1]))
         answered = {name: [] for name in variants}
@@ -89,7 +89,7 @@ class Explainer:
     def gradient_times_input(self, stars: Stars) -> np.ndarray:
         """Each pixel's flux times the gradient to it, (n, n_targets, y, x, band), in the targets' units.
 
-        Summed over a band it is the derivative to the logarithm of the band's flux: see ``magnitude_response``.
+        Summed over a band it is the derivative to the logarithm of the band's flux: see `magnitude_response`.
         """
         return self.gradients(stars) * stars.stamps[:, None]
 
@@ -124,14 +124,14 @@ class Explainer:
 
 
 def mean_stamp(stamps: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The mean of ``stamps``, each of equal weight, at the brightness of each of ``own``: what an average star shows.
+    """The mean of `stamps`, each of equal weight, at the brightness of each of `own`: what an average star shows.
 
     Args:
         stamps: (m, y, x, band) of a sample.
         own: (n, y, x, band).
 
     Returns:
-        (n, y, x, band), of the same total flux over pixels and bands as ``own``.
+        (n, y, x, band), of the same total flux over pixels and bands as `own`.
     """
     total = stamps.sum(axis=(1, 2, 3), dtype=np.float64)
     bright = total > 0  # noise alone has no shape to average
@@ -178,7 +178,7 @@ def _gradients(trained, stamps, parallax, parallax_error):
 
 
 def _compiled(function: Callable, trained) -> Callable:
-    """``function(trained, ...)`` compiled, its parameters an argument: as constants they would be compiled in."""
+    """`function(trained, ...)` compiled, its parameters an argument: as constants they would be compiled in."""
     run = jax.jit(lambda params, *arrays: function(dataclasses.replace(trained, params=params), *arrays))
     return functools.partial(run, jax.device_put(trained.params))
 

@@ -76,10 +76,10 @@ def left_out(
         known_mags: (m, n_bands) of stars from which to learn what to expect.
         known_log_parallax: (m,) of these.
         bands: names of the bands.
-        own_mags: (n, n_bands) of the stars' pixels, where better known than ``mags``; by default ``mags``.
+        own_mags: (n, n_bands) of the stars' pixels, where better known than `mags`; by default `mags`.
 
     Returns:
-        variants for ``explain.Explainer.answers``, by band: ``band_factor`` (n, n_bands); and ``parallax`` (n,) in mas.
+        variants for `explain.Explainer.answers`, by band: `band_factor` (n, n_bands); and `parallax` (n,) in mas.
 
     Raises:
         ValueError: if there are too few stars to learn from.
@@ -123,7 +123,7 @@ def regression_without(
         names: of the inputs.
 
     Returns:
-        (n, n_labels) by input left out, and ``as it is`` with all of them.
+        (n, n_labels) by input left out, and `as it is` with all of them.
 
     Raises:
         ValueError: if there are too few stars with labels.
@@ -177,8 +177,8 @@ def injected_response(response: np.ndarray, change: np.ndarray) -> np.ndarray:
     """How far the network follows when a star at the same distance becomes another: ideally the unit matrix.
 
     Args:
-        response: (n, n_targets, n_bands), d(answer) / d(magnitude), from ``explain.magnitude_response``.
-        change: (n, n_bands, n_labels), d(magnitude) / d(label), from ``magnitude_change``.
+        response: (n, n_targets, n_bands), d(answer) / d(magnitude), from `explain.magnitude_response`.
+        change: (n, n_bands, n_labels), d(magnitude) / d(label), from `magnitude_change`.
 
     Returns:
         (n, n_targets, n_labels), d(answer) / d(label).

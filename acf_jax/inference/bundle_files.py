@@ -1,4 +1,4 @@
-"""The files of a bundle, the version of their format, and their checksums as ``sha256sum`` keeps them."""
+"""The files of a bundle, the version of their format, and their checksums as `sha256sum` keeps them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def damaged_files(folder: Path) -> list[str]:
     """Names of the recorded files that are missing, or not what they were.
 
     Raises:
-        OSError, ValueError: as ``recorded_files``.
+        OSError, ValueError: as `recorded_files`.
     """
     recorded = recorded_files(folder).items()
     return [name for name, checksum in recorded if not (folder / name).is_file() or _sha256(folder / name) != checksum]

@@ -45,6 +45,6 @@ def errors_fingerprint(trained: Network) -> str:
 
 
 def named_parameters(params: dict) -> dict[str, np.ndarray]:
-    """A network's parameters by their path, ``backbone/stage1/qkv/kernel``, as NumPy arrays."""
+    """A network's parameters by their path, `backbone/stage1/qkv/kernel`, as NumPy arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}

@@ -1,6 +1,6 @@
 """What is fitted to a checkpoint after its training, and lies beside it in the run's folder.
 
-``error_calibration.json`` makes the errors of its predictions honest, and ``training_domain.npz`` tells the stars that
+`error_calibration.json` makes the errors of its predictions honest, and `training_domain.npz` tells the stars that
 are unlike those it was trained on.
 """
 
@@ -22,19 +22,19 @@ TRAINING_DOMAIN = "training_domain.npz"
 
 
 def write_error_calibration(run_dir: str | Path, step: int, calibration: ErrorCalibration) -> None:
-    """Keep the calibrated errors of the checkpoint at ``step``."""
+    """Keep the calibrated errors of the checkpoint at `step`."""
     with whole_file(Path(run_dir) / ERROR_CALIBRATION, "x") as file:
         file.write(json.dumps({"step": step, **calibration.to_dict()}, indent=1) + "\n")
 
 
 def write_training_domain(run_dir: str | Path, step: int, domain: TrainingDomain) -> None:
-    """Keep what the checkpoint at ``step`` was trained on."""
+    """Keep what the checkpoint at `step` was trained on."""
     with whole_file(Path(run_dir) / TRAINING_DOMAIN) as file:
         np.savez(file, step=np.int64(step), **domain.to_arrays())
 
 
 def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration | None:
-    """The calibrated errors of the checkpoint at ``step``; None if there are none, or they are another checkpoint's.
+    """The calibrated errors of the checkpoint at `step`; None if there are none, or they are another checkpoint's.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -50,7 +50,7 @@ def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration |
 
 
 def read_training_domain(run_dir: str | Path, step: int) -> TrainingDomain | None:
-    """What the checkpoint at ``step`` was trained on; None if that is not known, or is another checkpoint's.
+    """What the checkpoint at `step` was trained on; None if that is not known, or is another checkpoint's.
 
     Raises:
         CheckpointError: if the file is damaged.

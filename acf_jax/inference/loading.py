@@ -27,7 +27,7 @@ def load(path: str | Path, which: str = "best") -> Network:
 
     Args:
         path: a run's folder, or a bundle's.
-        which: the ``best`` or the ``latest`` checkpoint of the run; a bundle holds one.
+        which: the `best` or the `latest` checkpoint of the run; a bundle holds one.
 
     Raises:
         CheckpointError: if there is neither, newer code wrote it, or a file of the bundle is missing or was altered.
@@ -74,7 +74,7 @@ def _load_bundle(folder: Path) -> Network:
 
 
 def read_description(folder: Path) -> dict:
-    """What ``bundle.json`` holds.
+    """What `bundle.json` holds.
 
     Raises:
         CheckpointError: if it is missing or damaged, or newer code wrote it.
@@ -127,7 +127,7 @@ def _assemble(folder: Path, described: dict) -> Network:
 
 
 def read_params(path: Path) -> dict:
-    """A network's parameters from a safetensors file, whose names are their paths: ``backbone/stage1/qkv/kernel``."""
+    """A network's parameters from a safetensors file, whose names are their paths: `backbone/stage1/qkv/kernel`."""
     with safe_open(path, framework="numpy") as file:
         arrays = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}
     return unflatten_dict(arrays, sep="/")

@@ -15,7 +15,7 @@ from acf_jax.models.acf import ACF, ACFConfig
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network, as ``acf_jax.load`` reads it."""
+    """A trained network, as `acf_jax.load` reads it."""
 
     model: ACF
     params: Any
@@ -36,7 +36,7 @@ class Network:
             sidecar: of its checkpoint.
             params: its parameters.
             step: of its training.
-            **fitted: ``error_calibration`` and ``training_domain``.
+            **fitted: `error_calibration` and `training_domain`.
 
         Raises:
             ValueError, KeyError, TypeError: if the sidecar describes no network.
@@ -55,7 +55,7 @@ class Network:
 
 
 def model_from_config(config: Mapping[str, Any]) -> ACF:
-    """The network that a config's ``model`` section describes, for the bands of its ``dataset`` section.
+    """The network that a config's `model` section describes, for the bands of its `dataset` section.
 
     Raises:
         ValueError: if its numbers contradict each other.

@@ -48,7 +48,7 @@ class Prediction:
         return self.error_calibration.std(self.mean, self.std, self.noise_std)
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends (n, n_targets) of the intervals that hold a star's label with probability ``level``.
+        """Lower and upper ends (n, n_targets) of the intervals that hold a star's label with probability `level`.
 
         Raises:
             ValueError: for a network whose errors were not calibrated, or a level that was not.

@@ -31,7 +31,7 @@ class SplitPrediction:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SplitPrediction:
-        """Undo ``to_arrays``."""
+        """Undo `to_arrays`."""
         reason = [str(r) or None for r in arrays["reason"]]
         return cls(arrays["mean"], arrays["std"], reason, arrays.get("noise_std"))
 

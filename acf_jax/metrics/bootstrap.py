@@ -65,7 +65,7 @@ def bootstrap_moments(
 
     Args:
         residual: (n,) prediction minus reference.
-        names: of ``metrics.MOMENTS``.
+        names: of `metrics.MOMENTS`.
         n_resamples: samples of stars that are drawn.
         level: of the intervals, between 0 and 1.
         seed: of the draws; the same seed draws the same stars from samples of the same size.
@@ -93,7 +93,7 @@ def std_ratio(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Estimate:
-    """std(``residual``) / std(``other``) of two methods on the same stars, with its paired interval.
+    """std(`residual`) / std(`other`) of two methods on the same stars, with its paired interval.
 
     Every resample draws the same stars for both, so that what makes a star hard for both cancels. Stars for which
     either is not finite are left out of both.
@@ -101,12 +101,12 @@ def std_ratio(
     Args:
         residual: (n,) prediction minus reference of one method.
         other: (n,) of the other method, for the same stars in the same order.
-        n_resamples: as of ``bootstrap_moments``.
+        n_resamples: as of `bootstrap_moments`.
         level: as there.
         seed: as there.
 
     Raises:
-        ValueError: as ``bootstrap_moments``, or if the lengths differ.
+        ValueError: as `bootstrap_moments`, or if the lengths differ.
     """
     return _paired(residual, other, lambda a, b: a / np.where(b > 0, b, np.nan), n_resamples, level, seed)
 
@@ -119,7 +119,7 @@ def std_difference(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Estimate:
-    """std(``residual``) - std(``other``) of two methods on the same stars; all else as ``std_ratio``."""
+    """std(`residual`) - std(`other`) of two methods on the same stars; all else as `std_ratio`."""
     return _paired(residual, other, np.subtract, n_resamples, level, seed)
 
 
@@ -132,18 +132,18 @@ def bootstrap_bins(
     level: float = LEVEL,
     seed: int = 0,
 ) -> list[MomentsBin]:
-    """Offset and standard deviation in bins of ``x``, with bootstrap intervals; a star of NaN is in no bin.
+    """Offset and standard deviation in bins of `x`, with bootstrap intervals; a star of NaN is in no bin.
 
     Args:
         residual: (n,) prediction minus reference.
         x: (n,) the quantity to bin in.
         edges: (n_bins + 1,) increasing; a bin holds lower <= x < upper, so that infinite edges leave it open.
-        n_resamples: as of ``bootstrap_moments``.
+        n_resamples: as of `bootstrap_moments`.
         level: as there.
         seed: as there.
 
     Raises:
-        ValueError: as ``bootstrap_moments``, or if the lengths differ.
+        ValueError: as `bootstrap_moments`, or if the lengths differ.
     """
     residual, x = np.asarray(residual, np.float64), np.asarray(x, np.float64)
     _check_same_stars(residual, x)
@@ -176,7 +176,7 @@ def _paired(
 def _estimates(
     statistics: Callable[[np.ndarray], np.ndarray], n: int, n_resamples: int, level: float, seed: int
 ) -> list[Estimate]:
-    """``statistics`` maps the rows of samples (..., n) to (..., n_statistics); an estimate of each of these."""
+    """`statistics` maps the rows of samples (..., n) to (..., n_statistics); an estimate of each of these."""
     if n_resamples < 2 or not 0 < level < 1:
         raise ValueError(
             f"an interval needs 2 resamples or more and a level between 0 and 1; got {n_resamples} and {level}"
@@ -193,7 +193,7 @@ def _estimates(
 
 
 def _resamples(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Row numbers of samples drawn with replacement, (k, n) at a time, ``n_resamples`` in all."""
+    """Row numbers of samples drawn with replacement, (k, n) at a time, `n_resamples` in all."""
     rng = np.random.default_rng(seed)
     at_a_time = max(VALUES_AT_A_TIME // n, 1)
     for start in range(0, n_resamples, at_a_time):

@@ -16,7 +16,7 @@ MAD_TO_STD = 1.4826
 """The standard deviation of a Gaussian in units of its median absolute deviation."""
 
 MOMENTS = ("offset", "std", "mad_std", "rmse", "outlier_fraction")
-"""The moments of residuals that ``moments`` computes, in the order in which they are told."""
+"""The moments of residuals that `moments` computes, in the order in which they are told."""
 
 OUTLIER_WIDTH = 3.0
 """An outlier lies further from the median than this many times 1.4826 MAD: 0.27 % of a Gaussian's residuals do."""
@@ -25,7 +25,7 @@ INTERVALS = {"coverage_68": 1.0, "coverage_95": 1.96}
 """Half-width, in predicted standard deviations, of the two central intervals whose coverage is counted."""
 
 NOMINAL_COVERAGE = {"coverage_68": 0.6827, "coverage_95": 0.9500}
-"""The fraction of a Gaussian's residuals inside each of ``INTERVALS``."""
+"""The fraction of a Gaussian's residuals inside each of `INTERVALS`."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def moments(residual: np.ndarray, names: Sequence[str] = MOMENTS) -> dict[str, n
 
     Args:
         residual: prediction minus reference, finite.
-        names: which of ``MOMENTS``. Those that need medians take most of the time.
+        names: which of `MOMENTS`. Those that need medians take most of the time.
     """
     residual = np.asarray(residual, np.float64)
     if not residual.shape[-1]:
@@ -120,18 +120,18 @@ def moments(residual: np.ndarray, names: Sequence[str] = MOMENTS) -> dict[str, n
 
 
 def interval_coverage(residual: np.ndarray, std: np.ndarray, width: float) -> float:
-    """Fraction of residuals within ``width`` predicted standard deviations of zero; NaN for no residual."""
+    """Fraction of residuals within `width` predicted standard deviations of zero; NaN for no residual."""
     residual, std = _aligned(residual, std)
     return float(np.mean(np.abs(residual) <= width * std)) if residual.size else float("nan")
 
 
 def magnitude_edges(mag: np.ndarray, step_mag: float = 0.5) -> np.ndarray:
-    """Edges at multiples of ``step_mag`` that hold every finite magnitude; two at least."""
+    """Edges at multiples of `step_mag` that hold every finite magnitude; two at least."""
     return regular_edges(mag, step_mag)
 
 
 def regular_edges(values: np.ndarray, step: float) -> np.ndarray:
-    """Edges of bins at multiples of ``step`` that hold every finite value; two at least."""
+    """Edges of bins at multiples of `step` that hold every finite value; two at least."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return np.array([0.0, step])
@@ -140,9 +140,9 @@ def regular_edges(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> list[ResidualBin]:
-    """Offset and standard deviation of residuals in bins of ``x``, e.g. of the log g residual in g magnitude.
+    """Offset and standard deviation of residuals in bins of `x`, e.g. of the log g residual in g magnitude.
 
-    Stars whose residual or ``x`` is not finite are in no bin.
+    Stars whose residual or `x` is not finite are in no bin.
 
     Args:
         residual: (n,) prediction minus reference.

@@ -1,8 +1,8 @@
 """How far predicted uncertainties can be trusted: Gaussian predictive distributions against what was observed.
 
-A star's prediction is a normal distribution of mean ``mean`` and standard deviation ``std``; ``values`` are its labels
-or its injected truth, all (n,) and in one unit. Stars without a finite mean or value, or without a positive ``std``,
-are left out of every measure, and ``uncertainty_metrics`` counts them.
+A star's prediction is a normal distribution of mean `mean` and standard deviation `std`; `values` are its labels
+or its injected truth, all (n,) and in one unit. Stars without a finite mean or value, or without a positive `std`,
+are left out of every measure, and `uncertainty_metrics` counts them.
 
 Terms: Gneiting & Raftery (2007, JASA 102, 359) for scores, Gneiting, Balabdaoui & Raftery (2007, JRSS B 69, 243) for
 PIT and sharpness, Ilg et al. (2018, ECCV, arXiv:1802.07095) for sparsification.
@@ -62,8 +62,8 @@ class ErrorBin:
 
     n: int
     std: float  # root mean predicted variance
-    rmse: float  # root mean square residual: equal to ``std`` if calibrated
-    rmse_error: float  # standard error of ``rmse``, from the scatter of the squared residuals
+    rmse: float  # root mean square residual: equal to `std` if calibrated
+    rmse_error: float  # standard error of `rmse`, from the scatter of the squared residuals
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,13 @@ def usable(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def gaussian_interval(mean: np.ndarray, std: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bound of the central interval of nominal coverage ``level``, in any shape."""
+    """Lower and upper bound of the central interval of nominal coverage `level`, in any shape."""
     half_width = gaussian_half_width(level) * np.asarray(std, np.float64)
     return mean - half_width, mean + half_width
 
 
 def gaussian_half_width(level: float) -> float:
-    """Of the central interval of nominal coverage ``level``, in standard deviations: 1 for 0.6827."""
+    """Of the central interval of nominal coverage `level`, in standard deviations: 1 for 0.6827."""
     return float(norm.ppf(0.5 + level / 2))
 
 
@@ -174,10 +174,10 @@ def error_against_std(residual: np.ndarray, std: np.ndarray, n_bins: int = 10) -
 
 
 def binned_coverage(covered: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> list[CoverageBin]:
-    """Coverage in bins of ``x``.
+    """Coverage in bins of `x`.
 
     Args:
-        covered: (n,) from ``inside``; NaN for a star that does not count.
+        covered: (n,) from `inside`; NaN for a star that does not count.
         x: (n,) the quantity to bin in.
         edges: (n_bins + 1,) increasing; the last bin holds its upper edge too.
     """

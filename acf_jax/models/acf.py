@@ -47,7 +47,7 @@ class ACFConfig:
 
     @classmethod
     def from_sections(cls, model: Mapping[str, Any], bands: str) -> "ACFConfig":
-        """From the ``model`` section of a training's config, in which the backbone's fields stand beside the others.
+        """From the `model` section of a training's config, in which the backbone's fields stand beside the others.
 
         Args:
             model: values by the names of the fields.

@@ -35,7 +35,7 @@ def draw_star(
         targets: a row each, below the stamp's.
 
     Returns:
-        the images by row, ``stamp`` and each target's name, in the order of the bands.
+        the images by row, `stamp` and each target's name, in the order of the bands.
     """
     rows = figure.subplots(1 + len(targets), len(bands), squeeze=False)
     flux = _central(stamp)
@@ -95,7 +95,7 @@ def draw_left_out(
         targets: a panel each.
 
     Returns:
-        by target: ``axes``, ``unity`` (the line at 1) and the error bars by group.
+        by target: `axes`, `unity` (the line at 1) and the error bars by group.
     """
     inputs = list(next(iter(ratios.values()))[targets[0]])
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
@@ -133,7 +133,7 @@ def draw_responses(
         name: of the network.
 
     Returns:
-        by target: ``axes`` and the bars ``network`` and ``photometry``.
+        by target: `axes` and the bars `network` and `photometry`.
     """
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
     artists: dict[str, dict[str, Artist]] = {}

@@ -25,12 +25,12 @@ def draw_comparison(figure: Figure, samples: Sequence[ParameterSample], survey: 
     """A panel per parameter: predictions against the survey's labels, the density's colour bar above.
 
     Args:
-        figure: empty, of about ``FIGURE_INCHES``, with constrained layout.
-        samples: what each panel shows; ``label`` is the survey's.
+        figure: empty, of about `FIGURE_INCHES`, with constrained layout.
+        samples: what each panel shows; `label` is the survey's.
         survey: its name, for the axes.
 
     Returns:
-        each panel's artists, as of ``plot_comparison``.
+        each panel's artists, as of `plot_comparison`.
     """
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
     return [plot_comparison(axes, sample, survey) for axes, sample in zip(panels, samples, strict=True)]
@@ -40,8 +40,8 @@ def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> dict[st
     """One panel of Figs. 11 and 12.
 
     Returns:
-        the artists by name: ``scatter``, ``one_to_one`` (dashed, vermilion), ``text`` (offset, standard deviation,
-        stars) and ``colour_bar`` (its axes).
+        the artists by name: `scatter`, `one_to_one` (dashed, vermilion), `text` (offset, standard deviation,
+        stars) and `colour_bar` (its axes).
     """
     good = np.isfinite(sample.label) & np.isfinite(sample.prediction)
     label, prediction = (np.asarray(v, np.float64)[good] for v in (sample.label, sample.prediction))

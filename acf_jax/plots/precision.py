@@ -37,11 +37,11 @@ class BinnedQuantity:
 
 
 def draw_bins(figure: Figure, columns: Sequence[BinnedQuantity], units: Mapping[str, str]) -> list[list[dict]]:
-    """A grid of panels, a column a quantity and a row a target of ``units`` ({target: unit}).
+    """A grid of panels, a column a quantity and a row a target of `units` ({target: unit}).
 
     Returns:
-        the artists of each row's panels by name: ``zero``; where there are bins of enough stars ``offsets`` (error
-        bars) and ``spread`` (offset +- std, a band) about the labels, and ``true_offsets`` about the truth.
+        the artists of each row's panels by name: `zero`; where there are bins of enough stars `offsets` (error
+        bars) and `spread` (offset +- std, a band) about the labels, and `true_offsets` about the truth.
     """
     panels = figure.subplots(len(units), len(columns), sharex="col", sharey="row", squeeze=False)
     artists = []

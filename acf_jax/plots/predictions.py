@@ -1,7 +1,7 @@
 """The paper's figures of predictions, drawn on a given figure or given axes; the caller saves.
 
 Colours are safe for colour-blind readers: density runs from purple (sparse, as in the paper) to orange through
-``plasma``, lines are black or the vermilion and blue of Okabe and Ito.
+`plasma`, lines are black or the vermilion and blue of Okabe and Ito.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MIN_STARS_PER_BIN = 10
 
 @dataclass(frozen=True)
 class ParameterSample:
-    """One atmospheric parameter over a sample of n stars, all in ``unit``; stars with a NaN are not drawn."""
+    """One atmospheric parameter over a sample of n stars, all in `unit`; stars with a NaN are not drawn."""
 
     target: str
     unit: str
@@ -59,7 +59,7 @@ class ParameterSample:
 class BinnedKDE:
     """Gaussian kernel density estimate in one or two dimensions, in milliseconds for 100,000 points.
 
-    The estimate is that of ``scipy.stats.gaussian_kde`` (Scott's bandwidth times the points' covariance): in whitened
+    The estimate is that of `scipy.stats.gaussian_kde` (Scott's bandwidth times the points' covariance): in whitened
     coordinates its kernel is round, so that a histogram and a Gaussian filter give it on a grid.
     """
 
@@ -67,7 +67,7 @@ class BinnedKDE:
     _MAX_CELLS = 1500  # along an axis; reached only if outliers lie beyond a hundred standard deviations
 
     def __init__(self, points: np.ndarray):
-        """From finite ``points`` (n_dims, n) or (n,), at least one; a direction without spread is given a little."""
+        """From finite `points` (n_dims, n) or (n,), at least one; a direction without spread is given a little."""
         points = np.atleast_2d(np.asarray(points, np.float64))
         n_dims, n = points.shape
         self._mean = points.mean(axis=1, keepdims=True)
@@ -93,14 +93,14 @@ class BinnedKDE:
         self._density = smooth * abs(np.linalg.det(self._whiten)) / (n * self._cell**n_dims)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Density (m,) at ``points`` (n_dims, m) or (m,), per unit volume of their coordinates."""
+        """Density (m,) at `points` (n_dims, m) or (m,), per unit volume of their coordinates."""
         whitened = self._whiten @ (np.atleast_2d(np.asarray(points, np.float64)) - self._mean)
         cells = (whitened - self._start[:, None]) / self._cell - 0.5
         return ndimage.map_coordinates(self._density, cells, order=1)
 
 
 def for_print(width_in: float, height_in: float, draw: Callable[[Figure], object]) -> Figure:
-    """A figure of a printed size, drawn on by ``draw``; text has 7 pt and more if ``draw`` sets no other sizes."""
+    """A figure of a printed size, drawn on by `draw`; text has 7 pt and more if `draw` sets no other sizes."""
     with matplotlib.rc_context(PRINT_STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         draw(figure)
@@ -123,7 +123,7 @@ def density_scatter(axes: Axes, x: np.ndarray, y: np.ndarray) -> PathCollection:
 def polynomial_band(
     x: np.ndarray, y: np.ndarray, at: np.ndarray, degree: int = 2, confidence: float = 0.95
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares polynomial of y(x) and the half-width of its confidence band, both at the points ``at``.
+    """Least-squares polynomial of y(x) and the half-width of its confidence band, both at the points `at`.
 
     The band is that of the curve, not of single stars. Its covariance is White's sandwich, since the scatter of
     uncertainties grows where labels are few and the textbook band takes it to be constant.
@@ -149,8 +149,8 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> dict
     """One panel of the paper's Fig. 8: predictions against labels, residuals below, their density lower right.
 
     Returns:
-        the artists by name: axes ``scatter_axes``, ``residual_axes``, ``kde_axes``; in them ``scatter``,
-        ``one_to_one``, ``text``, ``beyond`` (how many predictions lie outside), ``residuals``, ``zero``, ``kde``.
+        the artists by name: axes `scatter_axes`, `residual_axes`, `kde_axes`; in them `scatter`,
+        `one_to_one`, `text`, `beyond` (how many predictions lie outside), `residuals`, `zero`, `kde`.
     """
     label, prediction = _finite(sample.label, sample.prediction)
     residual = prediction - label
@@ -194,7 +194,7 @@ def plot_uncertainty(axes: Axes, sample: ParameterSample) -> dict[str, Artist]:
     """One panel of the paper's Fig. 9: predicted standard deviation against the label.
 
     Returns:
-        the artists by name: ``density`` (the kernel density), ``curve`` (2nd-order polynomial), ``band`` (95 %).
+        the artists by name: `density` (the kernel density), `curve` (2nd-order polynomial), `band` (95 %).
     """
     label, std = _finite(sample.label, sample.std)
     x_limits = _limits(label, margin=0.02)
@@ -226,10 +226,10 @@ def plot_residuals_vs_magnitude(
     """Residuals against g magnitude, with offset (and its error) and standard deviation in bins.
 
     A network that has lost the amplitude of its stamps shows here: its log g offset runs with magnitude.
-    Without ``legend`` the artists still have their labels, for a legend of the figure's.
+    Without `legend` the artists still have their labels, for a legend of the figure's.
 
     Returns:
-        the artists by name: ``scatter``, ``zero``, ``offsets`` (error bars), ``spread`` (offset +- std, a band).
+        the artists by name: `scatter`, `zero`, `offsets` (error bars), `spread` (offset +- std, a band).
     """
     residual = np.asarray(sample.prediction, np.float64) - np.asarray(sample.label, np.float64)
     g_mag, residual = _finite(g_mag, residual)
@@ -253,14 +253,14 @@ def plot_residuals_vs_magnitude(
 
 
 def draw_figure_8(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[dict[str, Artist]]:
-    """The paper's Fig. 8, a panel per parameter; ``title`` states the sample. Returns each panel's artists."""
+    """The paper's Fig. 8, a panel per parameter; `title` states the sample. Returns each panel's artists."""
     figure.suptitle(title)
     panels = np.atleast_1d(figure.subfigures(1, len(samples), wspace=0.03))
     return [plot_regression(panel, sample) for panel, sample in zip(panels, samples, strict=True)]
 
 
 def draw_figure_9(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[dict[str, Artist]]:
-    """The paper's Fig. 9, a panel per parameter; ``title`` states the sample. Returns each panel's artists."""
+    """The paper's Fig. 9, a panel per parameter; `title` states the sample. Returns each panel's artists."""
     figure.suptitle(title)
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
     artists = [plot_uncertainty(axes, sample) for axes, sample in zip(panels, samples, strict=True)]
@@ -283,7 +283,7 @@ def draw_residuals_against_g(
         figure: an empty one.
         samples: a parameter each.
         g_mag: (n,) of the samples' stars, AB.
-        bins: for each parameter its residuals in bins of ``g_mag``.
+        bins: for each parameter its residuals in bins of `g_mag`.
         title: states the sample.
     """
     figure.suptitle(title)

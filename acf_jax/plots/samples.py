@@ -15,7 +15,7 @@ N_PARALLAX_BINS = 40
 
 
 def axis_label(name: str, unit: str) -> str:
-    """A parameter's symbol and its unit, as in ``[Fe/H] (dex)``."""
+    """A parameter's symbol and its unit, as in `[Fe/H] (dex)`."""
     return f"{SYMBOLS.get(name, name)} ({unit})"
 
 
@@ -30,7 +30,7 @@ def plot_splits(
         validation: those of the validation stars.
 
     Returns:
-        the artists by name: ``train``, ``validation``.
+        the artists by name: `train`, `validation`.
     """
     size = float(np.clip(3e4 / max(len(train[0]), 1), 0.4, 6))
     points = {"train": (train, "black", size), "validation": (validation, VERMILION, 0.7 * size)}
@@ -55,13 +55,13 @@ def draw_figure_1(
 
     Args:
         figure: an empty one.
-        train: ``teff``, ``logg``, ``fe_h`` of the training stars, (n,) each.
+        train: `teff`, `logg`, `fe_h` of the training stars, (n,) each.
         validation: those of the validation stars.
         units: of each of the three.
         title: states the samples.
 
     Returns:
-        for ``logg`` and ``fe_h`` the artists of ``plot_splits``.
+        for `logg` and `fe_h` the artists of `plot_splits`.
     """
     figure.suptitle(title)
     panels = figure.subplots(1, 2)
@@ -84,7 +84,7 @@ def plot_figure_6(axes: Axes, train: np.ndarray, validation: np.ndarray) -> dict
         validation: (m,) of the validation stars.
 
     Returns:
-        the artists by name: ``train`` (a black line), ``validation`` (a dashed vermilion line).
+        the artists by name: `train` (a black line), `validation` (a dashed vermilion line).
     """
     train, validation = (values[values > 0] for values in (train, validation))
     both = np.concatenate([train, validation])

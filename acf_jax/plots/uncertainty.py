@@ -32,12 +32,12 @@ def plot_pit(axes: Axes, pit: np.ndarray, style: Mapping, name: str) -> dict[str
 
     Args:
         axes: to draw on.
-        pit: (n,) from ``uncertainty.pit``; NaN for a star that does not count.
-        style: one of ``STYLES``.
+        pit: (n,) from `uncertainty.pit`; NaN for a star that does not count.
+        style: one of `STYLES`.
         name: of the method.
 
     Returns:
-        the artists by name: ``bars``, ``band``, ``uniform``.
+        the artists by name: `bars`, `band`, `uniform`.
     """
     pit = pit[np.isfinite(pit)]
     counts, edges = np.histogram(pit, PIT_BINS, (0, 1))
@@ -60,7 +60,7 @@ def plot_reliability(axes: Axes, levels: Sequence[float], observed: Mapping[str,
         observed: {method: (n_levels,)}.
 
     Returns:
-        the artists by name: ``diagonal`` and each method's line.
+        the artists by name: `diagonal` and each method's line.
     """
     (diagonal,) = axes.plot([0, 1], [0, 1], color="black", lw=0.8)
     artists = {"diagonal": diagonal}
@@ -81,7 +81,7 @@ def plot_sparsification(axes: Axes, curves: Mapping[str, Sparsification]) -> dic
         curves: {method: curve}, of one sample's predictions, so that all have one oracle.
 
     Returns:
-        the artists by name: ``oracle``, ``no skill`` and each method's line.
+        the artists by name: `oracle`, `no skill` and each method's line.
     """
     artists = {"no skill": axes.axhline(1, color="0.6", lw=0.8)}
     for (name, curve), style in zip(curves.items(), STYLES, strict=False):
@@ -99,11 +99,11 @@ def plot_error_against_std(axes: Axes, bins: Mapping[str, Sequence[ErrorBin]], u
 
     Args:
         axes: to draw on.
-        bins: {method: bins from ``uncertainty.error_against_std``}.
+        bins: {method: bins from `uncertainty.error_against_std`}.
         unit: of the parameter.
 
     Returns:
-        the artists by name: ``diagonal`` and each method's error bars.
+        the artists by name: `diagonal` and each method's error bars.
     """
     artists = {}
     drawn = {name: [b for b in of_one if b.std > 0 and b.rmse > 0] for name, of_one in bins.items()}
@@ -131,7 +131,7 @@ def plot_coverage_in_bins(
     level: float,
     tolerance: float,
 ) -> dict[str, Artist]:
-    """Coverage in bins of a quantity, with the nominal one and a band of +- ``tolerance`` about it.
+    """Coverage in bins of a quantity, with the nominal one and a band of +- `tolerance` about it.
 
     Args:
         axes: to draw on.
@@ -141,7 +141,7 @@ def plot_coverage_in_bins(
         tolerance: half the band's width.
 
     Returns:
-        the artists by name: ``nominal``, ``band`` and each method's error bars.
+        the artists by name: `nominal`, `band` and each method's error bars.
     """
     artists = {
         "band": axes.axhspan(100 * (level - tolerance), 100 * (level + tolerance), color="0.6", alpha=0.45, lw=0),

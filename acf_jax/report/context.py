@@ -126,11 +126,11 @@ class Context:
     def cached(
         self, kind: str, what: Mapping, compute: Callable[[], Mapping[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
-        """The arrays that ``compute`` makes, from the evaluation's cache if they were made there before.
+        """The arrays that `compute` makes, from the evaluation's cache if they were made there before.
 
         Args:
             kind: of thing, for the file's name.
-            what: all that determines the arrays, as JSON types; another ``what`` is another file.
+            what: all that determines the arrays, as JSON types; another `what` is another file.
             compute: makes the arrays, none of them of Python objects.
         """
         what = {"code_version": acf_jax.__version__, **what}
@@ -155,7 +155,7 @@ class Context:
 
 
 def of_network(trained: Network) -> dict:
-    """What tells a network's answers from another's, for ``Context.cached``."""
+    """What tells a network's answers from another's, for `Context.cached`."""
     sidecar = trained.sidecar
     validation = json.dumps(sidecar.get("validation", {}), sort_keys=True)
     return {"config": sidecar["config"], "step": trained.step, "dataset_of_training": sidecar["dataset"]["fingerprint"],
@@ -163,12 +163,12 @@ def of_network(trained: Network) -> dict:
 
 
 def of_split(dataset: PreparedDataset, split: str) -> dict:
-    """What tells a split's stars from another's, for ``Context.cached``."""
+    """What tells a split's stars from another's, for `Context.cached`."""
     return {"dataset": dataset.fingerprint, "split": split}
 
 
 def labels_of(stars: Mapping[str, np.ndarray], targets: Sequence[str], prefix: str = "") -> np.ndarray:
-    """Labels, or with the prefix ``true_`` the truth: (n, n_targets)."""
+    """Labels, or with the prefix `true_` the truth: (n, n_targets)."""
     return np.stack([stars[prefix + target] for target in targets], axis=-1).astype(np.float64)
 
 

@@ -27,8 +27,8 @@ def open_context(
 
     Args:
         checkpoint_dir: the folder of the run in question.
-        data_dir: where ``datasets.build`` put its dataset; by default where it lay in training.
-        out_dir: folder for the results; by default ``evaluation`` in the run's folder.
+        data_dir: where `datasets.build` put its dataset; by default where it lay in training.
+        out_dir: folder for the results; by default `evaluation` in the run's folder.
         others: folders of runs on the same dataset, to compare with.
         low_quality: folders of runs on the low-quality sample, or the folder of that prepared dataset alone.
         options: what the user set; None: nothing.
@@ -98,7 +98,7 @@ def free_name(trained: Network, folder: str | Path, taken: Mapping) -> str:
 def open_low_quality(
     folders: Sequence[str | Path], data_dir: str | Path | None, others: Mapping[str, Network]
 ) -> tuple[PreparedDataset | None, dict[str, Network]]:
-    """The low-quality sample and the networks trained on it, none of them named as one of the ``others``."""
+    """The low-quality sample and the networks trained on it, none of them named as one of the `others`."""
     dataset, networks = None, {}
     trained = next(iter(others.values()))
     for folder in folders:

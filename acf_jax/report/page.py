@@ -1,4 +1,4 @@
-"""The sections of an evaluation -> ``report.html``, one file for a browser, ``report.md`` and ``results.json``."""
+"""The sections of an evaluation -> `report.html`, one file for a browser, `report.md` and `results.json`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Heading:
     """What stands above the sections, and at their end."""
 
     network: str
-    sample: str  # as ``Context.sample`` has it
+    sample: str  # as `Context.sample` has it
     verdict: tuple[str, ...] = ()  # the answers in a line each; `code` may stand in backticks
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # as ``provenance.gather`` has it
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # as `provenance.gather` has it
 
     @property
     def title(self) -> str:
@@ -38,10 +38,10 @@ class Heading:
 
 
 def write(sections: Sequence[Section], heading: Heading, out_dir: str | Path) -> Path:
-    """Write ``report.html``, ``report.md`` and ``results.json``; returns the path of the first.
+    """Write `report.html`, `report.md` and `results.json`; returns the path of the first.
 
-    The HTML page holds its pictures, needs neither network nor scripts, and links to ``figures/<name>.pdf`` beside it.
-    The Markdown shows ``figures/<name>.png``.
+    The HTML page holds its pictures, needs neither network nor scripts, and links to `figures/<name>.pdf` beside it.
+    The Markdown shows `figures/<name>.png`.
 
     Raises:
         ValueError: if two sections have one key, or values are not JSON (the two pages are written then).
@@ -129,7 +129,7 @@ def markdown_page(sections: Sequence[Section], heading: Heading) -> str:
 
 
 def results(sections: Sequence[Section], heading: Heading) -> str:
-    """Every number as JSON: ``network``, ``sample``, ``verdict``, ``provenance``, and ``sections`` by key.
+    """Every number as JSON: `network`, `sample`, `verdict`, `provenance`, and `sections` by key.
 
     Raises:
         ValueError: if a section's values are not JSON, or hold NaN; the message names it.

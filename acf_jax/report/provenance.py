@@ -33,7 +33,7 @@ GIT_TIMEOUT_S = 10
 
 
 def gather(context: Context, command: Sequence[str] | None = None) -> dict:
-    """All of it, for ``results.json`` and the end of the report.
+    """All of it, for `results.json` and the end of the report.
 
     Args:
         context: what was evaluated.
@@ -78,7 +78,7 @@ def of_dataset(dataset: PreparedDataset) -> dict:
 
 
 def git_state(folder: Path) -> dict | None:
-    """``commit`` and ``changed``, whether tracked files differ from it; None if ``folder`` is not a clone's root."""
+    """`commit` and `changed`, whether tracked files differ from it; None if `folder` is not a clone's root."""
 
     def git(*words: str) -> str:
         options = {"capture_output": True, "text": True, "check": True, "timeout": GIT_TIMEOUT_S}
@@ -136,7 +136,7 @@ def facts(provenance: Mapping) -> Iterator[tuple[str, str]]:
 
 
 def listings(provenance: Mapping) -> Iterator[tuple[str, str]]:
-    """Titles and lines of what is too long for ``facts``: the configs, and how the datasets were made."""
+    """Titles and lines of what is too long for `facts`: the configs, and how the datasets were made."""
     for name, network in provenance["networks"].items():
         yield f"Config of {name}", "\n".join(flat(network["config"]))
     for role, dataset in provenance["datasets"].items():
@@ -146,7 +146,7 @@ def listings(provenance: Mapping) -> Iterator[tuple[str, str]]:
 
 
 def flat(value: Any, name: str = "") -> Iterator[str]:
-    """A line ``name.of.it: value`` for each value, at any depth; a text of several lines follows its name."""
+    """A line `name.of.it: value` for each value, at any depth; a text of several lines follows its name."""
     if isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
         value = dict(enumerate(value, start=1))
     if isinstance(value, Mapping):

@@ -41,7 +41,7 @@ class Quantity:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def bin_name(self, i: int) -> str:
-        """Of the bin number ``i``, as in "4,500 to 5,000" or "below 0.02"."""
+        """Of the bin number `i`, as in "4,500 to 5,000" or "below 0.02"."""
         if self.bin_names is not None:
             return self.bin_names[i]
         lower, upper = (f"{edge:,.{self._decimals}f}" for edge in self.edges[i : i + 2])
@@ -58,7 +58,7 @@ class Quantity:
 def quantities(
     stars: Mapping[str, np.ndarray], targets: tuple[str, ...], bands: str, prefix: str = ""
 ) -> list[Quantity]:
-    """The targets' labels (or, with the prefix ``true_``, the truth), g, E(B-V), parallax S/N and crowding.
+    """The targets' labels (or, with the prefix `true_`, the truth), g, E(B-V), parallax S/N and crowding.
 
     Crowding is left out of a sample without a crowded star.
 
@@ -90,13 +90,13 @@ def parallax_snr(stars: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def is_crowded(stars: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Whether a star has a neighbour within ``CROWDED_ARCSEC``: (n,); self_dist1 is NaN for one that has none."""
+    """Whether a star has a neighbour within `CROWDED_ARCSEC`: (n,); self_dist1 is NaN for one that has none."""
     distance = stars["self_dist1"]
     return np.isfinite(distance) & (distance < CROWDED_ARCSEC)
 
 
 def without_sparse_ends(edges: Sequence[float], x: np.ndarray) -> np.ndarray:
-    """The edges with the outermost bins merged inwards until either end holds ``MIN_STARS_AT_AN_END`` stars."""
+    """The edges with the outermost bins merged inwards until either end holds `MIN_STARS_AT_AN_END` stars."""
     edges = list(edges)
     while len(edges) > 2 and np.sum((x >= edges[0]) & (x < edges[1])) < MIN_STARS_AT_AN_END:
         del edges[1]

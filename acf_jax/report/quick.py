@@ -43,20 +43,20 @@ def evaluate(
 ) -> dict:
     """Evaluate a run's best checkpoint on the validation split of the dataset that it was trained on.
 
-    Writes ``metrics.json``, ``metrics.md``, ``predictions.parquet``, ``figure_8.png``, ``figure_9.png`` and, where
-    log g is a target, ``residuals_vs_g.png``.
+    Writes `metrics.json`, `metrics.md`, `predictions.parquet`, `figure_8.png`, `figure_9.png` and, where
+    log g is a target, `residuals_vs_g.png`.
 
     Args:
         checkpoint_dir: the run's folder.
-        data_dir: where ``datasets.build`` put the dataset; by default where it lay in training.
-        out_dir: folder for the results; by default ``evaluation`` in the run's folder.
+        data_dir: where `datasets.build` put the dataset; by default where it lay in training.
+        out_dir: folder for the results; by default `evaluation` in the run's folder.
         n_samples: Monte Carlo dropout samples per star.
         seed: of the samples, and of the baselines' early stopping.
         baselines: whether to train gradient boosting on the same stars' catalogue photometry.
         progress: whether to show progress bars.
 
     Returns:
-        what ``metrics.json`` holds: ``results`` by method, reference (``label``, ``truth``) and target, and how they
+        what `metrics.json` holds: `results` by method, reference (`label`, `truth`) and target, and how they
         came about.
 
     Raises:
@@ -93,7 +93,7 @@ def network_name(trained: Network) -> str:
 
 
 def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:
-    """The dataset that a checkpoint was trained on, in ``data_dir`` or where it lay in training.
+    """The dataset that a checkpoint was trained on, in `data_dir` or where it lay in training.
 
     Raises:
         DatasetError: if there is none.
@@ -164,7 +164,7 @@ def measure(
     targets: Sequence[str],
     bands: str,
 ) -> dict:
-    """``results`` of every method, of which the first is the network, and the network's ``residuals_by_g``."""
+    """`results` of every method, of which the first is the network, and the network's `residuals_by_g`."""
     network = next(iter(methods))
     results = {
         method: {
@@ -203,8 +203,8 @@ def write_predictions(
 ) -> None:
     """A row per star of the split, those without a prediction too; units in the columns' metadata.
 
-    Columns: object_id, source_id, ra, dec, g_psf; for each target its label (``teff``), ``teff_predicted``,
-    ``teff_std`` and, on the mock sky, ``true_teff``; ``reason``, null where there is a prediction.
+    Columns: object_id, source_id, ra, dec, g_psf; for each target its label (`teff`), `teff_predicted`,
+    `teff_std` and, on the mock sky, `true_teff`; `reason`, null where there is a prediction.
     """
     units = dataset.metadata.get("units", {})
     columns = {name: (stars[name], units.get(name, "")) for name in STAR_FIELDS}
@@ -239,7 +239,7 @@ def write_figures(
     bands: str,
     metrics: Mapping,
 ) -> None:
-    """``figure_8.png``, ``figure_9.png`` and, where log g is a target, ``residuals_vs_g.png``."""
+    """`figure_8.png`, `figure_9.png` and, where log g is a target, `residuals_vs_g.png`."""
     title = f"{metrics['network']}, {metrics['sample']}, n = {metrics['n_stars'] - metrics['n_without_prediction']:,}"
     samples = {
         target: prediction_plots.ParameterSample(

@@ -38,7 +38,7 @@ PAPER: dict[str, MakeSection] = {
     "low_quality": low_quality.section,
     "physics": physics.section,
 }
-"""The sections of ``--suite paper`` in their order, by the keys that ``--sections`` takes."""
+"""The sections of `--suite paper` in their order, by the keys that `--sections` takes."""
 
 CONCLUDING = ("precision", "uncertainty", "parallax", "baselines", "photometry", "low_quality", "physics")
 """Those whose first paragraph answers a question that the whole report is asked."""
@@ -49,10 +49,10 @@ def run(
     sections: Mapping[str, MakeSection] = PAPER,
     command: Sequence[str] | None = None,
 ) -> tuple[Path, list[Section]]:
-    """Make every section, and write ``report.html``, ``report.md`` and ``results.json`` into the context's folder.
+    """Make every section, and write `report.html`, `report.md` and `results.json` into the context's folder.
 
     A section that lacks something says so in the report. One that fails is told of there too, and its traceback goes to
-    ``failed_<key>.txt``: it takes no other section with it.
+    `failed_<key>.txt`: it takes no other section with it.
 
     Args:
         context: the evaluation.

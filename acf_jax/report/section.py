@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class FigureFile:
-    """A figure on disk: ``figures/<name>.png`` and ``.pdf`` in the evaluation's folder."""
+    """A figure on disk: `figures/<name>.png` and `.pdf` in the evaluation's folder."""
 
     name: str
     caption: str  # names the sample
@@ -53,7 +53,7 @@ class Section:
 
     @classmethod
     def from_dict(cls, stored: Mapping) -> Section:
-        """Undo ``to_dict``, after a way through JSON too."""
+        """Undo `to_dict`, after a way through JSON too."""
         tables = tuple(
             Table(t["caption"], tuple(t["header"]), tuple(map(tuple, t["rows"])), t["n_text"]) for t in stored["tables"]
         )

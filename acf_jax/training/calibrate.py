@@ -106,7 +106,7 @@ def fit_domain(
 def describe_stars(
     trained: Network, dataset: PreparedDataset, split: str, n_stars: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Backbone features (n, d) and light profiles (n, 3 bands) of up to ``n_stars`` of a split, drawn at random.
+    """Backbone features (n, d) and light profiles (n, 3 bands) of up to `n_stars` of a split, drawn at random.
 
     Stars whose inputs are not finite are left out.
     """

@@ -13,7 +13,7 @@ from acf_jax.labels import LABELS
 
 
 class RunLog:
-    """Progress bar and TensorBoard of one training, from step ``first_step`` on."""
+    """Progress bar and TensorBoard of one training, from step `first_step` on."""
 
     def __init__(self, workdir: str | Path, num_steps: int, batch_size: int, first_step: int, every_steps: int):
         self._batch_size, self._every_steps = batch_size, every_steps
@@ -54,7 +54,7 @@ class RunLog:
         self._bar.set_postfix(self._postfix)
 
     def validation(self, step: int, epoch: float, validated: Mapping) -> None:
-        """A validation is done: ``validated`` as ``training.validate`` returns it."""
+        """A validation is done: `validated` as `training.validate` returns it."""
         for kind in ("labels", "truth"):
             for target, moments in validated.get(kind, {}).items():
                 for name, value in moments.items():

@@ -1,6 +1,6 @@
 """Prepared dataset -> checkpoints.
 
-Parallelism lives here and nowhere else: ``jax.pmap`` over the local devices, each with its share of the global batch,
+Parallelism lives here and nowhere else: `jax.pmap` over the local devices, each with its share of the global batch,
 gradients averaged. Every draw hangs on (seed, step, star), so that neither the number of devices nor an interruption
 changes what is learned.
 """
@@ -56,15 +56,15 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
     """Train a network, or go on with a training that was interrupted.
 
     Args:
-        config: as the files in ``configs/`` make it.
+        config: as the files in `configs/` make it.
         workdir: the run's folder; checkpoints and TensorBoard files go there.
-        data_dir: where ``datasets.build`` put the prepared datasets.
+        data_dir: where `datasets.build` put the prepared datasets.
 
     Raises:
         TrainingError: if the config contradicts itself, the dataset, the file it starts from or the run in
-            ``workdir``, or the loss stops being finite.
+            `workdir`, or the loss stops being finite.
         DatasetError: if the dataset is not prepared.
-        CheckpointError: if newer code wrote the run in ``workdir``.
+        CheckpointError: if newer code wrote the run in `workdir`.
     """
     config = ml_collections.FrozenConfigDict(config)
     model, dataset = open_checked(config, data_dir)
@@ -92,7 +92,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
 def run_from(
     run: Run, examples: Mapping, manager: ocp.CheckpointManager, first_step: int, history: list[dict], workdir
 ) -> None:
-    """Train from the checkpoint at ``first_step``, or from fresh parameters if that is 0."""
+    """Train from the checkpoint at `first_step`, or from fresh parameters if that is 0."""
     state = create_state(run)
     batches = training_batches(examples["train"], run.config.batch_size, run.config.seed)
     if first_step:
@@ -105,7 +105,7 @@ def run_from(
 
 
 def run_steps(run: Run, state: TrainState, batches, validation, manager, history: list[dict], log: RunLog) -> None:
-    """Steps, validations and checkpoints from ``state`` to the end of the run."""
+    """Steps, validations and checkpoints from `state` to the end of the run."""
     train_step, predict_step = make_train_step(run), make_predict_step(run)
     pending = None
     for step in range(int(state.step) + 1, run.num_steps + 1):
@@ -154,9 +154,9 @@ def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metric
 
 
 def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainState, dict]]:
-    """``(state, batch) -> (state, metrics)``: one optimizer step on a batch from ``device_batch``; consumes the state.
+    """`(state, batch) -> (state, metrics)`: one optimizer step on a batch from `device_batch`; consumes the state.
 
-    Metrics: ``loss`` and ``gradient_norm``, averaged over the batch, and ``star_loss`` (devices, stars a device).
+    Metrics: `loss` and `gradient_norm`, averaged over the batch, and `star_loss` (devices, stars a device).
     """
 
     def train_step(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, dict]:
@@ -205,7 +205,7 @@ def scalars_of(run: Run, batch: Mapping[str, jax.Array]) -> jax.Array | None:
 
 
 def make_predict_step(run: Run) -> Callable[[Any, Mapping], jax.Array]:
-    """``(params, batch) -> (devices, stars a device, n_targets)``: labels in physical units, dropout off."""
+    """`(params, batch) -> (devices, stars a device, n_targets)`: labels in physical units, dropout off."""
 
     def predict(params, batch):
         stamps = run.input_scaling.stamps(batch["stamp"])
@@ -230,11 +230,11 @@ def device_batch(batch: Mapping[str, np.ndarray], targets: tuple[str, ...]) -> d
 def validate(run: Run, predict_step, params, examples: Examples | InMemoryExamples) -> dict:
     """Residuals over stars that are not trained on, the calibration split, in physical units.
 
-    Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which ``evaluate.py`` takes, lies
+    Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which `evaluate.py` takes, lies
     close to it.
 
     Returns:
-        ``labels`` and, where the dataset knows it, ``truth``: {target: {offset, std, mad_std}}; and the score that
+        `labels` and, where the dataset knows it, `truth`: {target: {offset, std, mad_std}}; and the score that
         chooses the best checkpoint.
     """
     targets, batch_size = run.config.model.targets, run.config.batch_size

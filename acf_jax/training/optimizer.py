@@ -11,11 +11,11 @@ SCHEDULES = ("staircase", "warmup_cosine")
 def learning_rate_schedule(config: ml_collections.ConfigDict, num_steps: int, steps_per_epoch: int) -> optax.Schedule:
     """Learning rate as a function of the step.
 
-    ``staircase`` multiplies ``learning_rate`` by ``decay_rate`` every ``decay_epochs`` (paper, section 3.4).
-    ``warmup_cosine``, for short runs, rises to ``learning_rate`` over ``warmup_steps`` and falls to 0 at ``num_steps``.
+    `staircase` multiplies `learning_rate` by `decay_rate` every `decay_epochs` (paper, section 3.4).
+    `warmup_cosine`, for short runs, rises to `learning_rate` over `warmup_steps` and falls to 0 at `num_steps`.
 
     Args:
-        config: the ``optimizer`` section of a config.
+        config: the `optimizer` section of a config.
         num_steps: length of the training.
         steps_per_epoch: batches in an epoch.
 
@@ -36,9 +36,9 @@ def learning_rate_schedule(config: ml_collections.ConfigDict, num_steps: int, st
 
 
 def adam_with_l2(config: ml_collections.ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """Adam on gradient + ``l2`` * parameters, for every parameter: what PyTorch's Adam calls ``weight_decay``.
+    """Adam on gradient + `l2` * parameters, for every parameter: what PyTorch's Adam calls `weight_decay`.
 
-    This is not AdamW: the L2 term passes through Adam's scaling (paper, section 3.4). ``clip_norm`` bounds the
+    This is not AdamW: the L2 term passes through Adam's scaling (paper, section 3.4). `clip_norm` bounds the
     global norm of the loss's own gradient before that; 0 leaves it alone.
     """
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []

@@ -81,7 +81,7 @@ class Run:
         return adam_with_l2(self.config.optimizer, self.schedule)
 
     def sidecar(self, step: int, history: list[dict]) -> dict:
-        """What a checkpoint tells of its making; ``history`` holds all validations, the last one being this step's."""
+        """What a checkpoint tells of its making; `history` holds all validations, the last one being this step's."""
         return {
             "format_version": checkpoints.FORMAT_VERSION,
             "code_version": acf_jax.__version__,
@@ -117,7 +117,7 @@ def open_checked(config: ml_collections.FrozenConfigDict, data_dir: str | Path) 
 
 
 def initial_backbone(config: ml_collections.FrozenConfigDict, model: ACF, workdir: str | Path) -> dict | None:
-    """Parameters from the file ``config.backbone_weights``; None without one, and for a run that has checkpoints.
+    """Parameters from the file `config.backbone_weights`; None without one, and for a run that has checkpoints.
 
     Raises:
         TrainingError: if the file cannot be read or holds the weights of another network.

@@ -18,14 +18,14 @@ class Cache:
 
     A file's name is the SHA-256 of its key, in two levels of folders with 256 entries each, so nothing that a server
     says becomes a path. Files appear by an atomic rename: threads, processes and machines may share the folder, and two
-    that write one key write the same. An ``OSError`` (a full disk, a folder that may not be written) is the caller's.
+    that write one key write the same. An `OSError` (a full disk, a folder that may not be written) is the caller's.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
 
     def get(self, kind: str, key: str) -> bytes | None:
-        """What was put under ``key``; None if nothing was, or if its file is damaged, which is then removed."""
+        """What was put under `key`; None if nothing was, or if its file is damaged, which is then removed."""
         path = self._path(kind, key)
         try:
             packed = path.read_bytes()
@@ -41,7 +41,7 @@ class Cache:
         return None
 
     def put(self, kind: str, key: str, data: bytes) -> None:
-        """Keep ``data``; once this returns it survives a power failure, or is absent again, but is never half there."""
+        """Keep `data`; once this returns it survives a power failure, or is absent again, but is never half there."""
         path = self._path(kind, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")  # unique on all machines

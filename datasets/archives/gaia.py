@@ -56,16 +56,16 @@ class Gaia:
         self._local: Table | None = None
 
     def rows(self, source_ids: Sequence[int]) -> Table:
-        """The rows of the sources with these ids, in order of ``source_id``; a source that Gaia lacks has none.
+        """The rows of the sources with these ids, in order of `source_id`; a source that Gaia lacks has none.
 
         Args:
             source_ids: (n,) integers; repeated and masked ones count once and not at all.
 
         Returns:
-            The columns of ``UNITS``, units attached, missing values masked.
+            The columns of `UNITS`, units attached, missing values masked.
 
         Raises:
-            QueryError, ServiceError, ArchiveDownError: as ``TapService.query``.
+            QueryError, ServiceError, ArchiveDownError: as `TapService.query`.
             datasets.tables.local.TableError: if the local table cannot be read.
         """
         ids = _wanted_ids(source_ids)
@@ -77,7 +77,7 @@ class Gaia:
         return table[np.argsort(table["source_id"])]
 
     def around(self, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: float) -> Table:
-        """All sources within ``radius_arcsec`` of each position at Gaia's epoch, 2016.0.
+        """All sources within `radius_arcsec` of each position at Gaia's epoch, 2016.0.
 
         Args:
             ra_deg: (n,) right ascensions, ICRS.
@@ -85,12 +85,12 @@ class Gaia:
             radius_arcsec: on the sphere.
 
         Returns:
-            The columns of ``UNITS`` and ``position_index`` (int64), the row of the position, by which they are
-            ordered, and then by ``source_id``. A source near two positions comes twice.
+            The columns of `UNITS` and `position_index` (int64), the row of the position, by which they are
+            ordered, and then by `source_id`. A source near two positions comes twice.
 
         Raises:
             ValueError: if a position is not on the sky.
-            QueryError, ServiceError, ArchiveDownError, TableError: as ``rows``.
+            QueryError, ServiceError, ArchiveDownError, TableError: as `rows`.
         """
         ra_deg, dec_deg = _positions(ra_deg, dec_deg)
         if self._service is None:
@@ -144,7 +144,7 @@ class Gaia:
         yield from self._in_parts(adql, stars[half:])
 
     def _local_rows(self) -> Table:
-        """The local table in order of ``source_id``."""
+        """The local table in order of `source_id`."""
         if self._local is None:
             from datasets.tables.local import read_table
 

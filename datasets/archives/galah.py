@@ -1,7 +1,7 @@
 """GALAH+ DR3 (Buder et al. 2021, MNRAS 506, 150): the labels, from the catalogue's FITS file.
 
-``GALAH_DR3_main_allstar_v2.fits`` has a row per star, ``GALAH_DR3_main_allspec_v2.fits`` a row per spectrum; both are
-read alike, and ``datasets.surveys.stars.best_spectra`` chooses among the spectra of a star.
+`GALAH_DR3_main_allstar_v2.fits` has a row per star, `GALAH_DR3_main_allspec_v2.fits` a row per spectrum; both are
+read alike, and `datasets.surveys.stars.best_spectra` chooses among the spectra of a star.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ UNITS = {
 def read_galah(path: str | Path) -> Table:
     """The columns of :data:`UNITS`, units attached, missing values masked, ids int64; rows as in the file.
 
-    ``path`` is one of the survey's FITS files, or the same columns in another form of
-    :func:`datasets.tables.local.read_table`.
+    `path` is one of the survey's FITS files, or the same columns in another form of
+    `datasets.tables.local.read_table`.
 
     Raises:
         datasets.tables.local.TableError: if the file cannot be read or lacks a column.

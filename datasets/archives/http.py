@@ -105,7 +105,7 @@ class Client:
             params: the query part; quoted here.
             what: what this is, for messages.
             max_bytes: larger answers are not read.
-            check: raises ``TransientError`` when the bytes are not what was asked for.
+            check: raises `TransientError` when the bytes are not what was asked for.
 
         Raises:
             NotServedError: if the server says that it has no such thing.
@@ -124,9 +124,9 @@ class Client:
         return self.patiently(what, ask)
 
     def patiently(self, what: str, ask: Callable[[], T]) -> T:
-        """The answer of ``ask``, which is called again after each failure that may pass.
+        """The answer of `ask`, which is called again after each failure that may pass.
 
-        These are ``TransientError``, time-outs, lost connections and broken answers.
+        These are `TransientError`, time-outs, lost connections and broken answers.
 
         Raises:
             ServiceError: if the last try failed too, or the request cannot be made.

@@ -24,7 +24,7 @@ class ServiceError(ArchiveError):
 class ArchiveDownError(Exception):
     """Nothing can be had from the archive now: whoever asks should stop, and go on later.
 
-    Not an ``ArchiveError``, so that no star is rejected for it.
+    Not an `ArchiveError`, so that no star is rejected for it.
     """
 
 
@@ -65,7 +65,7 @@ class Detection:
 class Cutout:
     """A detection's cutout as served: two FITS files, unread.
 
-    ``image`` is 16-bit integers with a TPV WCS; ``mask`` is 8-bit, non-zero where a pixel must not be used, on the same
+    `image` is 16-bit integers with a TPV WCS; `mask` is 8-bit, non-zero where a pixel must not be used, on the same
     pixels, or None where the archive has no mask.
     """
 
@@ -79,10 +79,10 @@ class Archive(Protocol):
     name: str
 
     def table(self, name: str, object_ids: Sequence[int] | None = None) -> Table:
-        """Rows of the archive's table ``name`` in the archive's own columns, units attached, NULLs masked.
+        """Rows of the archive's table `name` in the archive's own columns, units attached, NULLs masked.
 
-        Names: ``dr4.master``, ``dr4.photometry``, ``dr4.images``, ``gaia`` (gaia_source columns), ``galah``
-        (allspec: a row per spectrum). ``object_ids`` restricts the SkyMapper tables to those objects and the others to
+        Names: `dr4.master`, `dr4.photometry`, `dr4.images`, `gaia` (gaia_source columns), `galah`
+        (allspec: a row per spectrum). `object_ids` restricts the SkyMapper tables to those objects and the others to
         the stars matched with them.
         """
 
@@ -99,7 +99,7 @@ class Archive(Protocol):
         """All detections of one object, in order of image_id and ccd; the caller chooses among them."""
 
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
-        """The frame around a position, at least ``size_px`` on a side unless the CCD ends before.
+        """The frame around a position, at least `size_px` on a side unless the CCD ends before.
 
         Raises:
             NotServedError: if the archive does not have it.

@@ -123,7 +123,7 @@ class _PoliteAdapter(HTTPAdapter):
         self._timeout_s = timeout_s
 
     def send(self, request, stream=False, timeout=None, **settings):
-        """As the base class, but whole and bounded; ``stream`` and ``timeout`` are decided here."""
+        """As the base class, but whole and bounded; `stream` and `timeout` are decided here."""
         self._limiter.wait()
         first_byte_s = self._timeout_s * (_QUERY_PATIENCE if request.method == "POST" else 1)
         try:
@@ -141,7 +141,7 @@ class _PoliteAdapter(HTTPAdapter):
 
 
 class _Body(io.BytesIO):
-    """A body that was read, for libraries that read ``response.raw`` themselves."""
+    """A body that was read, for libraries that read `response.raw` themselves."""
 
     def __init__(self, body: bytes, raw: urllib3.BaseHTTPResponse):
         super().__init__(body)

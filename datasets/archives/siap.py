@@ -27,17 +27,17 @@ class SiapError(ArchiveError):
 
 
 def frames(answer: bytes) -> Table:
-    """The FITS frames of a SIAP answer, one row each, in order of ``image_id`` and ``ccd``.
+    """The FITS frames of a SIAP answer, one row each, in order of `image_id` and `ccd`.
 
     The service lists a frame twice, as FITS and as PNG, and after a retry even twice as FITS: each is here once. The
-    addresses in the answer (``get_fits`` and others) are only carried along, as text.
+    addresses in the answer (`get_fits` and others) are only carried along, as text.
 
     Returns:
-        The answer's columns (units attached, NULLs masked), and ``image_id`` (int64) and ``ccd`` taken from
-        ``unique_image_id``.
+        The answer's columns (units attached, NULLs masked), and `image_id` (int64) and `ccd` taken from
+        `unique_image_id`.
 
     Raises:
-        SiapError: if the answer is no VOTable, is incomplete or says so, or lacks one of ``COLUMNS``.
+        SiapError: if the answer is no VOTable, is incomplete or says so, or lacks one of `COLUMNS`.
     """
     table = _read(answer)
     missing = [name for name in COLUMNS if name not in table.colnames]

@@ -33,7 +33,7 @@ from datasets.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 
 SKYMAPPER_TAP_URL = "https://api.skymapper.nci.org.au/public/tap"
 SKYMAPPER_CUTOUT_URL = "https://api.skymapper.nci.org.au/public/siap/dr4"
-"""The cutouts' ``get_image`` and the frame lists' ``query`` lie below it."""
+"""The cutouts' `get_image` and the frame lists' `query` lie below it."""
 
 CCD_SIZE_PX = (2048, 4096)
 """Columns (x) and rows (y) of a CCD."""
@@ -63,16 +63,16 @@ _KEYS = {"dr4.master": ["object_id"], "dr4.photometry": ["object_id", "image_id"
 
 
 class SkyMapperArchive:
-    """SkyMapper DR4, asked as seldom as can be (meets ``archives.interface.Archive``).
+    """SkyMapper DR4, asked as seldom as can be (meets `archives.interface.Archive`).
 
     What the service answers is checked, kept in the cache, and never asked for again. A request that failed is not
-    tried again before the next ``prefetch``. An ``OSError`` of the cache's folder is the caller's.
+    tried again before the next `prefetch`. An `OSError` of the cache's folder is the caller's.
     """
 
     name = "skymapper_dr4"
 
     def __init__(self, tap: TapService, cutout_url: str, client: Client, cache: Cache, n_threads: int = 8):
-        """An archive at ``cutout_url`` with its tables at ``tap``; answers of other addresses are other answers."""
+        """An archive at `cutout_url` with its tables at `tap`; answers of other addresses are other answers."""
         self._tap = tap
         self._url = cutout_url.rstrip("/")
         self._client = client
@@ -81,10 +81,10 @@ class SkyMapperArchive:
         self._failures: dict[str, ArchiveError] = {}  # by cache key
 
     def table(self, name: str, object_ids: Sequence[int] | None = None) -> Table:
-        """Rows of ``dr4.master``, ``dr4.photometry`` or ``dr4.images`` about some objects, in order of their ids.
+        """Rows of `dr4.master`, `dr4.photometry` or `dr4.images` about some objects, in order of their ids.
 
         Raises:
-            ArchiveError: for another table, for no ``object_ids`` (the tables have up to 10^10 rows), or if the service
+            ArchiveError: for another table, for no `object_ids` (the tables have up to 10^10 rows), or if the service
                 fails.
             ArchiveDownError: if nothing can be had at all.
         """
@@ -106,7 +106,7 @@ class SkyMapperArchive:
     def detections(self, object_id: int) -> list[Detection]:
         """All detections of one object, in order of image_id and ccd, each once.
 
-        What is made of NULLs and repeated rows says ``skymapper_detections.by_object``.
+        What is made of NULLs and repeated rows says `skymapper_detections.by_object`.
 
         Raises:
             ServiceError: if the service fails to list them.
@@ -122,7 +122,7 @@ class SkyMapperArchive:
         return found[int(object_id)]
 
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
-        """The frame around a position, at least ``size_px`` on a side unless the CCD ends before (see ``interface``).
+        """The frame around a position, at least `size_px` on a side unless the CCD ends before (see `interface`).
 
         It covers the position's stamp as far as the CCD does, and the mask has the image's pixels.
         """
@@ -146,7 +146,7 @@ class SkyMapperArchive:
     def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
         """Ask for the targets' detections in few queries, and for their cutouts on several threads, into the cache.
 
-        What fails is told by ``detections`` and ``cutout``.
+        What fails is told by `detections` and `cutout`.
 
         Raises:
             ArchiveDownError: if nothing can be had at all.
@@ -162,7 +162,7 @@ class SkyMapperArchive:
         self._in_threads(lambda r: self.cutout(r[0], r[1].ra_deg, r[1].dec_deg, size_px), requests)
 
     def frames_around(self, ra_deg: float, dec_deg: float, bands: Sequence[str] = BANDS) -> Table:
-        """The frames that show a position with its whole stamp, as ``siap.frames`` gives them.
+        """The frames that show a position with its whole stamp, as `siap.frames` gives them.
 
         Raises:
             ServiceError: if the service fails to list them.
@@ -206,7 +206,7 @@ class SkyMapperArchive:
         yield from self._answers(query, ids[half:])
 
     def _ask_detections(self, ids: list[int]) -> dict[int, list[Detection]]:
-        """Put some objects' detections into the cache, or their failures into ``_failures``, and return the former."""
+        """Put some objects' detections into the cache, or their failures into `_failures`, and return the former."""
         found = {}
         for some, rows in self._answers(skymapper_detections.QUERY, ids):
             if isinstance(rows, ServiceError | TruncatedError):
@@ -266,7 +266,7 @@ class SkyMapperArchive:
             raise type(error)(str(error))  # a new one: a traceback grows with each raise
 
     def _in_threads(self, ask: Callable[[_T], object], items: Iterable[_T]) -> None:
-        """Ask for everything; ``ArchiveError`` is kept for later, anything else ends it."""
+        """Ask for everything; `ArchiveError` is kept for later, anything else ends it."""
 
         def quietly(item: _T) -> None:
             try:
@@ -296,7 +296,7 @@ def _batches(ids: list[int]) -> list[list[int]]:
 
 
 def _complete(read: Callable[[bytes], _T], data: bytes) -> _T:
-    """What ``read`` makes of an answer; an answer that cannot be read is asked for again."""
+    """What `read` makes of an answer; an answer that cannot be read is asked for again."""
     try:
         return read(data)
     except CutoutError as error:
@@ -335,6 +335,6 @@ def _check_cover(image: CutoutImage, detection: Detection, ra_deg: float, dec_de
 
 
 def _uncovered(position: float, size: int) -> tuple[int, int]:
-    """Pixels of the stamp before the first and after the last pixel of the cutout (see ``alignment.stamp_grid``)."""
+    """Pixels of the stamp before the first and after the last pixel of the cutout (see `alignment.stamp_grid`)."""
     first = math.floor(position) - (STAMP_SIZE_PX // 2 - 1)
     return -first, first + STAMP_SIZE_PX - size

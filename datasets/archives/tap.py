@@ -46,7 +46,7 @@ class TapService:
     """One TAP service.
 
     Args:
-        url: its base address, to which ``/sync`` and ``/async`` are added.
+        url: its base address, to which `/sync` and `/async` are added.
         client: asks.
     """
 
@@ -66,14 +66,14 @@ class TapService:
 
         Args:
             adql: the query.
-            uploads: tables that it knows as ``TAP_UPLOAD.name``.
+            uploads: tables that it knows as `TAP_UPLOAD.name`.
             asynchronous: run as a job, for which services allow more time and rows.
             maxrec: most rows to return; the service has a limit of its own as well.
 
         Raises:
             QueryError: if the service refuses the query.
             TruncatedError: if there are more rows than it returns.
-            ServiceError, ArchiveDownError: as ``Client.patiently``.
+            ServiceError, ArchiveDownError: as `Client.patiently`.
         """
         answer = self._answer(adql, uploads, asynchronous, maxrec)
         if answer.status == "OVERFLOW":
@@ -93,22 +93,22 @@ class TapService:
         page_size: int = 100_000,
         after: int | None = None,
     ) -> Iterator[Table]:
-        """All rows of ``SELECT columns FROM source WHERE where``, in order of ``key``, some at a time.
+        """All rows of `SELECT columns FROM source WHERE where`, in order of `key`, some at a time.
 
         Each page begins after the last key of the one before. Only a page without rows is the end: a service that
         returns fewer rows than asked for, and even one that does not say so, loses none.
 
         Args:
-            columns: the select list, with ``key`` in it.
+            columns: the select list, with `key` in it.
             source: what follows FROM.
             where: the condition; empty for all rows.
-            key: an integer column without repetition or NULLs; as ``table.column`` where ``source`` is a join.
+            key: an integer column without repetition or NULLs; as `table.column` where `source` is a join.
             page_size: most rows to a page.
             after: begin behind this key.
 
         Raises:
             ServiceError: if at every try a page has a key that is missing, repeated or out of order.
-            QueryError, ArchiveDownError: as ``query``.
+            QueryError, ArchiveDownError: as `query`.
         """
         if page_size < 1:
             raise ValueError(f"page_size {page_size} must be at least 1")
@@ -222,7 +222,7 @@ def _words(response: requests.Response) -> str:
 
 
 def _refuse_status(response: requests.Response, what: str) -> None:
-    """As ``refuse_status``; but a query that finds no service is not a thing that the archive does not have."""
+    """As `refuse_status`; but a query that finds no service is not a thing that the archive does not have."""
     try:
         refuse_status(response, what)
     except NotServedError as error:

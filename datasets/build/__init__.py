@@ -1,1 +1,1 @@
-"""``python -m datasets.build``: scan a survey, make the stamps, pack the dataset."""
+"""`python -m datasets.build`: scan a survey, make the stamps, pack the dataset."""

@@ -1,4 +1,4 @@
-"""Prepare the dataset: a sky's stars -> selection -> stamps -> TFDS. See ``python -m datasets.build --help``."""
+"""Prepare the dataset: a sky's stars -> selection -> stamps -> TFDS. See `python -m datasets.build --help`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tasks spread over machines by Apache Beam, behind the interface of :class:`datasets.build.workers.Workers`.
+"""Tasks spread over machines by Apache Beam, behind the interface of `datasets.build.workers.Workers`.
 
 A task's result is a file in the build's work folder, which all machines share; what a task returns is only where that
 file is. So the pipeline makes the files and brings nothing back, and the results are then told by calling the tasks
-again here, where they find their files and do nothing. ``docs/distributed.md`` has the runners' options.
+again here, where they find their files and do nothing. `docs/distributed.md` has the runners' options.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class BeamError(Exception):
 class BeamWorkers:
     """The workers of a Beam runner, by default processes of this machine.
 
-    A context manager like ``Workers``. In it, an empty file in ``folder`` tells every worker that it looks into the
+    A context manager like `Workers`. In it, an empty file in `folder` tells every worker that it looks into the
     same folder as the others.
     """
 
@@ -35,7 +35,7 @@ class BeamWorkers:
 
         Args:
             folder: the work folder, under the same path on all machines.
-            options: Beam's pipeline options, such as ``--runner=FlinkRunner``.
+            options: Beam's pipeline options, such as `--runner=FlinkRunner`.
             n_workers: processes, where the options name no runner.
 
         Raises:
@@ -56,7 +56,7 @@ class BeamWorkers:
         self._token.unlink(missing_ok=True)
 
     def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        """Yield ``function(task)`` for each task, in order, after one pipeline has called it on the workers.
+        """Yield `function(task)` for each task, in order, after one pipeline has called it on the workers.
 
         Args:
             function: importable, keeps its result in a file, and does nothing where that is there.
@@ -92,7 +92,7 @@ class BeamWorkers:
 
 
 def local_options(n_workers: int) -> list[str]:
-    """Options for ``n_workers`` processes of this machine."""
+    """Options for `n_workers` processes of this machine."""
     return [
         "--runner=DirectRunner",
         "--direct_running_mode=multi_processing",
@@ -127,7 +127,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _settings_of_children() -> dict[str, str]:
-    """What worker processes of this machine inherit: one thread per numerical library, and where ``datasets`` is."""
+    """What worker processes of this machine inherit: one thread per numerical library, and where `datasets` is."""
     root = str(Path(__file__).parents[2])
     return ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 

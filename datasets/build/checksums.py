@@ -1,4 +1,4 @@
-"""SHA-256 of the files of a prepared folder, kept in the format of ``sha256sum``."""
+"""SHA-256 of the files of a prepared folder, kept in the format of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checksums_of(folder: Path) -> dict[str, str]:
 
 
 def write_checksums(folder: Path, checksums: Mapping[str, str]) -> None:
-    """Record the checksums for ``sha256sum --check`` and ``damaged_files``."""
+    """Record the checksums for `sha256sum --check` and `damaged_files`."""
     (folder / CHECKSUMS).write_text("".join(f"{checksums[name]}  {name}\n" for name in sorted(checksums)))
 
 

@@ -1,8 +1,8 @@
-"""``croissant.json``: a prepared folder described for catalogues of datasets, in JSON-LD.
+"""`croissant.json`: a prepared folder described for catalogues of datasets, in JSON-LD.
 
 Format: Croissant 1.1 (https://docs.mlcommons.org/croissant/docs/croissant-spec-1.1.html). No Croissant reader opens
 array_record files, so they appear as files with checksums, and their fields as a table in the document itself (record
-set ``fields``); the record sets ``stars`` and ``rejected`` are the folder's Parquet tables, which readers load.
+set `fields`); the record sets `stars` and `rejected` are the folder's Parquet tables, which readers load.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ _REJECTED_FIELDS = {
 
 
 def write_croissant(folder: Path, metadata: Mapping, checksums: Mapping[str, str]) -> None:
-    """Describe the files of ``folder``, whose SHA-256 are given by name; ``checksums.txt`` comes after this one."""
+    """Describe the files of `folder`, whose SHA-256 are given by name; `checksums.txt` comes after this one."""
     config = CONFIGS[metadata["config"]]
     its_terms = terms(config)
     document = {
@@ -131,7 +131,7 @@ def _record_set(name: str, file_name: str, description: str, fields: Mapping[str
 
 
 def _described(identifier: str, name: str, field: Field) -> dict:
-    """A field; Croissant itself knows no units, so the unit is in schema.org's ``unitText`` and in the description."""
+    """A field; Croissant itself knows no units, so the unit is in schema.org's `unitText` and in the description."""
     description = f"{field.description} [{field.unit}]" if field.unit else field.description
     described = {"@type": "cr:Field", "@id": identifier, "name": name, "description": description}
     return described | {"dataType": _TYPES[field.dtype]} | ({"unitText": field.unit} if field.unit else {})

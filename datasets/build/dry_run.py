@@ -44,7 +44,7 @@ class Estimate:
 
 
 def estimate(job: Job, n_workers: int, rate_per_s: float) -> Estimate:
-    """Estimate the rest of a build whose stars are selected; ``rate_per_s`` is the requests of all processes together.
+    """Estimate the rest of a build whose stars are selected; `rate_per_s` is the requests of all processes together.
 
     Raises:
         ArchiveDownError: if the archive serves nothing at all.

@@ -34,7 +34,7 @@ class NoStampError(BuildError):
     """None of the selected stars has a stamp."""
 
     def __init__(self, message: str, rejected: pyarrow.Table):
-        """``rejected``: every star and its reason, as ``rejected.parquet`` would have them."""
+        """`rejected`: every star and its reason, as `rejected.parquet` would have them."""
         super().__init__(message)
         self.rejected = rejected
 
@@ -50,7 +50,7 @@ class Contents:
 
 
 def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
-    """Pack all parts of ``job`` into a prepared folder inside its work folder, and return that folder.
+    """Pack all parts of `job` into a prepared folder inside its work folder, and return that folder.
 
     Raises:
         NoStampError: if there would be no example.
@@ -121,7 +121,7 @@ def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays
 
 
 def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
-    """What a reader needs to understand the examples and to know where they came from; goes to ``metadata.json``."""
+    """What a reader needs to understand the examples and to know where they came from; goes to `metadata.json`."""
     config = CONFIGS[job.config]
     selection = json.loads(job.selection.read_text())
     by_hash = (

@@ -1,7 +1,7 @@
 """What worker processes make for a build: files in its work folder, each whole or not there.
 
-``scan_block`` joins and selects the stars of one block of the sky, ``make_part`` makes the examples of
-``PART_SIZE`` selected stars. Both do nothing where their file exists already, which is all there is to resuming.
+`scan_block` joins and selects the stars of one block of the sky, `make_part` makes the examples of
+`PART_SIZE` selected stars. Both do nothing where their file exists already, which is all there is to resuming.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Job:
 
     @property
     def selection(self) -> Path:
-        """What the selection removed; written just before ``selected``."""
+        """What the selection removed; written just before `selected`."""
         return self.folder / "selection.json"
 
     @property
@@ -64,11 +64,11 @@ class Job:
         return self.folder / f"block-{index:06d}.npz"
 
     def part(self, index: int) -> Path:
-        """The examples of selected stars ``PART_SIZE * index`` to ``PART_SIZE * (index + 1)``."""
+        """The examples of selected stars `PART_SIZE * index` to `PART_SIZE * (index + 1)`."""
         return self.folder / f"part-{index:06d}.npz"
 
     def parts(self, n_stars: int) -> list[Path]:
-        """All parts of a build of ``n_stars``, in order."""
+        """All parts of a build of `n_stars`, in order."""
         return [self.part(index) for index in range(math.ceil(n_stars / PART_SIZE))]
 
 
@@ -78,9 +78,9 @@ def _selected(path: Path) -> Arrays:
 
 
 def scan_block(job: Job, index: int) -> Path:
-    """Select among the stars of one block: the selected ones' catalogue fields, and every star's ``first_failed``.
+    """Select among the stars of one block: the selected ones' catalogue fields, and every star's `first_failed`.
 
-    Of a paged survey the block before must be there: the file's ``last_object_id`` says where the next one begins.
+    Of a paged survey the block before must be there: the file's `last_object_id` says where the next one begins.
     """
     path = job.block(index)
     if not path.exists():
@@ -98,9 +98,9 @@ def scan_block(job: Job, index: int) -> Path:
 def make_part(job: Job, index: int) -> int:
     """Make the examples of one part and return the number of its stars.
 
-    The file holds the examples' fields, stars first; ``rejected_row`` and ``rejected_reason`` of the stars without a
-    stamp, the row being that in ``selected.npz``, and ``rejected_by_service`` of those that might have one had the
-    archive not failed; and ``digest``, a SHA-256 over the fields' bytes.
+    The file holds the examples' fields, stars first; `rejected_row` and `rejected_reason` of the stars without a
+    stamp, the row being that in `selected.npz`, and `rejected_by_service` of those that might have one had the
+    archive not failed; and `digest`, a SHA-256 over the fields' bytes.
 
     Raises:
         ArchiveDownError: if the archive serves nothing at all.

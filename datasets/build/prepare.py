@@ -1,6 +1,6 @@
 """Prepare a dataset: a sky's stars -> selection -> stamps -> TFDS.
 
-Workers make small files in a work folder beside the result (:mod:`datasets.build.parts`); when all are there, they are
+Workers make small files in a work folder beside the result (`datasets.build.parts`); when all are there, they are
 packed, checksummed and put in place by one rename. So the result is whole or absent, an interrupted build goes on where
 it was, and neither interruptions nor the number of workers can change a byte of it.
 """
@@ -44,17 +44,17 @@ def build(
     beam_options: list[str] | None = None,
     progress: bool = True,
 ) -> Path:
-    """Prepare a config of ``smss_stamps``, or find it prepared, and return its folder.
+    """Prepare a config of `smss_stamps`, or find it prepared, and return its folder.
 
     Args:
         config: a name in :data:`CONFIGS`.
-        n_stars: stars to select, in sky order (of ``catalogue``: to draw); the config's own number by default. Those
-            without a stamp are listed in ``rejected.parquet``, the others are the examples.
-        data_dir: the result is in ``data_dir/smss_stamps/config/version``.
+        n_stars: stars to select, in sky order (of `catalogue`: to draw); the config's own number by default. Those
+            without a stamp are listed in `rejected.parquet`, the others are the examples.
+        data_dir: the result is in `data_dir/smss_stamps/config/version`.
         seed: of the mock sky, and of the drawing.
         workers: processes; by default one per CPU, and with 1 everything happens in this one.
-        sources: services and files of the real sky; the cache is in ``data_dir/cache`` unless it says otherwise.
-        beam_options: make the parts by Apache Beam with these options, instead of by ``workers``.
+        sources: services and files of the real sky; the cache is in `data_dir/cache` unless it says otherwise.
+        beam_options: make the parts by Apache Beam with these options, instead of by `workers`.
         progress: whether to show progress bars.
 
     Raises:
@@ -79,10 +79,10 @@ def build(
 def selected_only(
     config: str, n_stars: int | None, data_dir: str | Path, seed: int, workers: int | None, sources: Sources
 ) -> tuple[Job, int]:
-    """Only select, as ``build`` would, which goes on from there; returns the job and the number of processes.
+    """Only select, as `build` would, which goes on from there; returns the job and the number of processes.
 
     Raises:
-        BuildError: as ``build``.
+        BuildError: as `build`.
     """
     n_workers = available_cpus() if workers is None else workers
     with _told_as_build_errors():
@@ -198,7 +198,7 @@ def _listed(recipe: dict, keys: list[str]) -> str:
 
 @contextlib.contextmanager
 def _only_build(folder: Path) -> Iterator[None]:
-    """Hold the lock on building ``folder``; the system releases it however this process ends."""
+    """Hold the lock on building `folder`; the system releases it however this process ends."""
     with open(folder.parent / f".{folder.name}.lock", "a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

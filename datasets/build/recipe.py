@@ -47,7 +47,7 @@ def work_folder_name(recipe: dict) -> str:
 def provenance(recipe: dict, sources: Sources) -> dict:
     """What a reader of the dataset should know of its making; of the real sky with the date at which it began.
 
-    ``SOURCE_DATE_EPOCH`` in the environment, in seconds, stands for the clock (reproducible-builds.org).
+    `SOURCE_DATE_EPOCH` in the environment, in seconds, stands for the clock (reproducible-builds.org).
     """
     config = CONFIGS[recipe["config"]]
     if config.is_mock:
@@ -69,7 +69,7 @@ def _today() -> str:
 
 
 def _code_digest() -> str:
-    """A hash of the package ``datasets``, so that parts made by different code never end up in one dataset."""
+    """A hash of the package `datasets`, so that parts made by different code never end up in one dataset."""
     root = PACKAGE
     digest = hashlib.sha256()
     for path in sorted(path for path in root.rglob("*") if path.suffix in {".py", ".npz", ".csv"}):

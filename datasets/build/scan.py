@@ -28,7 +28,7 @@ STRATA = {"phot_g_mean_mag": (11, 12, 13, 14, 15, 16), "bp_rp": (0.5, 0.8, 1.1, 
 def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> int:
     """Write the catalogue fields of the selected stars, and what each cut removed; returns how many are selected.
 
-    Selected are the first ``n_stars`` in the order of the blocks (None: all), or, of a config that is sampled, so many
+    Selected are the first `n_stars` in the order of the blocks (None: all), or, of a config that is sampled, so many
     drawn from all.
 
     Raises:
@@ -51,7 +51,7 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
 
 
 def _scan(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> tuple[list[Path], np.ndarray]:
-    """The files of the blocks up to ``n_stars`` selected stars, or of all, and every star's ``first_failed``."""
+    """The files of the blocks up to `n_stars` selected stars, or of all, and every star's `first_failed`."""
     n_cuts, paths, first_failed, n_found = len(CONFIGS[job.config].cuts), [], [], 0
     with tqdm(desc="Selecting", total=n_stars, unit="star", disable=not progress) as bar:
         for path in _blocks(job, workers):
@@ -83,7 +83,7 @@ def _blocks(job: Job, workers: Workers) -> Iterator[Path]:
 
 
 def _drawn(paths: list[Path], n_stars: int, seed: int) -> np.ndarray:
-    """Rows of ``n_stars`` drawn from the selected stars of all blocks, ascending."""
+    """Rows of `n_stars` drawn from the selected stars of all blocks, ascending."""
     columns: dict[str, list] = {name: [] for name in ("object_id", "ra", "dec", *STRATA)}
     for path in paths:
         with np.load(path) as block:
@@ -94,7 +94,7 @@ def _drawn(paths: list[Path], n_stars: int, seed: int) -> np.ndarray:
 
 
 def _gathered(paths: list[Path], rows: np.ndarray) -> Arrays:
-    """The catalogue fields of some of the selected stars, ``rows`` ascending; a block at a time is in memory."""
+    """The catalogue fields of some of the selected stars, `rows` ascending; a block at a time is in memory."""
     blocks, start = [], 0
     for path in paths:
         block = load(path)

@@ -44,7 +44,7 @@ class Workers:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
-        """Yield ``function(task)`` for each task, in order; ``tasks`` may be endless, ``function`` must be importable.
+        """Yield `function(task)` for each task, in order; `tasks` may be endless, `function` must be importable.
 
         Raises:
             concurrent.futures.process.BrokenProcessPool: if a worker dies.

@@ -1,6 +1,6 @@
 """Frames -> one pixel grid: bicubic interpolation through the frames' WCS (paper, section 2.3).
 
-Two aligners do the same mathematics. ``"reproject"`` is the reference: astropy's `reproject_interp`. ``"fast"`` is some
+Two aligners do the same mathematics. `"reproject"` is the reference: astropy's `reproject_interp`. `"fast"` is some
 twenty times as fast: over a stamp the way from grid pixels to frame pixels is a cubic to 1e-8 px, whatever the
 projection, so 25 points of the WCS give all 2304.
 """
@@ -57,7 +57,7 @@ Less than half a pixel by more than rounding errors: the aligners must not diffe
 
 @dataclass(frozen=True)
 class Grid:
-    """A stamp's pixel grid on the sky, ``STAMP_SIZE_PX`` square."""
+    """A stamp's pixel grid on the sky, `STAMP_SIZE_PX` square."""
 
     wcs: Wcsprm
     nodes_radec: np.ndarray  # (25, 2) deg, where the transform to a frame is evaluated
@@ -112,7 +112,7 @@ def stamp_grid(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> Grid:
 
 
 def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> np.ndarray:
-    """``image`` with masked pixels replaced from their neighbours, so that one bad value cannot ring through a spline.
+    """`image` with masked pixels replaced from their neighbours, so that one bad value cannot ring through a spline.
 
     What is interpolated is the residual against the star's profile, which is smooth where the star is steep: inwards
     from the edge of each masked region, a ring at a time, each pixel the mean of its known neighbours.
@@ -157,11 +157,11 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
     pixel's weight in the spline is below 0.15.
 
     Args:
-        image: (ny, nx) flux per pixel, masked pixels already filled (``fill_masked``).
+        image: (ny, nx) flux per pixel, masked pixels already filled (`fill_masked`).
         masked: (ny, nx) bool, the pixels that were filled.
         wcs: the frame's.
-        grid: from ``stamp_grid``.
-        method: ``"fast"`` or ``"reproject"``.
+        grid: from `stamp_grid`.
+        method: `"fast"` or `"reproject"`.
 
     Raises:
         AlignmentError: if the grid lies outside the frame's projection, or the two cannot be of one camera.

@@ -27,7 +27,7 @@ class CalibrationError(Exception):
 def flux_scale(zpapprox: float, band: str, ebmv_sfd: float) -> float:
     """Dereddened flux of one ADU, in microjansky: 10^(0.4 (23.9 - zpapprox + A_f)) with A_f = R_f E(B-V)_SFD.
 
-    ``zpapprox`` is the AB magnitude of one ADU over the whole exposure, ``ebmv_sfd`` the raw SFD reddening in mag.
+    `zpapprox` is the AB magnitude of one ADU over the whole exposure, `ebmv_sfd` the raw SFD reddening in mag.
 
     Raises:
         CalibrationError: if the zeropoint is outside 15-35 mag or the reddening outside 0-10 mag, or either is missing.
@@ -56,14 +56,14 @@ def measure_sky(
     """The sky level under a star, in ADU per pixel, from the cutout itself.
 
     A star's wings reach over the whole cutout: a clipped median of the outer pixels takes 0.5 to 1 % of a star's
-    flux with it. So sky and wings are fitted together, ``sky + amplitude * profile``, by least squares outside
-    ``SKY_RADIUS_FWHM``. Left out are pixels off by more than three sigma and, around those that are bright (neighbours,
+    flux with it. So sky and wings are fitted together, `sky + amplitude * profile`, by least squares outside
+    `SKY_RADIUS_FWHM`. Left out are pixels off by more than three sigma and, around those that are bright (neighbours,
     cosmic rays), a margin for what falls off below three sigma.
 
     Args:
         pixels: (ny, nx) in ADU, not yet sky-subtracted.
         good: (ny, nx) bool, the pixels that may be used.
-        profile: (ny, nx), from ``star_profile``.
+        profile: (ny, nx), from `star_profile`.
         distance2: (ny, nx) squared distance to the star in pixels.
         fwhm_px: seeing in pixels.
 
@@ -100,13 +100,13 @@ def _median_and_sigma(values: np.ndarray) -> tuple[float, float]:
 
 
 def _intercept(x: np.ndarray, y: np.ndarray) -> float:
-    """The value at ``x = 0`` of the straight line fitted to ``y`` by least squares."""
+    """The value at `x = 0` of the straight line fitted to `y` by least squares."""
     deviation = x - x.mean()
     return float(y.mean() - np.vdot(deviation, y) / np.vdot(deviation, deviation) * x.mean())
 
 
 def dilated(mask: np.ndarray, pixels: int = 1) -> np.ndarray:
-    """``mask`` (ny, nx) bool, grown by some pixels in all eight directions."""
+    """`mask` (ny, nx) bool, grown by some pixels in all eight directions."""
     grown = mask.copy()
     for lines in (grown, grown.T):
         before = lines.copy()

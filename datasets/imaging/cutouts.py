@@ -38,8 +38,8 @@ class CutoutError(Exception):
 class CutoutImage:
     """A cutout that has been read.
 
-    ``pixels`` is (ny, nx) float32 in ADU, NaN where the file holds no value; ``wcs`` maps 0-based pixels (x, y) to
-    (ra, dec) in degrees with ``p2s(xy, 0)`` and back with ``s2p(radec, 0)``. Keywords that the header lacks are NaN.
+    `pixels` is (ny, nx) float32 in ADU, NaN where the file holds no value; `wcs` maps 0-based pixels (x, y) to
+    (ra, dec) in degrees with `p2s(xy, 0)` and back with `s2p(radec, 0)`. Keywords that the header lacks are NaN.
     """
 
     pixels: np.ndarray
@@ -70,7 +70,7 @@ def read_mask(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     """Read a cutout's mask file: (ny, nx) bool, True where a pixel must not be used.
 
     Raises:
-        CutoutError: as ``read_image``, or if the mask does not have the image's ``shape``.
+        CutoutError: as `read_image`, or if the mask does not have the image's `shape`.
     """
     _, values = _read_fits(data)
     if values.shape != shape:

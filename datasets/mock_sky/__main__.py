@@ -1,4 +1,4 @@
-"""Write a small mock sky to files that DS9 and TOPCAT open: ``python -m datasets.mock_sky --stars 20 --out DIR``."""
+"""Write a small mock sky to files that DS9 and TOPCAT open: `python -m datasets.mock_sky --stars 20 --out DIR`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def write_sky(archive: MockArchive, out: Path) -> int:
-    """Write the tables and cutouts of the archive's whole sky into the folder ``out``; return the number of frames."""
+    """Write the tables and cutouts of the archive's whole sky into the folder `out`; return the number of frames."""
     for name in TABLES:
         _without_dex(archive.table(name)).write(out / f"{name.replace('.', '_')}.fits", overwrite=True)
     n_frames = 0

@@ -25,11 +25,11 @@ _MAKERS = {
     "truth": catalogues.truth,
 }
 TABLES = tuple(_MAKERS)
-"""Names that ``MockArchive.table`` knows: the archives' tables, and what was put into the sky."""
+"""Names that `MockArchive.table` knows: the archives' tables, and what was put into the sky."""
 
 
 class MockArchive:
-    """One mock sky, served as SkyMapper, Gaia and GALAH serve theirs (meets ``archives.interface.Archive``).
+    """One mock sky, served as SkyMapper, Gaia and GALAH serve theirs (meets `archives.interface.Archive`).
 
     Everything hangs on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and the same frames
     in a sky of any size, in any process and in any order of asking, and a pixel has the same counts in every cutout.
@@ -38,7 +38,7 @@ class MockArchive:
     name = "mock_sky"
 
     def __init__(self, seed: int = 0, n_stars: int | None = None):
-        """A sky of ``n_stars`` stars; None for an endless one, whose tables are read by object_id or by block."""
+        """A sky of `n_stars` stars; None for an endless one, whose tables are read by object_id or by block."""
         if n_stars is not None and n_stars < 1:
             raise ArchiveError(f"a mock sky of {n_stars} stars is empty; ask for at least one.")
         if seed < 0:
@@ -50,13 +50,13 @@ class MockArchive:
 
     @property
     def n_blocks(self) -> int | None:
-        """Blocks of ``BLOCK_SIZE`` stars that make up the sky, the last one not full; None for an endless sky."""
+        """Blocks of `BLOCK_SIZE` stars that make up the sky, the last one not full; None for an endless sky."""
         return None if self.n_stars is None else -(-self.n_stars // BLOCK_SIZE)
 
     def table(self, name: str, object_ids: Sequence[int] | None = None) -> Table:
-        """Rows of one of ``TABLES``, of the given stars or of the whole sky (see ``archives.interface``).
+        """Rows of one of `TABLES`, of the given stars or of the whole sky (see `archives.interface`).
 
-        Rows come in the order of the sky, whatever the order of ``object_ids``.
+        Rows come in the order of the sky, whatever the order of `object_ids`.
 
         Raises:
             ArchiveError: for an unknown table or star, or if an endless sky is asked for a whole table.
@@ -75,7 +75,7 @@ class MockArchive:
         return parts[0] if len(parts) == 1 else vstack(parts)
 
     def tables_of_block(self, index: int) -> dict[str, Table]:
-        """All tables for the stars of block ``index``: the way to read a large sky piece by piece.
+        """All tables for the stars of block `index`: the way to read a large sky piece by piece.
 
         Raises:
             ArchiveError: if the sky has no such block.
@@ -99,10 +99,10 @@ class MockArchive:
         return [_detection(exposure) for exposure in scenes.block.exposures[scenes.rows_of(star)]]
 
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
-        """The square of ``size_px`` pixels around a position, clipped at the CCD's edge, with its mask.
+        """The square of `size_px` pixels around a position, clipped at the CCD's edge, with its mask.
 
         Raises:
-            NotServedError: if the detection is not of this sky, or the square is not within ``REACH_SIZE_PX`` around
+            NotServedError: if the detection is not of this sky, or the square is not within `REACH_SIZE_PX` around
                 the star, which is all that is photographed.
         """
         star = self._star(detection.object_id)
@@ -154,7 +154,7 @@ class MockArchive:
 
 
 def _area(detection: Detection, centre: tuple[float, float], size_px: int, reach: Area) -> Area:
-    """The pixels to serve, ``size_px`` around ``centre`` and on the CCD."""
+    """The pixels to serve, `size_px` around `centre` and on the CCD."""
     if size_px < 1:
         raise NotServedError(f"a cutout of {size_px} px was asked for; ask for at least one.")
     asked = area_around(*centre, size_px)

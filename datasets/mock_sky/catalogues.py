@@ -82,7 +82,7 @@ def master_positions(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What SkyMapper measures, in deg: right ascensions, declinations, and (2, n) how far off they are.
 
-    The first that is drawn of a block's ``master`` stream, so that positions can be had without all else.
+    The first that is drawn of a block's `master` stream, so that positions can be had without all else.
     """
     offset = POSITION_ERROR_ARCSEC / 3600 * draws.normal(size=(2, len(ra_deg)))
     return (ra_deg + offset[0] / np.cos(np.radians(dec_deg))) % 360.0, dec_deg + offset[1], offset
@@ -276,7 +276,7 @@ def _labels(draws: Draws, stars: np.ndarray, row: np.ndarray, snr: np.ndarray) -
 
 
 def truth(block: SkyBlock) -> Table:
-    """What was put in, under the names of ``TRUTH_FIELDS`` and a few beside."""
+    """What was put in, under the names of `TRUTH_FIELDS` and a few beside."""
     stars = block.stars
     return _table(
         {

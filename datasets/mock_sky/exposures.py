@@ -68,13 +68,13 @@ EXPOSURE_COLUMNS = np.dtype(
 )
 """One row per exposure of a star, in order of star, image_id and ccd; units as in dr4.photometry and dr4.images.
 
-``zeropoint`` is the true one, ``zpapprox`` what the survey believes; ``sky_adu`` the true sky (ADU per pixel),
-``background`` the measured one; ``band`` the index of ``filter`` in u v g r i z.
+`zeropoint` is the true one, `zpapprox` what the survey believes; `sky_adu` the true sky (ADU per pixel),
+`background` the measured one; `band` the index of `filter` in u v g r i z.
 """
 
 
 def draw_exposures(seed: int, block: int, stars: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """All exposures of the block's stars, as ``EXPOSURE_COLUMNS``."""
+    """All exposures of the block's stars, as `EXPOSURE_COLUMNS`."""
     draws = Draws(seed, "exposures", block)
     row, band, main, slot = _schedule(draws, len(stars))
     table = np.empty(len(row), EXPOSURE_COLUMNS)

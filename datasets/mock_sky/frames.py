@@ -38,12 +38,12 @@ class Area(NamedTuple):
     ny: int
 
     def slices_of(self, inner: Area) -> tuple[slice, slice]:
-        """Index of ``inner``, which lies inside, into an array over this area."""
+        """Index of `inner`, which lies inside, into an array over this area."""
         y, x = inner.y0 - self.y0, inner.x0 - self.x0
         return slice(y, y + inner.ny), slice(x, x + inner.nx)
 
     def contains(self, other: Area) -> bool:
-        """Whether all pixels of ``other`` are pixels of this area."""
+        """Whether all pixels of `other` are pixels of this area."""
         return (
             self.x0 <= other.x0
             and self.y0 <= other.y0
@@ -59,7 +59,7 @@ class Area(NamedTuple):
 
 
 def area_around(x: float, y: float, size_px: int) -> Area:
-    """The square of ``size_px`` pixels whose centre is within half a pixel of (x, y)."""
+    """The square of `size_px` pixels whose centre is within half a pixel of (x, y)."""
     return Area(round(x - (size_px - 1) / 2), round(y - (size_px - 1) / 2), size_px, size_px)
 
 
@@ -93,7 +93,7 @@ def photograph(scene: Scene, area: Area, rng: np.random.Generator) -> tuple[np.n
     """One frame with its mask.
 
     Draws hang on the CCD's pixels, not on the request: a pixel has the same counts in every area asked for, given a
-    generator in the same state. ``area`` must lie within ``REACH_SIZE_PX`` around the star.
+    generator in the same state. `area` must lie within `REACH_SIZE_PX` around the star.
 
     Returns:
         (ny, nx) int32 counts in ADU, (ny, nx) uint8 mask.
@@ -119,7 +119,7 @@ def photograph(scene: Scene, area: Area, rng: np.random.Generator) -> tuple[np.n
 
 
 def expected_adu(scene: Scene, area: Area, angle: float = 0.0) -> np.ndarray:
-    """(ny, nx) float32 mean counts of sources and sky, before any noise; ``angle`` of the long axis in radians.
+    """(ny, nx) float32 mean counts of sources and sky, before any noise; `angle` of the long axis in radians.
 
     The light of a star is an elliptical Moffat profile of beta = 3, normalised over the infinite plane, so that a
     stamp of 24 arcsec lacks about 1 % of it::
@@ -166,7 +166,7 @@ def _digitise(electrons: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CosmicRay:
-    """A straight track: pixels and electrons; ``detected`` if the mask knows of it."""
+    """A straight track: pixels and electrons; `detected` if the mask knows of it."""
 
     x: np.ndarray
     y: np.ndarray
@@ -174,7 +174,7 @@ class CosmicRay:
     detected: bool
 
     def strike(self, electrons: np.ndarray, mask: np.ndarray, area: Area) -> None:
-        """Add the charge to the frame over ``area``, and the mask bit if detected."""
+        """Add the charge to the frame over `area`, and the mask bit if detected."""
         column, row = self.x - area.x0, self.y - area.y0
         inside = (column >= 0) & (column < area.nx) & (row >= 0) & (row < area.ny)
         column, row = column[inside], row[inside]
@@ -211,7 +211,7 @@ class Detector:
     column_y0: np.ndarray  # the column is blocked from this row upwards
 
     def spoil(self, electrons: np.ndarray, mask: np.ndarray, area: Area) -> None:
-        """Replace what the bad pixels and columns in ``area`` say: hot pixels full, others without charge."""
+        """Replace what the bad pixels and columns in `area` say: hot pixels full, others without charge."""
         for i in np.flatnonzero((self.column_x >= area.x0) & (self.column_x < area.x0 + area.nx)):
             column, row = self.column_x[i] - area.x0, max(self.column_y0[i] - area.y0, 0)
             electrons[row:, column] = 0

@@ -25,7 +25,7 @@ Cards = dict[str, tuple[Value, str]]
 
 
 def image_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards:
-    """Cards of the image of ``area``, for one row of the exposures and the same row of their coordinate systems."""
+    """Cards of the image of `area`, for one row of the exposures and the same row of their coordinate systems."""
     image_id = int(exposure["image_id"])
     return {
         **wcs_cards(wcs, row, area),
@@ -59,7 +59,7 @@ def mask_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards:
 
 
 def wcs_cards(wcs: FrameWCS, row: int, area: Area) -> Cards:
-    """The TPV coordinate system of ``area``: that of its CCD with CRPIX moved."""
+    """The TPV coordinate system of `area`: that of its CCD with CRPIX moved."""
     (ra, dec), (x, y), cd, pv = (a[row].tolist() for a in (wcs.crval, wcs.crpix, wcs.cd, wcs.pv))
     return {
         "CTYPE1": ("RA---TPV", ""),

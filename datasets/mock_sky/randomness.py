@@ -16,12 +16,12 @@ class Draws:
     """
 
     def __init__(self, seed: int, purpose: str, block: int):
-        """Opens the stream of ``purpose`` for block number ``block`` of the sky ``seed`` (both not negative)."""
+        """Opens the stream of `purpose` for block number `block` of the sky `seed` (both not negative)."""
         entropy = (seed, zlib.crc32(purpose.encode()), block)
         self._bits = np.random.PCG64(np.random.SeedSequence(entropy))
 
     def uniform(self, low=0.0, high=1.0, size=None) -> np.ndarray:
-        """Uniform numbers strictly between ``low`` and ``high``; ``size`` as in NumPy, required."""
+        """Uniform numbers strictly between `low` and `high`; `size` as in NumPy, required."""
         count = int(np.prod(size))
         raw = self._bits.random_raw(count) >> np.uint64(12)
         unit = (raw.astype(np.float64) + 0.5) * 2.0**-52
@@ -36,7 +36,7 @@ class Draws:
         return self.uniform(size=size) < probability
 
     def pick(self, values, weights, size=None) -> np.ndarray:
-        """Elements of ``values`` with probabilities proportional to ``weights``."""
+        """Elements of `values` with probabilities proportional to `weights`."""
         return np.asarray(values)[self.index(np.cumsum(weights), size)]
 
     def index(self, cumulative: np.ndarray, size=None) -> np.ndarray:
@@ -44,7 +44,7 @@ class Draws:
         return np.searchsorted(cumulative, self.uniform(0.0, cumulative[-1], size), side="right")
 
     def poisson(self, mean, size=None, largest: int = 60) -> np.ndarray:
-        """Poisson counts, none above ``largest``."""
+        """Poisson counts, none above `largest`."""
         level = self.uniform(size=size)
         term = np.broadcast_to(np.exp(-np.asarray(mean, dtype=np.float64)), level.shape).copy()
         total, count = term.copy(), np.zeros(level.shape, dtype=np.int64)

@@ -12,7 +12,7 @@ from datasets.mock_sky.wcs import FrameWCS, frame_wcs
 
 
 class BlockScenes:
-    """The exposures of one block. ``row`` is an index into ``block.exposures`` throughout."""
+    """The exposures of one block. `row` is an index into `block.exposures` throughout."""
 
     def __init__(self, block: SkyBlock):
         self.block = block

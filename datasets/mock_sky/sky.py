@@ -48,17 +48,17 @@ STAR_COLUMNS = np.dtype(
 )
 """One row per star, all true values: angles in deg, proper motions in mas/yr, ages in Gyr, masses solar.
 
-``mag`` is u v g r i z (AB, apparent, reddened); ``component`` indexes ``galaxy.COMPONENTS``; ``ebv`` is the star's own
-E(B-V) and ``ebv_column`` that of the whole line of sight, both on the scale of the raw SFD map.
+`mag` is u v g r i z (AB, apparent, reddened); `component` indexes `galaxy.COMPONENTS`; `ebv` is the star's own
+E(B-V) and `ebv_column` that of the whole line of sight, both on the scale of the raw SFD map.
 """
 
 
 @dataclass(frozen=True)
 class SkyBlock:
-    """``BLOCK_SIZE`` consecutive stars, and everything true about them.
+    """`BLOCK_SIZE` consecutive stars, and everything true about them.
 
-    ``stars`` (``STAR_COLUMNS``), ``neighbours`` (``neighbours.NEIGHBOUR_COLUMNS``) and ``exposures``
-    (``exposures.EXPOSURE_COLUMNS``) are structured arrays, read-only; the latter two are sorted by ``star``.
+    `stars` (`STAR_COLUMNS`), `neighbours` (`neighbours.NEIGHBOUR_COLUMNS`) and `exposures`
+    (`exposures.EXPOSURE_COLUMNS`) are structured arrays, read-only; the latter two are sorted by `star`.
     """
 
     seed: int
@@ -75,17 +75,17 @@ class MockSky:
         """A sky.
 
         Raises:
-            ValueError: if ``seed`` is negative.
+            ValueError: if `seed` is negative.
         """
         if seed < 0:
             raise ValueError(f"the mock sky's seed is {seed}; give a number that is not negative.")
         self.seed = seed
 
     def block(self, index: int) -> SkyBlock:
-        """Block number ``index``: stars ``index * BLOCK_SIZE`` onwards. The last few blocks are kept.
+        """Block number `index`: stars `index * BLOCK_SIZE` onwards. The last few blocks are kept.
 
         Raises:
-            ValueError: if ``index`` is negative, or so large that the survey's nights are used up.
+            ValueError: if `index` is negative, or so large that the survey's nights are used up.
         """
         if index < 0:
             raise ValueError(f"block {index} of the mock sky does not exist; blocks are numbered from 0.")

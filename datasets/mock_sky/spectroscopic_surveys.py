@@ -56,9 +56,9 @@ def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table
     An entry hangs on (seed, survey, object_id, visit) and on nothing else: another selection of stars changes none.
 
     Args:
-        survey: ``apogee`` or ``lamost``.
-        stars: fields (n,) of a prepared mock dataset: ``object_id``, ``source_id``, ``ra``, ``dec`` (deg),
-            ``true_teff`` (K), ``true_logg``, ``true_fe_h`` (dex), and ``psf_mag`` (n, 6).
+        survey: `apogee` or `lamost`.
+        stars: fields (n,) of a prepared mock dataset: `object_id`, `source_id`, `ra`, `dec` (deg),
+            `true_teff` (K), `true_logg`, `true_fe_h` (dex), and `psf_mag` (n, 6).
         seed: of all draws.
 
     Raises:
@@ -76,10 +76,10 @@ def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table
 
 
 def write_mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int, path: str | Path) -> int:
-    """Write ``mock_table`` as FITS, marked as mock in its header; return its number of entries.
+    """Write `mock_table` as FITS, marked as mock in its header; return its number of entries.
 
     Raises:
-        ValueError: as ``mock_table``.
+        ValueError: as `mock_table`.
     """
     table = mock_table(survey, stars, seed)
     table.meta[MOCK_KEYWORD] = True

@@ -1,6 +1,6 @@
 """Which rows of two catalogues are the same star, by their positions on the sky.
 
-Distances are angles between unit vectors, so neither the poles nor RA 0/360 are special. ``docs/crossmatch.md`` says
+Distances are angles between unit vectors, so neither the poles nor RA 0/360 are special. `docs/crossmatch.md` says
 how to match catalogues that do not fit into memory.
 """
 
@@ -14,7 +14,7 @@ _ARCSEC_PER_RADIAN = 180 / np.pi * 3600
 
 
 class Matches(NamedTuple):
-    """Pairs of rows, in order of ``left_row``, which none is in twice."""
+    """Pairs of rows, in order of `left_row`, which none is in twice."""
 
     left_row: np.ndarray  # (n,) int64
     right_row: np.ndarray  # (n,) int64
@@ -61,20 +61,20 @@ def crossmatch(
     right_epoch_yr: float | np.ndarray | None = None,
     chunk_size: int = 250_000,
 ) -> Matches:
-    """Match the rows of two catalogues within ``radius_arcsec`` (paper, section 6: Gaia within 1 arcsec).
+    """Match the rows of two catalogues within `radius_arcsec` (paper, section 6: Gaia within 1 arcsec).
 
     One to one, pairs are made from the closest upward, each of two rows that are both still free; equal distances go by
     the lower left row, then the lower right row. So but for ties the pairs depend neither on the order of the rows nor
     on which catalogue is the left one. Otherwise every left row gets its nearest right row (the lower one of a tie),
     and a right row may serve several.
 
-    ``left_pm_mas_yr`` are the left rows' proper motions (``pmra`` with cos(dec) inside, and ``pmdec``): a left row is
-    carried along a straight line through space from ``left_epoch_yr`` to the epoch of the right row that it is compared
-    with (both in Julian years, one for all rows or one for each; see :func:`julian_year`). Put the catalogue with
+    `left_pm_mas_yr` are the left rows' proper motions (`pmra` with cos(dec) inside, and `pmdec`): a left row is
+    carried along a straight line through space from `left_epoch_yr` to the epoch of the right row that it is compared
+    with (both in Julian years, one for all rows or one for each; see `julian_year`). Put the catalogue with
     proper motions on the left. A missing (NaN or masked) proper motion or left epoch leaves a star where it is, a
     missing right epoch counts as the median of the known ones, and a row with a missing position matches nothing.
 
-    Left rows are worked through ``chunk_size`` at a time, which changes nothing in the answer: beside the arrays given,
+    Left rows are worked through `chunk_size` at a time, which changes nothing in the answer: beside the arrays given,
     memory holds a tree of the right side's positions, one chunk of the left side, and the pairs within the radius.
 
     Raises:
@@ -107,7 +107,7 @@ def crossmatch(
 
 
 def julian_year(mjd: np.ndarray) -> np.ndarray:
-    """Epochs in Julian years of modified Julian dates, as ``dr4.master`` has them in ``mean_epoch``."""
+    """Epochs in Julian years of modified Julian dates, as `dr4.master` has them in `mean_epoch`."""
     return 2000.0 + (np.asarray(mjd, np.float64) - 51544.5) / 365.25
 
 

@@ -83,19 +83,19 @@ def matched_labels(
     the paper's match.
 
     Args:
-        survey: one of ``SURVEYS``.
-        path: ``allStar-dr17-synspec_rev1.fits``, or a table of LAMOST LSP3; forms as of ``local_tables.read_table``.
+        survey: one of `SURVEYS`.
+        path: `allStar-dr17-synspec_rev1.fits`, or a table of LAMOST LSP3; forms as of `local_tables.read_table`.
         ra_deg: (n,) right ascensions of the stars.
         dec_deg: (n,) their declinations.
         radius_arcsec: how far from a star an entry may be.
-        lamost_columns: our names (``lamost.UNITS``) -> the file's columns; by default the file uses our names. LSP3
+        lamost_columns: our names (`lamost.UNITS`) -> the file's columns; by default the file uses our names. LSP3
             circulates under several.
 
     Returns:
-        ``survey``: its name; ``row`` (m,) int64: rows of the given positions, increasing, none twice; ``teff``,
-        ``logg``, ``fe_h`` (m,) float64 in K and dex, and their quoted errors ``e_teff``, ``e_logg``, ``e_fe_h``, NaN
-        where the survey has none; ``counts``: what was read, matched, removed by each cut and kept, in that order;
-        ``is_mock``: whether the labels were made from the mock sky's truth.
+        `survey`: its name; `row` (m,) int64: rows of the given positions, increasing, none twice; `teff`,
+        `logg`, `fe_h` (m,) float64 in K and dex, and their quoted errors `e_teff`, `e_logg`, `e_fe_h`, NaN
+        where the survey has none; `counts`: what was read, matched, removed by each cut and kept, in that order;
+        `is_mock`: whether the labels were made from the mock sky's truth.
 
     Raises:
         ValueError: if there is no such survey, or the positions differ in length.
@@ -125,10 +125,10 @@ def matched_labels(
 
 
 def columns_from(text: str) -> dict[str, str]:
-    """A mapping of column names as it is typed, ``ra=RAJ2000,dec=DEJ2000,teff=Teff,logg=log_g_,fe_h=__Fe_H_``.
+    """A mapping of column names as it is typed, `ra=RAJ2000,dec=DEJ2000,teff=Teff,logg=log_g_,fe_h=__Fe_H_`.
 
     Raises:
-        ValueError: if a part is not ``ours=theirs``, or ours is no name of ``lamost.UNITS``.
+        ValueError: if a part is not `ours=theirs`, or ours is no name of `lamost.UNITS`.
     """
     pairs = [part.partition("=") for part in text.split(",")]
     for ours, equals, theirs in pairs:

@@ -28,20 +28,20 @@ def stratified(
 ) -> np.ndarray:
     """Rows of the sample, ascending, (n,) int64.
 
-    A stratum holds the stars between two neighbouring ``edges`` (the lower one inside) of every column named there;
-    what lies below the first or above the last edge, or is missing, has strata of its own. With ``sky`` each
+    A stratum holds the stars between two neighbouring `edges` (the lower one inside) of every column named there;
+    what lies below the first or above the last edge, or is missing, has strata of its own. With `sky` each
     is divided further, into 192 cells of equal area on the sky.
 
-    Each stratum gives its share of the sample, ``n`` times its part of all stars, rounded by largest remainders: so the
+    Each stratum gives its share of the sample, `n` times its part of all stars, rounded by largest remainders: so the
     total is exact, and no stratum is a whole star off. Which stars it gives is decided by a hash of the seed and the
     star's id: the sample depends on neither the order of the rows, nor on which machine draws it, and a larger sample
     of the same stars with the same seed is drawn from the same ordering of each stratum.
 
     Args:
-        columns: one-dimensional arrays of equal length, those of ``edges`` and ``sky`` and the ids among them.
+        columns: one-dimensional arrays of equal length, those of `edges` and `sky` and the ids among them.
         edges: ascending edges for each column of strata.
         n: the size of the sample.
-        fraction: the size as a part of all stars, in place of ``n``; rounded to the nearest whole number of stars.
+        fraction: the size as a part of all stars, in place of `n`; rounded to the nearest whole number of stars.
         seed: of the draw, any integer from 0 to 2**64 - 1.
         id_column: integers, each star's own.
         sky: the columns of longitude (0 to 360) and latitude, in degrees, of any coordinates.
@@ -65,7 +65,7 @@ def stratified(
 
 
 def allocate(counts: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
-    """Each stratum's part of a sample of ``size``, in proportion to ``counts``, by largest remainders.
+    """Each stratum's part of a sample of `size`, in proportion to `counts`, by largest remainders.
 
     Equal remainders go by a hash of the seed and the stratum's place, so that the first strata are not favoured.
     """
@@ -127,7 +127,7 @@ def _cells(values: np.ndarray, edges: Sequence[float], name: str) -> np.ndarray:
 
 
 def _runs(keys: list[np.ndarray], order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each stratum starts in ``order``, and how many stars it has."""
+    """Where each stratum starts in `order`, and how many stars it has."""
     new = np.zeros(len(order), bool)
     new[:1] = True
     for key in keys:

@@ -2,19 +2,19 @@
 
 The two forms select the same stars, boundary values and missing ones included:
 
-- A missing value is NaN or -1 in the columns (see :mod:`datasets.surveys.stars`) and NULL, seldom NaN, in an archive's
-  table; it passes no cut. The one exception is ``self_dist1``: there a missing value means that the archive, which
+- A missing value is NaN or -1 in the columns (see `datasets.surveys.stars`) and NULL, seldom NaN, in an archive's
+  table; it passes no cut. The one exception is `self_dist1`: there a missing value means that the archive, which
   searches to 15 arcsec, found no neighbour.
-- PostgreSQL, behind most services, orders NaN above every number, so ``class_star >= 0.6`` alone would accept it.
-  Every quantity is therefore bounded from above, by ``LARGEST`` where nature sets no bound; nor does infinity pass.
+- PostgreSQL, behind most services, orders NaN above every number, so `class_star >= 0.6` alone would accept it.
+  Every quantity is therefore bounded from above, by `LARGEST` where nature sets no bound; nor does infinity pass.
 - A column of float32 beside a constant is widened to double precision in PostgreSQL, while NumPy narrows the constant.
   For these constants it is the same: all but 0.6 and 0.3 are exact in float32, and the float32 next to 0.6 is larger,
-  hence passes ``>= 0.6`` either way. ``0.3 * parallax`` is formed in double precision in both forms; the float32 next
+  hence passes `>= 0.6` either way. `0.3 * parallax` is formed in double precision in both forms; the float32 next
   to 0.3 is larger, so that such an error of a parallax of 1 does not pass.
 
-In ADQL, ``m`` is dr4.master, ``g`` Gaia's gaia_source and ``s`` a table of GALAH spectra. No public service is known to
+In ADQL, `m` is dr4.master, `g` Gaia's gaia_source and `s` a table of GALAH spectra. No public service is known to
 hold all three: where one has the first two, a user's GALAH table is uploaded (TAP 1.1, section 2.5); otherwise
-:func:`master_where` leaves to the service what it can decide, and the other cuts are made on the columns.
+`master_where` leaves to the service what it can decide, and the other cuts are made on the columns.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _JOINS = {
 
 @dataclass(frozen=True)
 class Cut:
-    """One condition of a sample: the stars for which ``keep``, and in a query ``adql``, is true stay."""
+    """One condition of a sample: the stars for which `keep`, and in a query `adql`, is true stay."""
 
     name: str
     description: str
@@ -49,7 +49,7 @@ class Cut:
 
     @property
     def tables(self) -> frozenset[str]:
-        """The tables that the condition reads, by their letters ``m``, ``g`` and ``s``."""
+        """The tables that the condition reads, by their letters `m`, `g` and `s`."""
         return frozenset(re.findall(r"\b([mgs])\.", self.adql))
 
     @property
@@ -64,13 +64,13 @@ def is_measured(values: np.ndarray) -> np.ndarray:
 
 
 def is_isolated(columns: Columns, radius_arcsec: float = 15.0) -> np.ndarray:
-    """No other source of the archive within ``radius_arcsec`` (at most 15), as (n,) booleans."""
+    """No other source of the archive within `radius_arcsec` (at most 15), as (n,) booleans."""
     distance = columns["self_dist1"]
     return np.isnan(distance) | (distance >= radius_arcsec)
 
 
 def has_parallax(columns: Columns, largest_relative_error: float = 0.3) -> np.ndarray:
-    """A positive parallax known to better than ``largest_relative_error``, as (n,) booleans."""
+    """A positive parallax known to better than `largest_relative_error`, as (n,) booleans."""
     parallax, error = (np.asarray(columns[name], np.float64) for name in ("parallax", "parallax_error"))
     return is_measured(parallax) & (parallax > 0) & (error > 0) & (error < largest_relative_error * parallax)
 
@@ -145,7 +145,7 @@ HIGH_QUALITY: tuple[Cut, ...] = (
 )
 """The paper's high-quality sample (section 2.2), after the matches and labels without which there is no example.
 
-The paper prints ``self_dist1 = 15``: DR4 searches to 15 arcsec, and what is meant is that it found none within.
+The paper prints `self_dist1 = 15`: DR4 searches to 15 arcsec, and what is meant is that it found none within.
 """
 
 _CUTS = {cut.name: cut for cut in HIGH_QUALITY}
@@ -173,7 +173,7 @@ GALAH has no say in it, so its stars have no labels.
 
 
 def first_failed(columns: Columns, cuts: Sequence[Cut] = HIGH_QUALITY) -> np.ndarray:
-    """The index of the first cut that removes each star, or ``len(cuts)`` for a selected star: (n,) int8."""
+    """The index of the first cut that removes each star, or `len(cuts)` for a selected star: (n,) int8."""
     if not cuts:
         return np.zeros(len(columns["object_id"]), np.int8)
     failed = ~np.stack([np.asarray(cut.keep(columns), dtype=bool) for cut in cuts])
@@ -188,7 +188,7 @@ def removed_per_cut(first_failed: np.ndarray, cuts: Sequence[Cut] = HIGH_QUALITY
 def adql(cuts: Sequence[Cut], columns: str = "m.object_id") -> str:
     """The whole query of a sample, every cut under a comment with its name.
 
-    A star comes once, even if several of its spectra pass, unless ``columns`` asks for some of ``s``.
+    A star comes once, even if several of its spectra pass, unless `columns` asks for some of `s`.
     """
     used = frozenset[str]().union(*(cut.tables for cut in cuts))
     distinct = "DISTINCT " if "s" in used else ""
@@ -206,5 +206,5 @@ def master_cuts(cuts: Sequence[Cut]) -> tuple[Cut, ...]:
 
 
 def master_where(cuts: Sequence[Cut]) -> str:
-    """The condition of :func:`master_cuts`, in bare column names on one line, to follow ``FROM dr4.master WHERE``."""
+    """The condition of `master_cuts`, in bare column names on one line, to follow `FROM dr4.master WHERE`."""
     return " AND ".join(re.sub(r"\bm\.", "", cut.adql) for cut in master_cuts(cuts))

@@ -1,1 +1,1 @@
-"""``python -m datasets.show``: a star's detections on their way to its stamp."""
+"""`python -m datasets.show`: a star's detections on their way to its stamp."""

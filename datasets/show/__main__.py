@@ -1,4 +1,4 @@
-"""Fig. 2 of any star: its detections on their way to its stamp. See ``python -m datasets.show --help``."""
+"""Fig. 2 of any star: its detections on their way to its stamp. See `python -m datasets.show --help`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def figure_2_of(dataset_folder: str | Path, object_id: int, n_shown: int = 2, co
     """The paper's Fig. 2 of a star of a prepared dataset's sky, made anew from the star's cutouts.
 
     Args:
-        dataset_folder: from ``datasets.build``; of the real sky, the cutouts come from the build's cache beside it, or
+        dataset_folder: from `datasets.build`; of the real sky, the cutouts come from the build's cache beside it, or
             from the archive.
         object_id: of a star in it, or of another that the archive has.
         n_shown: detections of a band, at most.
@@ -68,7 +68,7 @@ def figure_2_of(dataset_folder: str | Path, object_id: int, n_shown: int = 2, co
 
 
 def sky_of(folder: Path, sources: Sources) -> Sky:
-    """The sky that a prepared dataset shows; services and cache that ``sources`` leaves open are those of the build.
+    """The sky that a prepared dataset shows; services and cache that `sources` leaves open are those of the build.
 
     Raises:
         ShowError: if the folder holds no dataset.

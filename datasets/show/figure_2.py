@@ -27,10 +27,10 @@ BLOCKS: dict[Block, str] = {
 """What a block of panels is called, with the unit of the peaks written into its panels."""
 
 SIZE_IN = (7.1, 8.3)
-"""Width and height for two detections a band, with ``STYLE``: a printed page's."""
+"""Width and height for two detections a band, with `STYLE`: a printed page's."""
 
 STYLE = {"font.size": 7.5, "axes.titlesize": 7.5, "figure.titlesize": 8, "figure.labelsize": 7.5, "axes.linewidth": 0.5}
-"""Settings of Matplotlib, for ``matplotlib.rc_context``, that make the text readable at that size."""
+"""Settings of Matplotlib, for `matplotlib.rc_context`, that make the text readable at that size."""
 
 VERMILION = "#d55e00"
 _CORE_RADIUS_PX = 6
@@ -57,8 +57,8 @@ def draw_figure_2(
     the lowest of them. The star is at the corner of two strokes; where a frame does not reach, panels are grey.
 
     Args:
-        figure: an empty one with the layout ``constrained``.
-        detections: from ``stamps.align_detections``.
+        figure: an empty one with the layout `constrained`.
+        detections: from `stamps.align_detections`.
         ra_deg: the star's right ascension.
         dec_deg: its declination.
         title: which star.
@@ -68,7 +68,7 @@ def draw_figure_2(
         the images by block, band and row, row 0 on top.
 
     Raises:
-        ValueError: if ``n_shown`` is not positive.
+        ValueError: if `n_shown` is not positive.
     """
     panels = {block: panels_of(detections, block, ra_deg, dec_deg, n_shown) for block in BLOCKS}
     n_rows = {block: max(map(len, of_band.values())) for block, of_band in panels.items()}
@@ -116,7 +116,7 @@ def chosen(aligned: Sequence[AlignedFrame], n_shown: int) -> list[AlignedFrame]:
     """The detections to show, as unlike as can be: spread evenly over all in order of exposure time and seeing.
 
     Raises:
-        ValueError: if ``n_shown`` is not positive.
+        ValueError: if `n_shown` is not positive.
     """
     if n_shown < 1:
         raise ValueError(f"{n_shown} detections cannot be shown; ask for at least one")

@@ -1,1 +1,1 @@
-"""The TFDS dataset ``smss_stamps``: one stamp, labels and astrometry per star."""
+"""The TFDS dataset `smss_stamps`: one stamp, labels and astrometry per star."""

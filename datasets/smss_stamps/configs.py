@@ -1,4 +1,4 @@
-"""The configs of the dataset ``smss_stamps``: which stars each holds, and how they are split."""
+"""The configs of the dataset `smss_stamps`: which stars each holds, and how they are split."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ CONFIGS = {
 
 
 def split_of(object_id: int) -> str:
-    """``train``, ``calibration`` or ``validation`` for 7, 1 and 2 tenths of all object_ids, whatever else is there.
+    """`train`, `calibration` or `validation` for 7, 1 and 2 tenths of all object_ids, whatever else is there.
 
     The paper divides 8 : 2. Its training part gives a tenth of all stars to what is chosen and fitted after training
     (the best checkpoint, calibrated errors), so that the validation stars are touched by nothing.

@@ -1,6 +1,6 @@
 """The fields of an example on disk: the one owner of their names, shapes, types and units.
 
-``builder``, README and readers all derive from ``FIELDS``. Values missing in the archives are NaN (floats) or -1
+`builder`, README and readers all derive from `FIELDS`. Values missing in the archives are NaN (floats) or -1
 (integers).
 """
 

@@ -1,6 +1,6 @@
-"""Packs the finished parts of a build into a TFDS dataset. Users call ``python -m datasets.build``, which calls this.
+"""Packs the finished parts of a build into a TFDS dataset. Users call `python -m datasets.build`, which calls this.
 
-The parts come in by TFDS's ``manual_dir``: part files (:mod:`datasets.build.parts`) and the build's ``metadata.json``.
+The parts come in by TFDS's `manual_dir`: part files (`datasets.build.parts`) and the build's `metadata.json`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RepeatableWriter(ExampleWriter):
     """Writes the same examples as the same bytes: TFDS leaves the order of an example's fields to chance."""
 
     def write(self, path, examples):
-        """Write (key, serialised example) pairs to ``path``.
+        """Write (key, serialised example) pairs to `path`.
 
         Raises:
             OSError: if the file cannot be written, say because the disk is full.
@@ -54,7 +54,7 @@ class RepeatableWriter(ExampleWriter):
 
 
 class Builder(tfds.core.ShardBasedBuilder):
-    """Builder of ``smss_stamps``.
+    """Builder of `smss_stamps`.
 
     Shard by shard, because TFDS's shuffling writer needs TensorFlow once a split outgrows 1 GB.
     """

@@ -18,7 +18,7 @@ from datasets.archives.interface import Archive
 from datasets.surveys.stars import MASTER_COLUMNS, one_row_per_star, plain
 
 Stars = dict[str, np.ndarray]
-"""Columns of ``one_row_per_star``."""
+"""Columns of `one_row_per_star`."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Survey(Protocol):
         """The stars of a block; of a paged survey, those after an object_id, and none when it has ended."""
 
     def why_not_found(self, input_row: int) -> str:
-        """Why a row of the user's table, whose ``object_id`` is -1, has no star."""
+        """Why a row of the user's table, whose `object_id` is -1, has no star."""
 
 
 class RealSurvey:
@@ -93,7 +93,7 @@ class RealSurvey:
         self.archive = SkyMapperArchive(self._tap, urls["cutouts"], skymapper, Cache(Path(sources.cache)))
 
     def joined(self, master: Table, galah: Table | None = None) -> Stars:
-        """One row per row of ``master``, in order of object_id."""
+        """One row per row of `master`, in order of object_id."""
         master = master[np.argsort(plain(master, "object_id", "dr4.master"), kind="stable")]
         source_ids = plain(master, "gaia_dr3_id1", "dr4.master")
         stars = one_row_per_star(master, self._gaia.rows(np.unique(source_ids[source_ids != -1])), galah)

@@ -23,7 +23,7 @@ class GalahSurvey(RealSurvey):
         self._source_ids = self._source_ids[self._source_ids != -1]
 
     def blocks(self) -> Iterable[int]:
-        """Blocks of ``block_size`` stars of GALAH, in order of source_id."""
+        """Blocks of `block_size` stars of GALAH, in order of source_id."""
         return range(-(-len(self._source_ids) // self.block_size))
 
     def stars(self, block: int, after: int | None = None) -> Stars:

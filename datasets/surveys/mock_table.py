@@ -27,11 +27,11 @@ class MockTableSurvey:
         self._table = read_table_stars(sources.table)
 
     def blocks(self) -> Iterable[int]:
-        """Blocks of ``block_size`` rows."""
+        """Blocks of `block_size` rows."""
         return range(-(-len(self._table) // self.block_size))
 
     def stars(self, block: int, after: int | None = None) -> Stars:
-        """One row for every row of the table, with the truth; ``object_id`` is -1 where the sky has no such star."""
+        """One row for every row of the table, with the truth; `object_id` is -1 where the sky has no such star."""
         rows = self._in_sky_order[block * self.block_size : (block + 1) * self.block_size]
         joined = self._joined(self._star[rows])
         found = match(self._star[rows], joined.pop("star"))
@@ -64,7 +64,7 @@ class MockTableSurvey:
         return np.argsort(np.where(self._star < 0, np.iinfo(np.int64).max, self._star), kind="stable")
 
     def _joined(self, stars: np.ndarray) -> Stars:
-        """One row for each of the stars, in order, with the number ``star``; -1 is none."""
+        """One row for each of the stars, in order, with the number `star`; -1 is none."""
         stars = np.unique(stars[stars >= 0])
         of_blocks = np.split(stars, np.flatnonzero(np.diff(stars // BLOCK_SIZE)) + 1)
         joined = []

@@ -1,6 +1,6 @@
-"""E(B-V) of the user's own dust map, in place of the archive's ``ebmv_sfd``.
+"""E(B-V) of the user's own dust map, in place of the archive's `ebmv_sfd`.
 
-The extinction coefficients of ``datasets.skymapper`` are for the raw scale of Schlegel, Finkbeiner & Davis
+The extinction coefficients of `datasets.skymapper` are for the raw scale of Schlegel, Finkbeiner & Davis
 (1998), with the recalibration of Schlafly & Finkbeiner (2011) inside them. So a map on that scale is taken as it is,
 and a map of true E(B-V) is divided by the recalibration.
 """
@@ -18,7 +18,7 @@ RECALIBRATION = 0.86
 
 @dataclass(frozen=True)
 class DustMap:
-    """A map of the library ``dustmaps``, which needs no distances, and how it becomes raw SFD."""
+    """A map of the library `dustmaps`, which needs no distances, and how it becomes raw SFD."""
 
     module: str
     query: str
@@ -70,7 +70,7 @@ def user_ebv(
         map_name: one of :data:`MAPS`.
         ra_deg: right ascensions; a missing one gives NaN.
         dec_deg: declinations.
-        map_folder: where the maps lie, each in its own folder as ``dustmaps`` stores them; by default the ``data_dir``
+        map_folder: where the maps lie, each in its own folder as `dustmaps` stores them; by default the `data_dir`
             of that library's configuration.
 
     Raises:

@@ -2,13 +2,13 @@
 
 Rules:
 
-- A Gaia source belongs to a star by ``gaia_dr3_id1`` = ``source_id``, a GALAH spectrum by ``gaia_dr3_id1`` =
-  ``dr3_source_id``, a row of truth by ``object_id``.
-- Where several objects of dr4.master name one Gaia source, it belongs to the nearest (``gaia_dr3_dist1``; of equally
-  near ones to the lowest ``object_id``), and so do its spectra; the others have no match.
-- Of several spectra of a star those with ``teff``, ``logg`` and ``fe_h`` measured come first, among them those with
-  ``flag_sp`` = 0, then those with ``flag_fe_h`` = 0, then the highest ``snr_c3_iraf``, then the lowest ``sobject_id``.
-  That is the order of the cuts in :mod:`datasets.samples.selection`: a star passes if any of its spectra does.
+- A Gaia source belongs to a star by `gaia_dr3_id1` = `source_id`, a GALAH spectrum by `gaia_dr3_id1` =
+  `dr3_source_id`, a row of truth by `object_id`.
+- Where several objects of dr4.master name one Gaia source, it belongs to the nearest (`gaia_dr3_dist1`; of equally
+  near ones to the lowest `object_id`), and so do its spectra; the others have no match.
+- Of several spectra of a star those with `teff`, `logg` and `fe_h` measured come first, among them those with
+  `flag_sp` = 0, then those with `flag_fe_h` = 0, then the highest `snr_c3_iraf`, then the lowest `sobject_id`.
+  That is the order of the cuts in `datasets.samples.selection`: a star passes if any of its spectra does.
 - A missing value, or the value of a missing match, is NaN in a column of floats and -1 in a column of integers.
 """
 
@@ -33,7 +33,7 @@ _MASTER = (
     *(f"e_{band}_psf" for band in BANDS),
 )
 MASTER_COLUMNS = (*_MASTER, "gaia_dr3_id1")
-"""The columns of dr4.master that :func:`one_row_per_star` needs: what to ask the archive for."""
+"""The columns of dr4.master that `one_row_per_star` needs: what to ask the archive for."""
 
 _SOURCE = {"ra": "raj2000", "dec": "dej2000"}
 _SOURCE_PER_BAND = {"psf_mag": "{}_psf", "e_psf_mag": "e_{}_psf"}
@@ -43,9 +43,9 @@ _FROM_STAMP = ("stamp", "mask", "n_detections", "n_dropped", "fwhm", "n_masked_p
 def one_row_per_star(
     master: Table, gaia: Table, galah: Table | None = None, truth: Table | None = None
 ) -> dict[str, np.ndarray]:
-    """Join the tables on the rows of ``master``: columns of n stars, in the tables' own names.
+    """Join the tables on the rows of `master`: columns of n stars, in the tables' own names.
 
-    Without ``galah`` every star lacks a spectrum. ``master`` must hold all objects that compete for a Gaia source, or
+    Without `galah` every star lacks a spectrum. `master` must hold all objects that compete for a Gaia source, or
     the nearest of those it holds will have it.
 
     Raises:
@@ -81,7 +81,7 @@ def plain(table: Table, name: str, table_name: str) -> np.ndarray:
 
 
 def ids(table: Table, name: str, table_name: str) -> np.ndarray:
-    """A column of identifiers as :func:`plain` has it.
+    """A column of identifiers as `plain` has it.
 
     Raises:
         ValueError: also for floats, which cannot tell neighbouring ids of 19 digits apart.
@@ -105,7 +105,7 @@ def is_nearest(gaia_id: np.ndarray, distance_arcsec: np.ndarray, object_id: np.n
 
 
 def best_spectra(galah: Table) -> np.ndarray:
-    """Rows of the spectrum to use of each star, in order of ``dr3_source_id``."""
+    """Rows of the spectrum to use of each star, in order of `dr3_source_id`."""
     source_id, sobject_id = (ids(galah, name, "galah") for name in ("dr3_source_id", "sobject_id"))
     flag_sp, flag_fe_h, snr = (plain(galah, name, "galah") for name in ("flag_sp", "flag_fe_h", "snr_c3_iraf"))
     unlabelled = ~np.logical_and.reduce([is_measured(plain(galah, name, "galah")) for name in ("teff", "logg", "fe_h")])
@@ -120,7 +120,7 @@ def _no_spectra() -> Table:
 
 
 def match(keys: np.ndarray, unique_keys: np.ndarray) -> np.ndarray:
-    """For every key its row among ``unique_keys``, or -1; a missing key (-1) matches nothing."""
+    """For every key its row among `unique_keys`, or -1; a missing key (-1) matches nothing."""
     if len(unique_keys) == 0:
         return np.full(len(keys), -1)
     order = np.argsort(unique_keys, kind="stable")
@@ -133,7 +133,7 @@ def _matched(table: Table, names: tuple[str, ...], rows: np.ndarray, table_name:
 
 
 def rows_or_missing(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """``values[rows]``, stars first, with a missing value (NaN or -1) where a row is -1."""
+    """`values[rows]`, stars first, with a missing value (NaN or -1) where a row is -1."""
     missing = np.full_like(values, np.nan if values.dtype.kind == "f" else -1, shape=(1, *values.shape[1:]))
     return np.concatenate([values, missing])[rows]
 

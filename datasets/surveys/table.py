@@ -25,11 +25,11 @@ class TableSurvey(RealSurvey):
         self._table = read_table_stars(sources.table)
 
     def blocks(self) -> Iterable[int]:
-        """Blocks of ``block_size`` rows of the table."""
+        """Blocks of `block_size` rows of the table."""
         return range(-(-len(self._table) // self.block_size))
 
     def stars(self, block: int, after: int | None = None) -> Stars:
-        """One row for every row of the table; ``object_id`` is -1 where SkyMapper has no such star."""
+        """One row for every row of the table; `object_id` is -1 where SkyMapper has no such star."""
         table = self._table
         rows = np.arange(block * self.block_size, min((block + 1) * self.block_size, len(table)))
         by_object, by_source, by_position = (

@@ -47,7 +47,7 @@ class TableStars:
         return len(self.object_id)
 
     def found_by(self, what: str) -> np.ndarray:
-        """Whether a row is to be found by ``object_id``, ``source_id`` or ``position``, (n,) booleans."""
+        """Whether a row is to be found by `object_id`, `source_id` or `position`, (n,) booleans."""
         by_object, by_source = self.object_id != -1, self.source_id != -1
         usable = np.ones(len(self), bool)
         usable[list(self.faults)] = False
@@ -64,8 +64,8 @@ class TableStars:
         """The stars found, and what the table itself has of each row: its position, parallax and number.
 
         Args:
-            joined: columns of ``one_row_per_star``.
-            found: (n,) row of ``joined`` for each of ``rows``, or -1.
+            joined: columns of `one_row_per_star`.
+            found: (n,) row of `joined` for each of `rows`, or -1.
             rows: (n,) rows of the table.
         """
         stars = {name: rows_or_missing(values, found) for name, values in joined.items()}
@@ -77,7 +77,7 @@ class TableStars:
         return stars | {"input_row": rows, "own_parallax": own.astype(np.int32)}
 
     def why_not_found(self, row: int, sky: str, among: str = "") -> str:
-        """Why a row has no star in a ``sky``, ``among`` those of its stars that were looked at."""
+        """Why a row has no star in a `sky`, `among` those of its stars that were looked at."""
         if row in self.faults:
             return self.faults[row]
         for name in _IDS:
@@ -88,7 +88,7 @@ class TableStars:
 
 
 def read_table_stars(path: str | Path) -> TableStars:
-    """Read a user's table; its columns are those of :func:`table_positions.positions`, object_id, source_id, parallax,
+    """Read a user's table; its columns are those of `table_positions.positions`, object_id, source_id, parallax,
     parallax_error, pmra, pmdec and ref_epoch, in capitals or not, of which positions or ids must be there.
 
     Parallaxes without a unit are mas. A parallax counts with a positive error only.
@@ -159,7 +159,7 @@ def _nothing(column: str, path: Path, bad: dict[int, str], what: str) -> str:
 
 
 def _positions(table: Table, has_ids: bool) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """As :func:`table_positions.positions`; without any if the table's ids are to do."""
+    """As `table_positions.positions`; without any if the table's ids are to do."""
     if position_columns(table.colnames) is None:
         nowhere = np.full(len(table), np.nan)
         return nowhere, nowhere, dict.fromkeys(range(len(table)), "the table has no id for it")
@@ -178,6 +178,6 @@ def _optional(table: Table, name: str, path: Path) -> np.ndarray:
 
 
 def _keep_whole(values: dict[str, np.ndarray], names: Iterable[str], valid: np.ndarray) -> None:
-    """Make all of ``names`` missing in a row in which one of them is, or which is not ``valid``."""
+    """Make all of `names` missing in a row in which one of them is, or which is not `valid`."""
     whole = np.logical_and.reduce([valid, *(np.isfinite(values[name]) for name in names)])
     values |= {name: np.where(whole, values[name], np.nan) for name in names}

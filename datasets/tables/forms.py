@@ -1,7 +1,7 @@
 """The forms that a user's table may have: CSV, ECSV, FITS, VOTable and Parquet -> columns as each form gives them.
 
-Besides the columns a reader keeps, in the table's ``meta``, what the file states of its coordinates: ``RADESYS`` and
-``EQUINOX`` of a FITS header, ``coosys`` of a VOTable (:mod:`datasets.tables.frames`). Nothing in a file is executed or
+Besides the columns a reader keeps, in the table's `meta`, what the file states of its coordinates: `RADESYS` and
+`EQUINOX` of a FITS header, `coosys` of a VOTable (`datasets.tables.frames`). Nothing in a file is executed or
 fetched.
 """
 
@@ -28,7 +28,7 @@ class TableError(ValueError):
 
 
 def listed(name: str, there: list[str], most: int = 40) -> str:
-    """The columns there, those most like ``name`` first."""
+    """The columns there, those most like `name` first."""
     lower = {column.lower(): column for column in there}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=5, cutoff=0.5)]
     ordered = list(dict.fromkeys([*close, *there]))
@@ -37,7 +37,7 @@ def listed(name: str, there: list[str], most: int = 40) -> str:
 
 
 def reader_of(path: Path, cells_as_text: bool = False) -> Callable[[Path, Chosen], Table]:
-    """The reader for a file's suffix; with ``cells_as_text`` the one of CSV gives every cell as it is written.
+    """The reader for a file's suffix; with `cells_as_text` the one of CSV gives every cell as it is written.
 
     Raises:
         TableError: if the suffix is not known.
@@ -65,7 +65,7 @@ def read_csv(path: Path, chosen: Chosen) -> Table:
 def read_csv_as_text(path: Path, chosen: Chosen) -> Table:
     """A CSV file, its cells as texts, so that one that is no number says nothing about the others of its column.
 
-    A row that has more or fewer cells than the header has names comes with nothing in it; ``meta["unread_rows"]`` has
+    A row that has more or fewer cells than the header has names comes with nothing in it; `meta["unread_rows"]` has
     its number and the reason.
     """
     import pyarrow as pa

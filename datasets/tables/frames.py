@@ -23,9 +23,9 @@ _NAMES = {
 
 
 def stated_frame(table: Table, names: tuple[str, str], by_name: str = "") -> tuple[str, str]:
-    """The frame and equinox of the columns ``names``, as ``to_icrs`` takes them; an empty equinox is the usual one.
+    """The frame and equinox of the columns `names`, as `to_icrs` takes them; an empty equinox is the usual one.
 
-    What the columns themselves refer to goes first, then ``by_name``, the frame that the columns' names mean, if any,
+    What the columns themselves refer to goes first, then `by_name`, the frame that the columns' names mean, if any,
     then what is stated for the whole file.
 
     Raises:

@@ -21,11 +21,11 @@ _EXACT_IN_FLOAT = 2**53
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> Table:
-    """Read ``columns`` (all of them if None) and those of ``optional`` that the file has.
+    """Read `columns` (all of them if None) and those of `optional` that the file has.
 
     The form goes by the suffix: .csv, .ecsv; .fits, .fit, .fits.gz; .vot, .votable, .xml; .parquet, .pq. Of a FITS
     file or VOTable with several tables the first is read. Names are compared as they are written. A column of numbers
-    whose name ends in ``id`` (``source_id``, ``gaia_dr3_id1``) comes as int64.
+    whose name ends in `id` (`source_id`, `gaia_dr3_id1`) comes as int64.
 
     Raises:
         TableError: if the file is missing, damaged or of an unknown form, lacks a column, or holds identifiers that a
@@ -37,7 +37,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
 
 
 def read_columns(path: Path, chosen: Chosen, cells_as_text: bool = False) -> Table:
-    """The columns ``chosen`` of those there, as the file's form gives them; see :func:`table_forms.reader_of`.
+    """The columns `chosen` of those there, as the file's form gives them; see `table_forms.reader_of`.
 
     Raises:
         TableError: if the file is missing, damaged or of an unknown form.
@@ -122,7 +122,7 @@ def with_units(table: Table, units: Mapping[str, object]) -> Table:
 
 
 def mask_below(table: Table, name: str, lowest: float) -> None:
-    """Mask the values below ``lowest``: a survey's own mark of what it does not have."""
+    """Mask the values below `lowest`: a survey's own mark of what it does not have."""
     column = table[name]
     missing = np.ma.getmaskarray(np.ma.asarray(column)) | (np.ma.getdata(column) < lowest)
     if missing.any():

@@ -20,7 +20,7 @@ _GALACTIC = (("glon", "glat"), ("l", "b"), ("gal_lon", "gal_lat"), ("_glon", "_g
 
 
 def position_columns(names: Iterable[str]) -> tuple[str, str] | None:
-    """The columns among ``names`` that :func:`positions` takes, equatorial ones before Galactic ones, or None."""
+    """The columns among `names` that `positions` takes, equatorial ones before Galactic ones, or None."""
     lower = {name.lower(): name for name in reversed(list(names))}
     for pair in (*_EQUATORIAL, *_GALACTIC):
         if all(name in lower for name in pair):
@@ -48,12 +48,12 @@ def positions(table: Table, must_be: bool = True) -> tuple[np.ndarray, np.ndarra
     Without one it is taken for degrees, unless every right ascension is below 24: hours cannot be told from degrees
     then, and nothing is guessed. A column named ra_deg states its unit. Texts such as 12:34:56.7 and -45 10 11 are
     understood where no cell of the column is a plain number, right ascensions among them as hours. Then positions go
-    from the frame that the file states (:mod:`datasets.tables.frames`) to ICRS. A row whose position is missing, not a
+    from the frame that the file states (`datasets.tables.frames`) to ICRS. A row whose position is missing, not a
     number or off the sky is NaN in both.
 
     Raises:
         TableError: if there are no such columns, they may be in hours, or the frame is not known; and, unless
-            ``must_be`` is false, if no row has a position on the sky. The message names the column and the row, counted
+            `must_be` is false, if no row has a position on the sky. The message names the column and the row, counted
             from 0.
     """
     names = needed_position_columns("the table", table.colnames)
@@ -117,7 +117,7 @@ def _degrees(column: Column, is_right_ascension: bool) -> tuple[Cells, bool]:
 
 
 def in_unit(column: Column, values: np.ndarray, unit: str) -> np.ndarray:
-    """``values`` in ``unit``, from the column's unit if it has one.
+    """`values` in `unit`, from the column's unit if it has one.
 
     Raises:
         TableError: if the column's unit is of another kind.

@@ -34,7 +34,7 @@ def make_stars(n: int, seed: int) -> dict[str, np.ndarray]:
 
 
 class SmssStamps(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # beside the real one, in one process
-    """A stand-in for the builder of ``smss_stamps``: the same name, some of its fields."""
+    """A stand-in for the builder of `smss_stamps`: the same name, some of its fields."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="mock")]  # noqa: RUF012
@@ -70,7 +70,7 @@ class SmssStamps(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # be
 
 
 def write(data_dir: Path, splits: dict[str, dict[str, np.ndarray]], bands=BANDS, fingerprint="abc") -> Path:
-    """Prepares ``smss_stamps/mock`` in ``data_dir``; returns its folder."""
+    """Prepares `smss_stamps/mock` in `data_dir`; returns its folder."""
     metadata = {"bands": bands, "fingerprint": fingerprint}
     builder = SmssStamps(splits, metadata, data_dir=data_dir, config="mock", file_format="array_record")
     builder.download_and_prepare()
@@ -78,6 +78,6 @@ def write(data_dir: Path, splits: dict[str, dict[str, np.ndarray]], bands=BANDS,
 
 
 def write_stars(data_dir: Path, n_train: int = 40, n_calibration: int = 10, n_validation: int = 10) -> Path:
-    """Prepares ``smss_stamps/mock`` with stars of ``make_stars``."""
+    """Prepares `smss_stamps/mock` with stars of `make_stars`."""
     numbers = {"train": n_train, "calibration": n_calibration, "validation": n_validation}
     return write(data_dir, {split: make_stars(n, seed=i) for i, (split, n) in enumerate(numbers.items(), start=1)})

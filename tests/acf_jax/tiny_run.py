@@ -16,7 +16,7 @@ from configs import demo
 def make_config(**changes) -> ConfigDict:
     """The demo's config with a network of two stages, which compiles soon.
 
-    ``changes`` name fields with ``__`` for the dots.
+    `changes` name fields with `__` for the dots.
     """
     config = demo.get_config()
     config.model.update({"embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2), "stripe_widths": (1, 1)})
@@ -28,7 +28,7 @@ def make_config(**changes) -> ConfigDict:
 
 
 def make_run(data_dir: str | Path, **changes) -> tuple[runs.Run, dict]:
-    """The run of ``make_config(**changes)`` and its examples."""
+    """The run of `make_config(**changes)` and its examples."""
     config = FrozenConfigDict(make_config(**changes))
     model, dataset = runs.open_checked(config, data_dir)
     examples = runs.open_examples(config, dataset)

@@ -73,7 +73,7 @@ def small_stamp(archive, object_id, ra_deg, dec_deg, ebmv_sfd, **settings):
 
 @pytest.fixture
 def small_sky(monkeypatch):
-    """Builds with one worker photograph ``SmallSurvey``, in milliseconds."""
+    """Builds with one worker photograph `SmallSurvey`, in milliseconds."""
     for module in (parts, scan):
         monkeypatch.setattr(module, "open_survey", lambda config, seed, sources: SmallSurvey())
     monkeypatch.setattr(parts, "make_stamp", small_stamp)

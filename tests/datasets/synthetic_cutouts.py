@@ -33,9 +33,9 @@ def header(
     dec=DEC_DEG,
     pointing=None,
 ):
-    """A cutout's header: the star is at the middle of the cutout plus ``shift`` px.
+    """A cutout's header: the star is at the middle of the cutout plus `shift` px.
 
-    The telescope points at ``pointing`` (ra, dec), by default so that CRPIX is 1500 px away.
+    The telescope points at `pointing` (ra, dec), by default so that CRPIX is 1500 px away.
     """
     out = fits.Header()
     angle = math.radians(rotator_deg)
@@ -181,7 +181,7 @@ class SyntheticArchive:
 
 
 def six_bands(mag=13.0, **changes):
-    """One exposure in each band, image_ids in order, every ``changes`` applied to all."""
+    """One exposure in each band, image_ids in order, every `changes` applied to all."""
     return [replace(Exposure(band, mag, image_id=20150402130000 + i), **changes) for i, band in enumerate("uvgriz")]
 
 

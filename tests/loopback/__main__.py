@@ -1,4 +1,4 @@
-"""Serve a mock sky at the real archives' addresses: ``python -m tests.loopback --stars 300``."""
+"""Serve a mock sky at the real archives' addresses: `python -m tests.loopback --stars 300`."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ _VOTABLE_TYPES = {"i2": "short", "i4": "int", "i8": "long", "f4": "float", "f8":
 
 
 class Answer(NamedTuple):
-    """Rows of a query; ``overflow`` if there were more."""
+    """Rows of a query; `overflow` if there were more."""
 
     table: Table
     overflow: bool
 
 
 class Database:
-    """Tables under the service's names (``schema.table``), with TAP_SCHEMA; may be asked from any thread."""
+    """Tables under the service's names (`schema.table`), with TAP_SCHEMA; may be asked from any thread."""
 
     def __init__(self, tables: Mapping[str, Table], max_rows: int):
         self.max_rows = max_rows
@@ -42,7 +42,7 @@ class Database:
             self._units |= {column.name: column.unit for column in table.itercols() if column.unit is not None}
 
     def query(self, adql: str, maxrec: int | None = None, uploads: Mapping[str, Table] | None = None) -> Answer:
-        """The first ``maxrec`` rows, ``max_rows`` at most; units by column name.
+        """The first `maxrec` rows, `max_rows` at most; units by column name.
 
         Raises:
             AdqlError: if the query cannot be answered.

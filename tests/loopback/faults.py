@@ -33,10 +33,10 @@ KINDS = CONNECTION_KINDS + STATUS_KINDS + BODY_KINDS + FITS_KINDS + ROW_KINDS
 
 @dataclass
 class Faults:
-    """What goes wrong: a share ``rate`` of all requests, and those named in ``plan``.
+    """What goes wrong: a share `rate` of all requests, and those named in `plan`.
 
     Whether and how a request fails hangs on the seed, the request and the number of times it has come, whatever the
-    order of the others. From its third time on (``tries``) a request is answered well: a patient
+    order of the others. From its third time on (`tries`) a request is answered well: a patient
     client succeeds.
     A fault that cannot be put into an answer (a duplicate row where there are no rows) is left out, and not logged.
 
@@ -44,12 +44,12 @@ class Faults:
         rate: share of requests that meet a random fault.
         kinds: which, evenly among those that apply to a request.
         seed: of the choice.
-        only: random faults only where this regular expression is found in ``Request.key``
-            (``GET /public/siap/dr4/get_image?FORMAT=fits&IMAGE=...``).
+        only: random faults only where this regular expression is found in `Request.key`
+            (`GET /public/siap/dr4/get_image?FORMAT=fits&IMAGE=...`).
         tries: how many times one request may meet a random fault.
         plan: (regular expression for the key, kind, times or None for always); looked through before any chance.
         slow_s: what a slow answer takes, s.
-        silence_s: the longest that a client may wait in a ``timeout``, s.
+        silence_s: the longest that a client may wait in a `timeout`, s.
         retry_after_s: what 429 asks for, s.
     """
 
@@ -115,7 +115,7 @@ def instead(kind: str, retry_after_s: int) -> Response | None:
 
 
 def spoil_rows(answer: Answer, adql: str, kind: str) -> Answer | None:
-    """The answer with one of ``ROW_KINDS``; None where it cannot be."""
+    """The answer with one of `ROW_KINDS`; None where it cannot be."""
     table, n = answer.table, len(answer.table)
     if kind == "overflow":
         return Answer(table[: n // 2], True) if n > 1 else None
@@ -132,7 +132,7 @@ def spoil_rows(answer: Answer, adql: str, kind: str) -> Answer | None:
 
 
 def spoil_fits(body: bytes, kind: str) -> bytes:
-    """A FITS file with one of ``FITS_KINDS``: whole in itself, with the right coordinates."""
+    """A FITS file with one of `FITS_KINDS`: whole in itself, with the right coordinates."""
     nx, ny = (fits.getval(io.BytesIO(body), f"NAXIS{axis}") for axis in (1, 2))
     if kind == "clipped":
         lost = int(0.4 * nx)

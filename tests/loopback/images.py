@@ -56,7 +56,7 @@ class BadRequestError(Exception):
 
 
 class ImageService:
-    """``/query`` and ``/get_image`` below ``path``."""
+    """`/query` and `/get_image` below `path`."""
 
     def __init__(self, archive: MockArchive, path: str):
         self.path = path
@@ -73,7 +73,7 @@ class ImageService:
         self._detections = lru_cache(maxsize=1024)(archive.detections)
 
     def answer(self, request: Request, base_url: str) -> Response:
-        """The answer to a request; ``base_url`` is the server's own address."""
+        """The answer to a request; `base_url` is the server's own address."""
         part = request.path[len(self.path) :].strip("/")
         try:
             if part == "get_image":
@@ -103,7 +103,7 @@ class ImageService:
         return Response(cutout.mask if kind == "mask" else cutout.image, "image/fits", headers=disposition)
 
     def _uncached_cutout(self, name: str, ra_deg: float, dec_deg: float, shape: tuple[int, int]) -> Cutout:
-        """The frame's pixels around a position, ``shape`` (nx, ny) or less at the CCD's edge."""
+        """The frame's pixels around a position, `shape` (nx, ny) or less at the CCD's edge."""
         detection = self._detection(name)
         cutout = self._archive.cutout(detection, ra_deg, dec_deg, max(shape))
         if shape[0] == shape[1]:

@@ -26,7 +26,7 @@ class Request:
 
     @property
     def query(self) -> str:
-        """The parameters as one string, in order of name, readable: ``FORMAT=fits&IMAGE=...``."""
+        """The parameters as one string, in order of name, readable: `FORMAT=fits&IMAGE=...`."""
         return "&".join(f"{name}={value}" for name, value in sorted(self.params.items()))
 
     @property

@@ -24,7 +24,7 @@ SKYMAPPER_TAP, SKYMAPPER_SIAP, GAIA_TAP = "/public/tap", "/public/siap/dr4", "/t
 
 @contextlib.contextmanager
 def serve(archive: MockArchive, faults: Faults | None = None, **options) -> Iterator[LoopbackServer]:
-    """A ``LoopbackServer`` as long as the block lasts, its options as there.
+    """A `LoopbackServer` as long as the block lasts, its options as there.
 
     Raises:
         AssertionError: at the end, if the server itself failed at a request.
@@ -42,7 +42,7 @@ class LoopbackServer:
 
     Attributes:
         skymapper_tap_url, gaia_tap_url: TAP services, as pyvo wants them.
-        cutout_url: what ``/get_image?...`` and ``/query?...`` are appended to.
+        cutout_url: what `/get_image?...` and `/query?...` are appended to.
         faults: may be exchanged at any time.
         most_at_once: the largest number of requests that were in work at one time.
         errors: tracebacks of the server's own failures.
@@ -60,7 +60,7 @@ class LoopbackServer:
         """Serve at once.
 
         Args:
-            archive: a sky with an end (``n_stars``).
+            archive: a sky with an end (`n_stars`).
             faults: what goes wrong; None for nothing.
             max_rows: the TAP services' row limit.
             port: 0 for any that is free.
@@ -96,7 +96,7 @@ class LoopbackServer:
             return tuple(self._requests)
 
     def counts(self) -> dict[str, Counter]:
-        """How many requests there were by ``path`` (job numbers left out), by ``fault`` and by ``status``."""
+        """How many requests there were by `path` (job numbers left out), by `fault` and by `status`."""
         requests = self.requests
         paths = Counter("/async/job".join(_without_job(r.path)) for r in requests)
         faults = Counter(r.fault for r in requests if r.fault)
@@ -259,4 +259,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def log_message(self, format, *args) -> None:
-        """Nothing: the log is ``LoopbackServer.requests``."""
+        """Nothing: the log is `LoopbackServer.requests`."""

@@ -31,7 +31,7 @@ class _Job:
 
 
 class TapService:
-    """Everything below ``path``; an asynchronous job takes ``job_s`` seconds longer than its query."""
+    """Everything below `path`; an asynchronous job takes `job_s` seconds longer than its query."""
 
     def __init__(self, tables: dict[str, Table], path: str, max_rows: int, job_s: float = 0.0):
         self.path = path
@@ -53,7 +53,7 @@ class TapService:
         return len(self._jobs)
 
     def answer(self, request: Request, base_url: str) -> Response:
-        """The answer to a request; ``base_url`` is the server's own address."""
+        """The answer to a request; `base_url` is the server's own address."""
         first, *rest = request.path[len(self.path) :].strip("/").split("/")
         url = base_url + self.path
         if first == "sync":

@@ -1,4 +1,4 @@
-"""``python -m tests.loopback`` as a program beside others."""
+"""`python -m tests.loopback` as a program beside others."""
 
 import json
 import signal

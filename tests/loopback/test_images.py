@@ -26,7 +26,7 @@ def position_of(archive, object_id):
 
 
 def near_the_edge(archive, x):
-    """A detection of a star near its CCD's first column, and the position at column ``x`` in the star's row."""
+    """A detection of a star near its CCD's first column, and the position at column `x` in the star's row."""
     photometry = archive.table("dr4.photometry")
     row = photometry[np.argmin(photometry["x_img"])]
     assert 20 < row["x_img"] < 40

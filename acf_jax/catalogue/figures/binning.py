@@ -48,7 +48,7 @@ class CountMap:
 
 @dataclass
 class MedianMap:
-    """The median of a quantity in each cell, to within half a bin of ``values``.
+    """The median of a quantity in each cell, to within half a bin of `values`.
 
     Each cell has a histogram of its values, so that a median is that of values moved to their bins' centres. Values
     beyond the outermost bins count as lying in them.

@@ -29,7 +29,7 @@ def draw_figure_14(figure: Figure, sky: SkyMap, title: str) -> dict[str, Artist]
     """The paper's Fig. 14: stars per square degree in Galactic coordinates (Mollweide), longitude growing leftwards.
 
     Returns:
-        the artists by name: ``density``, and ``south`` and ``north``, the dashed lines at |b| = 10 deg.
+        the artists by name: `density`, and `south` and `north`, the dashed lines at |b| = 10 deg.
     """
     figure.suptitle(title)
     axes = figure.add_subplot(projection="mollweide")
@@ -50,7 +50,7 @@ def draw_figure_15(figure: Figure, kiel: KielMap, title: str) -> dict[str, Artis
     """The paper's Fig. 15: log number density (left) and median [Fe/H] (right) in the Teff-log g plane.
 
     Returns:
-        the artists by name: ``density``, ``fe_h``.
+        the artists by name: `density`, `fe_h`.
     """
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -73,7 +73,7 @@ def draw_figure_16(figure: Figure, galaxy: GalaxyMap, title: str) -> dict[str, A
     """The paper's Fig. 16: median [Fe/H] in the plane of Galactocentric R and z, with the Sun and its place in words.
 
     Returns:
-        the artists by name: ``fe_h``, ``sun``.
+        the artists by name: `fe_h`, `sun`.
     """
     distance = f"distance = 1/parallax where parallax/error > {PARALLAX_SNR_LIMIT:g}"
     figure.suptitle(f"{title}\n{FRAME.words()}\n{distance}")

@@ -36,17 +36,17 @@ _DISTANCE = (
 
 
 def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict:
-    """The figures of a catalogue's file or folder, as PNG and PDF, and ``figures.json``, what is in them.
+    """The figures of a catalogue's file or folder, as PNG and PDF, and `figures.json`, what is in them.
 
     A figure whose columns the catalogue lacks, or that no star could be drawn in, is left out, and said to be.
 
     Args:
-        catalogue: what ``formats.read_columns`` reads.
+        catalogue: what `formats.read_columns` reads.
         out_dir: made if need be.
         excluded: flags whose stars are left out.
 
     Returns:
-        what is in ``figures.json``.
+        what is in `figures.json`.
 
     Raises:
         CatalogueError: if the catalogue cannot be read, or a figure not be written.
@@ -76,7 +76,7 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
 
 
 def _write(name: str, of_figure: Map, out_dir: Path, stars: str) -> dict:
-    """Draw and save one figure; its entry in ``figures.json``."""
+    """Draw and save one figure; its entry in `figures.json`."""
     draw, height_in, caption = _DRAW[name]
     entry = {"n_used": of_figure.tally.n_used, "left_out": dict(of_figure.tally.left_out)}
     if not of_figure.tally.n_used:

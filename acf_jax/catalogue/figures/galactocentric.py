@@ -31,7 +31,7 @@ FRAME = Frame()
 
 
 def parallax_distance_kpc(parallax_mas: np.ndarray, parallax_error_mas: np.ndarray) -> np.ndarray:
-    """The inverse of the parallax, (n,) in kpc, as in the paper's Fig. 16; NaN unless ``PARALLAX_SNR_LIMIT`` is passed.
+    """The inverse of the parallax, (n,) in kpc, as in the paper's Fig. 16; NaN unless `PARALLAX_SNR_LIMIT` is passed.
 
     No zeropoint is added to the parallax, nor a prior on the distance.
     """
@@ -45,7 +45,7 @@ def cylindrical_kpc(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Distance R from the Galaxy's axis and height z above its plane, (n,) each in kpc.
 
-    The same as ``astropy.coordinates.Galactocentric``'s with these constants; NaN where an argument is.
+    The same as `astropy.coordinates.Galactocentric`'s with these constants; NaN where an argument is.
     """
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     direction = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])

@@ -41,7 +41,7 @@ class Tally:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, used: np.ndarray, needs: Iterable[tuple[str, np.ndarray]]) -> None:
-        """Count stars; one not ``used`` (n,) goes under the first reason whose need (n,) it does not meet."""
+        """Count stars; one not `used` (n,) goes under the first reason whose need (n,) it does not meet."""
         self.n_used += int(np.count_nonzero(used))
         unexplained = ~used
         for reason, met in (*needs, ("outside the figure's cells", np.zeros(used.shape, bool))):
@@ -66,7 +66,7 @@ class SkyMap:
     tally: Tally = field(default_factory=Tally)
 
     def add(self, rows: Rows) -> None:
-        """Take in rows of ``COLUMNS``, each (n,)."""
+        """Take in rows of `COLUMNS`, each (n,)."""
         turns = np.asarray(rows["glon"], np.float64) / 360 % 1 % 1  # the second time for -1e-17 % 1, which is 1
         # The pole itself belongs to the last ring, although a bin does not hold its upper edge.
         ring = RING_DEG.index(np.where(rows["glat"] == 90, 89, rows["glat"]))
@@ -91,7 +91,7 @@ class KielMap:
     tally: Tally = field(default_factory=Tally)
 
     def add(self, rows: Rows) -> None:
-        """Take in rows of ``COLUMNS``, each (n,)."""
+        """Take in rows of `COLUMNS`, each (n,)."""
         used = self.fe_h.add(rows["teff"], rows["logg"], rows["fe_h"])
         has_result = np.logical_and.reduce([np.isfinite(rows[name]) for name in self.COLUMNS])
         self.tally.add(used, [("no result", has_result)])
@@ -107,7 +107,7 @@ class GalaxyMap:
     tally: Tally = field(default_factory=Tally)
 
     def add(self, rows: Rows) -> None:
-        """Take in rows of ``COLUMNS``, each (n,)."""
+        """Take in rows of `COLUMNS`, each (n,)."""
         finite = {name: np.isfinite(rows[name]) for name in self.COLUMNS}
         distance_kpc = parallax_distance_kpc(rows["parallax"], rows["parallax_error"])
         used = self.fe_h.add(*cylindrical_kpc(rows["raj2000"], rows["dej2000"], distance_kpc), rows["fe_h"])
@@ -125,11 +125,11 @@ MAPS: Mapping[str, type[Map]] = {"figure_14": SkyMap, "figure_15": KielMap, "fig
 
 
 def fill(maps: Iterable[Map], batches: Iterable[Rows], excluded: Flag = NONE) -> None:
-    """Add to each map the rows that have none of the ``excluded`` flags, batch by batch; the others are counted.
+    """Add to each map the rows that have none of the `excluded` flags, batch by batch; the others are counted.
 
     Args:
         maps: to add to.
-        batches: rows of ``columns_of(maps)``.
+        batches: rows of `columns_of(maps)`.
         excluded: the sum of flags whose stars are left out.
     """
     maps = list(maps)
@@ -141,7 +141,7 @@ def fill(maps: Iterable[Map], batches: Iterable[Rows], excluded: Flag = NONE) ->
 
 
 def columns_of(maps: Iterable[Map]) -> list[str]:
-    """The columns that ``fill`` needs."""
+    """The columns that `fill` needs."""
     return list(dict.fromkeys(["flags", *(name for of_figure in maps for name in of_figure.COLUMNS)]))
 
 

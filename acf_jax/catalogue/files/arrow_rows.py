@@ -39,7 +39,7 @@ def to_arrow(rows: Rows, columns: Sequence[Column], schema: pa.Schema) -> pa.Tab
 
 
 def from_arrow(table: pa.Table | pa.RecordBatch, columns: Sequence[Column]) -> dict[str, np.ndarray]:
-    """Undo ``to_arrow``: columns in their own type, texts as an array of objects."""
+    """Undo `to_arrow`: columns in their own type, texts as an array of objects."""
     rows = {column.name: in_memory(table.column(column.name)) for column in columns}
     return {
         column.name: rows[column.name] if column.dtype == "str" else rows[column.name].astype(column.dtype, copy=False)

@@ -1,7 +1,7 @@
 """The ReadMe of a catalogue, after the CDS's standard for documents (https://cds.unistra.fr/doc/catstd.htx).
 
 Beside a file of fixed width (.dat) it describes that file byte by byte, and astropy reads the two together
-(``ascii.read("catalogue.dat", format="cds", readme="ReadMe")``); of another file it lists the columns.
+(`ascii.read("catalogue.dat", format="cds", readme="ReadMe")`); of another file it lists the columns.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def write_readme(
     n_rows: int,
     authors: str = AUTHORS,
 ) -> None:
-    """Write the ReadMe of a file that ``formats.write_catalogue`` has written with the same arguments.
+    """Write the ReadMe of a file that `formats.write_catalogue` has written with the same arguments.
 
     Raises:
         CatalogueError: if the disk is full, or what lies beside a .dat file, and says which bytes a column takes, is
@@ -132,7 +132,7 @@ def _listed(name: str, columns: Sequence[Column]) -> str:
 
 
 def _described(heading: str, place: str, rows: Sequence[tuple[str, str, Column]], blanks: bool) -> str:
-    """A table of columns; ``blanks``: a question mark says which may be blank, as readers of fixed width expect."""
+    """A table of columns; `blanks`: a question mark says which may be blank, as readers of fixed width expect."""
     place_width = max(len(place), *(len(row[0]) for row in rows))
     format_width = max(len("Format"), *(len(row[1]) for row in rows))
     unit_width = max(len("Units"), *(len(_unit(column)) for *_, column in rows))
@@ -196,5 +196,5 @@ def _references() -> str:
 
 
 def _wrapped(text: str, indent: str, more: int = 0) -> list[str]:
-    """Lines of at most 80 characters, each with the indent, and ``more`` blanks from the second on."""
+    """Lines of at most 80 characters, each with the indent, and `more` blanks from the second on."""
     return textwrap.wrap(text, _LINE, initial_indent=indent, subsequent_indent=indent + more * " ")

@@ -18,7 +18,7 @@ from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files.arrow_rows import from_arrow
 
 Flags = Sequence[tuple[enum.IntFlag, str]]
-"""Each bit with its meaning, as ``flags.TABLE``."""
+"""Each bit with its meaning, as `flags.TABLE`."""
 
 _BATCH_ROWS = 10_000
 
@@ -27,7 +27,7 @@ _BATCH_ROWS = 10_000
 class Contents:
     """Shards in order, the columns they hold, and what the file says of itself.
 
-    ``provenance`` holds JSON types.
+    `provenance` holds JSON types.
     """
 
     shards: Sequence[Path]
@@ -46,7 +46,7 @@ class Contents:
         return cls(shards, columns, provenance, flags, sum(_n_rows(shard, columns) for shard in shards))
 
     def batches(self, progress: str = "") -> Iterator[dict[str, np.ndarray]]:
-        """The rows, 10,000 at most at a time; ``progress`` names a bar to show.
+        """The rows, 10,000 at most at a time; `progress` names a bar to show.
 
         Raises:
             CatalogueError: if a shard cannot be read.
@@ -57,7 +57,7 @@ class Contents:
                 bar.update(batch.num_rows)
 
     def text_widths(self, length=len) -> dict[str, int]:
-        """The longest text of every column of texts, at least 1, by ``length``: a pass over these columns alone."""
+        """The longest text of every column of texts, at least 1, by `length`: a pass over these columns alone."""
         widths = {column.name: 1 for column in self.columns if column.dtype == "str"}
         for batch in self._arrow_batches(list(widths)):
             for name in widths:
@@ -66,7 +66,7 @@ class Contents:
         return widths
 
     def information(self) -> Iterator[tuple[str, str]]:
-        """The provenance, flattened (``dataset.version``), and the flags, as pairs of texts for people to read."""
+        """The provenance, flattened (`dataset.version`), and the flags, as pairs of texts for people to read."""
         yield from flattened(self.provenance)
         for flag, text in self.flags:
             yield f"flag.{flag.name}", f"{flag.value}: {text}"
@@ -85,7 +85,7 @@ class Contents:
 
 
 def parsed_provenance(text: str | bytes | None) -> dict:
-    """Undo ``provenance_json``; empty where there is none."""
+    """Undo `provenance_json`; empty where there is none."""
     return json.loads(text) if text else {}
 
 

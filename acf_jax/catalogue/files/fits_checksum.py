@@ -9,7 +9,7 @@ _PUNCTUATION = frozenset(b":;<=>?@[\\]^_`")
 
 
 class DataSum:
-    """The sum of bytes added in pieces of any length, filled up by zeros to whole words; ``value`` is DATASUM."""
+    """The sum of bytes added in pieces of any length, filled up by zeros to whole words; `value` is DATASUM."""
 
     def __init__(self):
         self._sum, self._rest = 0, b""
@@ -41,7 +41,7 @@ def _folded(total: int) -> int:
 
 
 def _encoded(value: int) -> str:
-    """Sixteen letters and digits whose sum, in columns of four, is the value's bytes above four times ``0``."""
+    """Sixteen letters and digits whose sum, in columns of four, is the value's bytes above four times `0`."""
     columns = []
     for byte in value.to_bytes(4, "big"):
         quarters = [byte // 4 + byte % 4, byte // 4, byte // 4, byte // 4]

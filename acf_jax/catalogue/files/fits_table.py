@@ -42,7 +42,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See ``formats.read_columns``."""
+    """See `formats.read_columns`."""
     header, start, dtype = _table(path)
     if missing := [name for name in names if name not in dtype.names]:
         raise CatalogueError(f"{path} has no column {', '.join(missing)}.")
@@ -57,7 +57,7 @@ def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[
 
 
 def read_provenance(path: Path) -> dict:
-    """See ``formats.read_provenance``."""
+    """See `formats.read_provenance`."""
     return parsed_provenance(_table(path)[0].get(_PROVENANCE))
 
 

@@ -1,4 +1,4 @@
-"""A catalogue as text of fixed width, as the CDS keeps them; ``cds_readme`` describes it byte by byte."""
+"""A catalogue as text of fixed width, as the CDS keeps them; `cds_readme` describes it byte by byte."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See ``formats.read_columns``."""
+    """See `formats.read_columns`."""
     layout = side_file.read_layout(path)
     if missing := [name for name in names if name not in layout]:
         raise CatalogueError(f"{path} has no column {', '.join(missing)}.")

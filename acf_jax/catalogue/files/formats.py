@@ -42,12 +42,12 @@ def write_catalogue(
 ) -> None:
     """Write the rows of these Parquet shards, in order, to one file, in the format that its suffix names.
 
-    Memory stays bounded by 10,000 rows however many there are. ``provenance`` holds JSON types and ``flags`` is
-    ``flags.TABLE``; every format carries both (CSV and fixed-width text in ``NAME-metadata.json`` beside).
+    Memory stays bounded by 10,000 rows however many there are. `provenance` holds JSON types and `flags` is
+    `flags.TABLE`; every format carries both (CSV and fixed-width text in `NAME-metadata.json` beside).
 
     Raises:
         CatalogueError: if the suffix is unknown, a shard cannot be read or is of other columns, or the disk is full.
-            Then what was at ``path`` before is still there.
+            Then what was at `path` before is still there.
     """
     path = Path(path)
     contents = Contents.of(shards, columns, provenance, flags)

@@ -1,6 +1,6 @@
 """A catalogue as one Parquet file, with a VOTable of its metadata in the header (the VOParquet convention 1.0).
 
-TOPCAT and astropy (``Table.read(path, format="parquet.votable")``) read units, UCDs and descriptions from there.
+TOPCAT and astropy (`Table.read(path, format="parquet.votable")`) read units, UCDs and descriptions from there.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See ``formats.read_columns``."""
+    """See `formats.read_columns`."""
     try:
         with pq.ParquetFile(path) as file:
             if missing := [name for name in names if name not in file.schema_arrow.names]:
@@ -52,7 +52,7 @@ def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[
 
 
 def read_provenance(path: Path) -> dict:
-    """See ``formats.read_provenance``."""
+    """See `formats.read_provenance`."""
     try:
         metadata = pq.read_schema(path).metadata or {}
     except (pa.ArrowException, OSError) as error:

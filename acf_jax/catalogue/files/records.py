@@ -14,7 +14,7 @@ NULLS = "nulls"
 
 
 def ascii_text(text: str) -> str:
-    r"""Printable ASCII, which is all that FITS and fixed-width files hold: other characters as in Python, ``\xe9``."""
+    r"""Printable ASCII, which is all that FITS and fixed-width files hold: other characters as in Python, `\xe9`."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -26,12 +26,12 @@ def ascii_text(text: str) -> str:
 
 
 def ascii_width(text: str) -> int:
-    """Characters of ``ascii_text``."""
+    """Characters of `ascii_text`."""
     return len(ascii_text(text))
 
 
 def record_dtype(columns: Sequence[Column], text_widths: Mapping[str, int], with_nulls: bool = False) -> np.dtype:
-    """The record of one row; ``with_nulls`` begins it with a bit for each column, as VOTable's BINARY2 does."""
+    """The record of one row; `with_nulls` begins it with a bit for each column, as VOTable's BINARY2 does."""
     fields = [
         (column.name, f"S{text_widths[column.name]}" if column.dtype == "str" else big_endian(column.dtype))
         for column in columns
@@ -46,7 +46,7 @@ def big_endian(dtype: str) -> np.dtype:
 
 
 def to_records(rows: Rows, columns: Sequence[Column], dtype: np.dtype) -> np.ndarray:
-    """Rows (n,) as records of ``record_dtype``."""
+    """Rows (n,) as records of `record_dtype`."""
     records = np.zeros(len(rows[columns[0].name]), dtype)
     for column in columns:
         values = rows[column.name]

@@ -40,7 +40,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See ``formats.read_columns``."""
+    """See `formats.read_columns`."""
     try:
         for batch in _batches(path, names):
             for start in range(0, batch.num_rows, batch_rows):
@@ -54,7 +54,7 @@ def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[
 
 
 def read_provenance(path: Path) -> dict:
-    """See ``formats.read_provenance``."""
+    """See `formats.read_provenance`."""
     if path.suffix.lower() != _ECSV:
         return side_file.read_provenance(path)
     from astropy.table.meta import get_header_from_yaml

@@ -11,7 +11,7 @@ from acf_jax.catalogue.files.arrow_rows import is_missing
 
 
 def texts(values: np.ndarray, column: Column) -> list[str]:
-    """A column's values (n,) with ``column.decimals`` digits after the point; a missing one is an empty text."""
+    """A column's values (n,) with `column.decimals` digits after the point; a missing one is an empty text."""
     if column.dtype == "str":
         return list(values)
     pattern = f"%.{column.decimals}f" if column.is_float else "%d"

@@ -64,7 +64,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See ``formats.read_columns``. A VOTable that another program wrote is read as a whole."""
+    """See `formats.read_columns`. A VOTable that another program wrote is read as a whole."""
     header = _header(path)
     table = _parsed(path, header).get_first_table()
     if missing := [name for name in names if name not in [field.name for field in table.fields]]:
@@ -77,7 +77,7 @@ def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[
 
 
 def read_provenance(path: Path) -> dict:
-    """See ``formats.read_provenance``."""
+    """See `formats.read_provenance`."""
     infos = _parsed(path, _header(path)).infos
     return next((parsed_provenance(info.value) for info in infos if info.name == _PROVENANCE), {})
 
@@ -151,7 +151,7 @@ def _parsed(path: Path, header: bytes | None) -> VOTableFile:
 
 
 def _dtype(fields: Sequence[Field]) -> np.dtype:
-    """The record that ``write`` wrote."""
+    """The record that `write` wrote."""
     dtypes = {name: big_endian(dtype) for dtype, name in _DATATYPES.items()}
     dtypes_of_fields = [dtypes.get(field.datatype) or f"S{field.arraysize}" for field in fields]
     nulls = (NULLS, "u1", ((len(fields) + 7) // 8,))

@@ -17,9 +17,9 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A binary file, open for writing and reading, that is put in the place of ``path`` when the block ends well.
+    """A binary file, open for writing and reading, that is put in the place of `path` when the block ends well.
 
-    Until then it is a hidden file beside ``path``, ``.NAME.xxxxxxxx.part``; it is removed when the block fails, and
+    Until then it is a hidden file beside `path`, `.NAME.xxxxxxxx.part`; it is removed when the block fails, and
     stays behind only when the process is killed.
 
     Raises:

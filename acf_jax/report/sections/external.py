@@ -1,8 +1,8 @@
 """Against other spectroscopic surveys: the paper's section 5.3 with Figs. 11 and 12.
 
-``context.external`` holds, by the survey's name, what ``datasets.samples.external.matched_labels`` returns for the
-positions of the validation split: ``row`` (m,) into the split, the labels ``teff``, ``logg``, ``fe_h`` (m,) with their
-quoted errors ``e_teff``, ..., ``counts`` and ``is_mock``.
+`context.external` holds, by the survey's name, what `datasets.samples.external.matched_labels` returns for the
+positions of the validation split: `row` (m,) into the split, the labels `teff`, `logg`, `fe_h` (m,) with their
+quoted errors `e_teff`, ..., `counts` and `is_mock`.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def measure(context: Context, matched: Mapping) -> dict:
     """What results.json says of one survey.
 
     For each target: the residuals' moments (prediction minus the survey's label) with the bootstrap's interval of the
-    standard deviation; ``label_error``, the root mean square of the survey's quoted errors, and ``std_without_it``,
+    standard deviation; `label_error`, the root mean square of the survey's quoted errors, and `std_without_it`,
     which is left of the standard deviation when that is subtracted in quadrature. Where the truth is known also
-    ``truth``: the network's and the survey's own residuals from it, of the same stars.
+    `truth`: the network's and the survey's own residuals from it, of the same stars.
     """
     stars, rows = context.stars(), np.asarray(matched["row"])
     prediction = context.prediction().mean[rows]

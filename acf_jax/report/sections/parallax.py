@@ -95,7 +95,7 @@ def _with_parallax(context: Context) -> str:
 
 
 def _compare(context: Context, name: str, kind: str) -> dict[str, dict[str, Estimate]]:
-    """For each target: ``with``, ``without`` and ``ratio``, all of the stars for which both have a residual."""
+    """For each target: `with`, `without` and `ratio`, all of the stars for which both have a residual."""
     with_parallax, without = (residuals(context, network, kind) for network in (name, WITHOUT))
     draws = {"n_resamples": context.options.n_bootstrap, "seed": context.options.seed}
     compared = {}

@@ -128,7 +128,7 @@ def _table(context: Context, kind: str, results: Mapping, noise: Mapping) -> Tab
 
 
 def _cells(estimates: Mapping[str, Estimate], unit: str) -> tuple[str, ...]:
-    """The moments with their intervals, in the order of ``MOMENTS``, and the number of stars."""
+    """The moments with their intervals, in the order of `MOMENTS`, and the number of stars."""
     return (
         with_interval(estimates["offset"], unit, sign="+"),
         *(with_interval(estimates[name], unit) for name in ("std", "mad_std", "rmse")),

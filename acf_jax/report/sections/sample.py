@@ -155,7 +155,7 @@ def parameter_samples(context: Context, network: str) -> list[ParameterSample]:
 
 
 def figure_8(context: Context, network: str, name: str) -> FigureFile:
-    """Fig. 8 (or 10) of a network, saved as ``name``."""
+    """Fig. 8 (or 10) of a network, saved as `name`."""
     samples, title = parameter_samples(context, network), f"{network}, {context.sample()}"
     figure = prediction_plots.for_print(
         prediction_plots.PAGE_IN, 3.1, lambda figure: prediction_plots.draw_figure_8(figure, samples, title)
@@ -171,7 +171,7 @@ def figure_8(context: Context, network: str, name: str) -> FigureFile:
 
 
 def compare_distributions(a: np.ndarray, b: np.ndarray) -> dict[str, float | int | None]:
-    """Two-sample Kolmogorov-Smirnov test of finite values: ``statistic``, ``p_value`` (None without stars), numbers."""
+    """Two-sample Kolmogorov-Smirnov test of finite values: `statistic`, `p_value` (None without stars), numbers."""
     a, b = (values[np.isfinite(values)] for values in (a, b))
     told = {"n_train": len(a), "n_validation": len(b), "statistic": None, "p_value": None}
     if len(a) and len(b):
@@ -191,7 +191,7 @@ def trend(x: np.ndarray, y: np.ndarray) -> dict[str, float | int | None]:
 
 
 def uncertainty_rows(sample: ParameterSample) -> list[dict[str, str | float | int | None]]:
-    """The median uncertainty in each of the ranges of ``PAPER_UNCERTAINTY``."""
+    """The median uncertainty in each of the ranges of `PAPER_UNCERTAINTY`."""
     rows = []
     for words, lower, upper, paper in PAPER_UNCERTAINTY[sample.target]:
         inside = sample.std[(sample.label > lower) & (sample.label <= upper) & np.isfinite(sample.std)]

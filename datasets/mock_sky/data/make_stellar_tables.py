@@ -4,7 +4,7 @@
     pip install h5py
     python -m datasets.mock_sky.data.make_stellar_tables lachesis_grids-*.whl astrolachesis-*.whl --out DIR
 
-Needed once, by whoever wants to check or change the tables; ``PROVENANCE.md`` tells what they are.
+Needed once, by whoever wants to check or change the tables; `PROVENANCE.md` tells what they are.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BANDS = {
 def cut_isochrones(file) -> dict[str, np.ndarray]:
     """The isochrones of the wanted ages and phases, a row per [Fe/H], age and EEP.
 
-    In the file the ([Fe/H], age) blocks follow each other, ``lengths`` rows each; ``offsets`` is the EEP index of a
+    In the file the ([Fe/H], age) blocks follow each other, `lengths` rows each; `offsets` is the EEP index of a
     block's first row.
     """
     columns, lengths, ages = list(file.attrs["columns"]), file["lengths"][:], file["age_values"][:]

@@ -80,7 +80,7 @@ def galactic(ra_deg: np.ndarray, dec_deg: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def place_in_cell(cell: np.ndarray, fraction: np.ndarray) -> dict[str, np.ndarray]:
-    """Positions (deg) in cells of equal area, ``fraction`` (2, n) between 0 and 1 saying where inside."""
+    """Positions (deg) in cells of equal area, `fraction` (2, n) between 0 and 1 saying where inside."""
     ra = (cell % N_RA + fraction[0]) * 360.0 / N_RA
     top = np.sin(np.radians(HIGHEST_DEC_DEG))
     dec = np.degrees(np.arcsin(-1.0 + (cell // N_RA + fraction[1]) / N_DEC * (1.0 + top)))
@@ -89,7 +89,7 @@ def place_in_cell(cell: np.ndarray, fraction: np.ndarray) -> dict[str, np.ndarra
 
 
 def footprint_density(moduli: np.ndarray, step: float) -> np.ndarray:
-    """Stars per component, apparent distance modulus (bins of ``step`` around ``moduli``) and cell of the footprint."""
+    """Stars per component, apparent distance modulus (bins of `step` around `moduli`) and cell of the footprint."""
     cells = np.arange(N_RA * N_DEC)
     place = place_in_cell(cells, np.full((2, len(cells)), 0.5))
     true_modulus = np.arange(0.0, moduli[-1] + step / 2, step / 2)

@@ -37,7 +37,7 @@ NEIGHBOUR_COLUMNS = np.dtype(
 
 
 def draw_neighbours(seed: int, block: int, stars: np.ndarray) -> np.ndarray:
-    """Every star with light near the block's stars, as ``NEIGHBOUR_COLUMNS``, in order of star."""
+    """Every star with light near the block's stars, as `NEIGHBOUR_COLUMNS`, in order of star."""
     draws = Draws(seed, "neighbours", block)
     count = draws.poisson(_mean_count(stars["glat"]), len(stars), largest=60)
     star = np.repeat(np.arange(len(stars)), count)
@@ -58,7 +58,7 @@ def draw_neighbours(seed: int, block: int, stars: np.ndarray) -> np.ndarray:
 
 
 def _mean_count(glat_deg: np.ndarray) -> np.ndarray:
-    """Neighbours expected within ``RADIUS_ARCSEC`` at a Galactic latitude, uncatalogued ones included."""
+    """Neighbours expected within `RADIUS_ARCSEC` at a Galactic latitude, uncatalogued ones included."""
     catalogued = DENSITY_AT_30_DEG * np.exp((30.0 - np.abs(glat_deg)) / 35.0)
     fainter_too = 10 ** (COUNTS_SLOPE * (FAINTEST_G - CATALOGUE_LIMIT_G))
     return np.pi * RADIUS_ARCSEC**2 * catalogued * fainter_too
@@ -102,12 +102,12 @@ def contamination(separation_arcsec: np.ndarray, fwhm_arcsec: np.ndarray) -> np.
 
 
 def contaminating_flux(stars: np.ndarray, neighbours: np.ndarray, row: np.ndarray, fwhm, band) -> np.ndarray:
-    """Flux of neighbours in PSF fits, in units of the star's own, for observations (n,) of ``stars[row]``.
+    """Flux of neighbours in PSF fits, in units of the star's own, for observations (n,) of `stars[row]`.
 
     Args:
-        stars: the block's stars (``star`` and ``mag`` are used).
+        stars: the block's stars (`star` and `mag` are used).
         neighbours: the block's neighbours, in order of star.
-        row: index into ``stars`` of each observation.
+        row: index into `stars` of each observation.
         fwhm: seeing of each, arcsec.
         band: index of its band.
     """

@@ -13,7 +13,7 @@ REFERENCE_STAR = {"teff": 5500.0, "logg": 4.0, "fe_h": -0.25}
 
 
 def extinctions(ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
-    """A_x (n, 10) of stars behind the reddening ``ebv`` (raw SFD scale).
+    """A_x (n, 10) of stars behind the reddening `ebv` (raw SFD scale).
 
     The scale is the survey's own R_f, so that dereddening with R_f is right on average; how A_f depends on the star's
     own spectrum is the table's.
@@ -28,6 +28,6 @@ def extinctions(ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.nd
 
 
 def apparent_magnitudes(absolute, distance_pc, ebv, teff, logg, fe_h) -> np.ndarray:
-    """Reddened apparent magnitudes (n, 10) in the order of ``PASSBANDS``, from absolute ones (n, 10)."""
+    """Reddened apparent magnitudes (n, 10) in the order of `PASSBANDS`, from absolute ones (n, 10)."""
     modulus = 5 * np.log10(np.asarray(distance_pc) / 10)
     return absolute + modulus[:, None] + extinctions(ebv, teff, logg, fe_h)

@@ -1,6 +1,6 @@
 """MIST isochrones and bolometric corrections, interpolated between their grid points.
 
-Sources: Choi et al. 2016 (ApJ 823, 102), Dotter 2016 (ApJS 222, 8); how the files were made: ``data/PROVENANCE.md``.
+Sources: Choi et al. 2016 (ApJ 823, 102), Dotter 2016 (ApJS 222, 8); how the files were made: `data/PROVENANCE.md`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _position(nodes: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def trilinear(grid: np.ndarray, axes: tuple[np.ndarray, ...], points: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Values of ``grid`` (a, b, c, k) at the points (x, y, z), each of shape (n,); returns (n, k)."""
+    """Values of `grid` (a, b, c, k) at the points (x, y, z), each of shape (n,); returns (n, k)."""
     (i, fi), (j, fj), (k, fk) = (_position(axis, point) for axis, point in zip(axes, points, strict=True))
     result = np.zeros((len(i), grid.shape[3]))
     for di, wi in ((0, 1 - fi), (1, fi)):
@@ -39,7 +39,7 @@ def trilinear(grid: np.ndarray, axes: tuple[np.ndarray, ...], points: tuple[np.n
 class Isochrones:
     """MIST isochrones on a regular grid of [Fe/H], log age and equivalent evolutionary point (EEP).
 
-    ``grid`` is (n_feh, n_age, n_eep, 5): initial mass and present mass (solar), log Teff (K), log g (cgs) and log L
+    `grid` is (n_feh, n_age, n_eep, 5): initial mass and present mass (solar), log Teff (K), log g (cgs) and log L
     (solar); NaN below the lowest mass tabulated.
     """
 
@@ -85,14 +85,14 @@ def isochrones() -> Isochrones:
 
 @dataclass(frozen=True)
 class BolometricCorrections:
-    """Bolometric corrections and extinction ratios A_x / A_V on a grid of Teff, log g and [Fe/H], for ``PASSBANDS``."""
+    """Bolometric corrections and extinction ratios A_x / A_V on a grid of Teff, log g and [Fe/H], for `PASSBANDS`."""
 
     axes: tuple[np.ndarray, np.ndarray, np.ndarray]
     correction: np.ndarray
     extinction: np.ndarray
 
     def absolute_magnitudes(self, mbol, teff, logg, fe_h) -> np.ndarray:
-        """M_x = Mbol - BC_x of each star, (n, 10) in the order of ``PASSBANDS``; arguments of shape (n,)."""
+        """M_x = Mbol - BC_x of each star, (n, 10) in the order of `PASSBANDS`; arguments of shape (n,)."""
         return np.asarray(mbol)[:, None] - trilinear(self.correction, self.axes, (teff, logg, fe_h))
 
     def absolute_v(self, mbol, teff, logg, fe_h) -> np.ndarray:

@@ -24,7 +24,7 @@ UNITS = {"teff": (5500.0, 900.0), "logg": (4.0, 0.6), "fe_h": (-0.3, 0.4)}  # me
 
 
 def make_run(folder: Path, seed: int = 0, **changes) -> Path:
-    """Writes a run with one checkpoint, its calibrated errors and its training domain; ``changes`` of the config."""
+    """Writes a run with one checkpoint, its calibrated errors and its training domain; `changes` of the config."""
     config = plain(make_config(**changes))
     model = model_from_config(config)
     targets = model.config.targets
@@ -102,7 +102,7 @@ def make_stars(n_stars: int, seed: int = 1, size_px: int = SIZE_PX) -> dict[str,
 
 
 def write_metrics(folder: Path, **changes) -> Path:
-    """A ``metrics.json`` as far as cards need one, in ``folder``."""
+    """A `metrics.json` as far as cards need one, in `folder`."""
     moments = {
         "n": 321, "offset": -8.4, "std": 107.4, "mad_std": 96.4, "rmse": 107.7, "coverage_68": 0.61, "coverage_95": 0.88
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""``python -m acf_jax.catalogue``: files in, figures and counts out."""
+"""`python -m acf_jax.catalogue`: files in, figures and counts out."""
 
 import json
 import subprocess

@@ -67,7 +67,7 @@ def write_dataset(
     bands: str = BANDS,
     input_rows: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Path:
-    """Prepares ``smss_stamps/mock`` with its two tables; ``input_rows`` of stars and rejected make it a user's table's.
+    """Prepares `smss_stamps/mock` with its two tables; `input_rows` of stars and rejected make it a user's table's.
 
     Returns its folder.
     """
@@ -87,7 +87,7 @@ def write_dataset(
 
 
 def write_tables(folder: Path, stars, rejected, bands: str = BANDS, input_rows=None) -> None:
-    """``stars.parquet`` and ``rejected.parquet``, with the columns that ``datasets.build`` gives them."""
+    """`stars.parquet` and `rejected.parquet`, with the columns that `datasets.build` gives them."""
     index = np.zeros(len(stars["split"]), np.int64)
     for name in (FIRST_SPLIT, SECOND_SPLIT):
         index[stars["split"] == name] = np.arange((stars["split"] == name).sum())
@@ -126,7 +126,7 @@ def script_environment(**more: str) -> dict[str, str]:
 
 
 def script(*arguments: object, under: Sequence[str] = (), **options) -> subprocess.Popen:
-    """``python predict.py ...``, started, ``under`` another command if there is one; output goes to pipes."""
+    """`python predict.py ...`, started, `under` another command if there is one; output goes to pipes."""
     command = [*under, sys.executable, str(ROOT / "predict.py"), *map(str, arguments)]
     options = {"env": script_environment(), "cwd": ROOT, "text": True} | options
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)

@@ -21,7 +21,7 @@ def toolbox():
 
 
 def draw(n=2000, seed=0, overconfidence=1.0, bias=0.0):
-    """Predictions whose residuals are ``overconfidence`` times what they claim."""
+    """Predictions whose residuals are `overconfidence` times what they claim."""
     rng = np.random.default_rng(seed)
     std = rng.gamma(4.0, 20.0, n)
     values = rng.normal(5500, 600, n)

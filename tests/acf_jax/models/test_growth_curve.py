@@ -11,7 +11,7 @@ CENTRE_PX = 23.5
 
 
 def gaussian_star(flux_ujy, sigma_px, size=48):
-    """Stamps (n, size, size, band) of round Gaussians that hold ``flux_ujy`` (n, band)."""
+    """Stamps (n, size, size, band) of round Gaussians that hold `flux_ujy` (n, band)."""
     offsets = np.arange(size) - (size - 1) / 2
     profile = np.exp(-0.5 * (offsets[:, None] ** 2 + offsets**2) / sigma_px**2) / (2 * np.pi * sigma_px**2)
     return np.asarray(flux_ujy)[:, None, None, :] * profile[..., None]

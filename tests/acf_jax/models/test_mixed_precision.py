@@ -190,7 +190,7 @@ def test_a_short_training_ends_within_the_noise_of_the_float32_one(data_dir):
 
 
 def trained_scores(data_dir, dtype, n_steps, seeds) -> list[float]:
-    """Validation scores after trainings of ``n_steps`` with the same compiled step."""
+    """Validation scores after trainings of `n_steps` with the same compiled step."""
     run, examples = tiny_run.make_run(data_dir, num_steps=n_steps, batch_size=16, model__dtype=dtype)
     step, predict_step = loop.make_train_step(run), loop.make_predict_step(run)
     scores = []

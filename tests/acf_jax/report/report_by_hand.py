@@ -37,7 +37,7 @@ GATHERED = {
 
 
 def write_figure(out_dir: Path, name: str, width_in: float = 3.5) -> None:
-    """``figures/<name>.png`` and ``.pdf`` of a line."""
+    """`figures/<name>.png` and `.pdf` of a line."""
     (out_dir / "figures").mkdir(exist_ok=True)
     figure = Figure(figsize=(width_in, 2.5))
     figure.subplots().plot([0, 1, 2], [0, 1, 4])

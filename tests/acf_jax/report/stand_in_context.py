@@ -61,7 +61,7 @@ def draw_stars(n: int = N_STARS, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def stand_in_network(*, use_parallax: bool = True, targets=TARGETS, fingerprint: str = "f" * 64, **settings):
-    """As far as sections ask for one; ``settings`` of its training differ from the usual."""
+    """As far as sections ask for one; `settings` of its training differ from the usual."""
     config = {"seed": 0, "model": {"use_parallax": use_parallax, "head_widths": [320, 160]}} | settings
     return SimpleNamespace(
         model=SimpleNamespace(config=SimpleNamespace(use_parallax=use_parallax)), targets=targets, bands="uvgriz",
@@ -79,7 +79,7 @@ def make_context(
     seed: int = 0,
     draws: bool = False,
 ) -> StandInContext:
-    """Of these stars; a sky without ``true_`` fields is a real one. The first of ``answers`` is in question."""
+    """Of these stars; a sky without `true_` fields is a real one. The first of `answers` is in question."""
     dataset = StandInDataset(
         folder=folder, name="smss_stamps", config="mock" if "true_teff" in stars else "high_quality", bands="uvgriz",
         fingerprint="f" * 64, stars=stars, fields=tuple(stars), splits={"validation": len(stars["object_id"])},

@@ -36,7 +36,7 @@ class StandIn(Context):
 
 
 class Dataset(SimpleNamespace):
-    """A prepared dataset in memory; ``reads`` notes how many stamps were asked for at a time."""
+    """A prepared dataset in memory; `reads` notes how many stamps were asked for at a time."""
 
     def n_examples(self, split):
         return self.splits[split]
@@ -49,7 +49,7 @@ class Dataset(SimpleNamespace):
 
 
 def draw_stars(n, seed, *, crowded=False):
-    """Stars and stamps; every other one with a neighbour 5 px away, a magnitude fainter, if ``crowded``."""
+    """Stars and stamps; every other one with a neighbour 5 px away, a magnitude fainter, if `crowded`."""
     rng = np.random.default_rng(seed)
     truth = np.stack([rng.uniform(4500, 7000, n), rng.uniform(2, 4.8, n), rng.uniform(-1, 0.4, n)], axis=1)
     parallax, ebmv, fwhm_px = 10 ** rng.uniform(-0.2, 0.6, n), rng.uniform(0, 0.3, n), rng.uniform(5, 6.5, (n, 6))
@@ -92,7 +92,7 @@ def make_dataset(folder, *, fingerprint="high", config="mock", crowded=False, tr
 
 
 def make_context(folder, factor=1.0, **settings):
-    """Of one network, ACF, with errors of ``factor`` times NETWORK_NOISE."""
+    """Of one network, ACF, with errors of `factor` times NETWORK_NOISE."""
     network = SimpleNamespace(
         targets=TARGETS, model=SimpleNamespace(config=SimpleNamespace(use_parallax=True)), step=1, sidecar={}
     )

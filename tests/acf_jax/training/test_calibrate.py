@@ -56,7 +56,7 @@ def test_too_few_stars_leave_a_run_uncalibrated(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def calibrated_run(tmp_path_factory):
-    """The dataset and the folder of an untrained network's run, with what ``calibrate`` adds."""
+    """The dataset and the folder of an untrained network's run, with what `calibrate` adds."""
     folder = tmp_path_factory.mktemp("calibrated")
     dataset = open_dataset(tiny_dataset.write_stars(folder / "data", n_train=150, n_calibration=120, n_validation=100))
     save_untrained(folder / "data", folder / "run")

@@ -1,4 +1,4 @@
-"""Which cutouts ``SkyMapperArchive`` keeps, asks for again and gives up, decided file by file."""
+"""Which cutouts `SkyMapperArchive` keeps, asks for again and gives up, decided file by file."""
 
 from dataclasses import replace
 

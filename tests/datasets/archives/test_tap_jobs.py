@@ -9,7 +9,7 @@ from tests.datasets.archives.tiny_tap import ADQL, BIG, GOOD, OVERFLOW, form, re
 
 
 class Jobs:
-    """A UWS service for one job: goes through ``phases``, then answers ``result``; ``faults`` by address come first."""
+    """A UWS service for one job: goes through `phases`, then answers `result`; `faults` by address come first."""
 
     def __init__(self, phases, result=GOOD, summary="", faults=None):
         self.phases = list(phases)

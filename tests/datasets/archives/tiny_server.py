@@ -21,7 +21,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent; ``send`` writes the bytes itself instead, to misbehave."""
+    """What is sent; `send` writes the bytes itself instead, to misbehave."""
 
     body: bytes = b""
     status: int = 200
@@ -37,7 +37,7 @@ class TinyServer:
 
 @contextlib.contextmanager
 def serve(answer: Callable[[Asked], Answer]) -> Iterator[TinyServer]:
-    """Serve ``answer(request)`` until the block ends; the server notes what it was asked."""
+    """Serve `answer(request)` until the block ends; the server notes what it was asked."""
     asked: list[Asked] = []
 
     class Handler(BaseHTTPRequestHandler):

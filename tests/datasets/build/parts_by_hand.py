@@ -20,7 +20,7 @@ FIRST_ID = 4_611_686_018_427_387_904  # 2**62: no float has its neighbours
 
 
 def write_parts(folder, config, n_stars, rejected=lambda row: row % 10 == 4, reason="no | stamp\nfor <it>"):
-    """A job of ``n_stars`` selected stars, and the examples' fields, stars first."""
+    """A job of `n_stars` selected stars, and the examples' fields, stars first."""
     job = Job(config, 0, folder)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)

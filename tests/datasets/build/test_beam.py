@@ -1,4 +1,4 @@
-"""Parts made by Beam, with processes of this machine, beside those of ``Workers``."""
+"""Parts made by Beam, with processes of this machine, beside those of `Workers`."""
 
 import functools
 import json

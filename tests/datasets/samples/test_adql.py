@@ -202,7 +202,7 @@ def test_each_cut_alone_keeps_the_same_stars(single):
 
 
 def good_tables(n):
-    """``n`` stars that pass every cut."""
+    """`n` stars that pass every cut."""
     number = np.arange(n)
     good = {"glat": -45.0, "class_star": 0.9, "self_dist1": 15.0, "gaia_dr3_dist1": 0.1, "parallax": 1.0}
     good |= {"parallax_error": 0.1, "teff": 5000.0, "logg": 4.0, "fe_h": 0.0, "snr_c3_iraf": 60.0}

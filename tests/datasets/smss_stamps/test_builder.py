@@ -1,4 +1,4 @@
-"""What ``pack`` makes of finished parts: metadata, tables, README, splits, counts."""
+"""What `pack` makes of finished parts: metadata, tables, README, splits, counts."""
 
 import json
 import subprocess

@@ -272,6 +272,6 @@ def _values(context: Context, results: Results, ratios: Mapping[str, Mapping]) -
 
 
 def _moments(residuals: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """``ResidualMetrics`` of every target."""
+    """`ResidualMetrics` of every target."""
     zero = {target: np.zeros(len(residual)) for target, residual in residuals.items()}
     return {target: residual_metrics(zero[target], -residual).to_dict() for target, residual in residuals.items()}

@@ -136,7 +136,7 @@ def split_tables(context: Context, split: str) -> dict[tuple[str, bool], np.ndar
 
 
 def image_components(context: Context) -> dict[str, np.ndarray]:
-    """Principal components (n, 16) of every split, of the backbone in question; and their ``explained_variance``."""
+    """Principal components (n, 16) of every split, of the backbone in question; and their `explained_variance`."""
 
     def compute() -> dict[str, np.ndarray]:
         reduction = FeatureReduction(context.features(split=TRAIN))

@@ -72,7 +72,7 @@ def tree_methods(context: Context, dataset: PreparedDataset) -> list[Method]:
 
 
 def _fitted(context: Context, source: PreparedDataset, dataset: PreparedDataset, stars: Mapping, coefficients) -> dict:
-    """Predictions (n, n_targets) of each baseline for ``stars``, fitted to the training split of ``source``."""
+    """Predictions (n, n_targets) of each baseline for `stars`, fitted to the training split of `source`."""
     options, targets = context.options, context.targets
 
     def compute() -> dict[str, np.ndarray]:

@@ -95,7 +95,7 @@ def magnitude_residuals(context: Context, split: str) -> dict[str, np.ndarray]:
 
 
 def inputs(context: Context, name: str, split: str) -> np.ndarray:
-    """Columns (n, n_columns) of one of ``MEASURED`` or ``LIMITS``; NaN where missing.
+    """Columns (n, n_columns) of one of `MEASURED` or `LIMITS`; NaN where missing.
 
     Dereddened magnitudes and neighbouring bands' colours; with parallax its logarithm, its error's, and absolute
     magnitudes (Eq. 17), if the network in question reads it.
@@ -116,8 +116,8 @@ def noise(context: Context, name: str, split: str) -> np.ndarray:
     """Errors of a perfect photometry of the stamps, drawn by each star's object_id: (n, n_bands) mag.
 
     Their standard deviation is what isolated training stars of the same brightness have: the error that the fits
-    report (``PHOTON_LIMIT``), which is about the photons' and the sky's, or the fits' scatter about the truth
-    (``STAMP_LIMIT``), which holds the exposures' zeropoints, too.
+    report (`PHOTON_LIMIT`), which is about the photons' and the sky's, or the fits' scatter about the truth
+    (`STAMP_LIMIT`), which holds the exposures' zeropoints, too.
     """
     train, true = photometry(context, "train"), true_magnitudes(context, "train")
     isolated = ~is_crowded(context.stars("train"))
@@ -134,7 +134,7 @@ def noise(context: Context, name: str, split: str) -> np.ndarray:
 
 
 def by_brightness(mag: np.ndarray, size: np.ndarray, at_mag: np.ndarray) -> np.ndarray:
-    """The median of ``size`` (n,) among stars of like ``mag`` (n,), at other magnitudes (m,); NaN left out.
+    """The median of `size` (n,) among stars of like `mag` (n,), at other magnitudes (m,); NaN left out.
 
     Between the medians of bins that hold equally many stars it runs straight, beyond the outermost it is theirs.
     """

@@ -250,7 +250,7 @@ def draw_scatter(
 
     Args:
         figure: to draw on.
-        of_group: std and ratio by group, (method, inputs) and target, as in ``_results`` of one reference.
+        of_group: std and ratio by group, (method, inputs) and target, as in `_results` of one reference.
         targets: the panels, from left to right.
 
     Returns:

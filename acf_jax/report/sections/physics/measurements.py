@@ -45,7 +45,7 @@ class Sample:
 
 
 def choose(context: Context) -> Sample:
-    """Up to ``MAX_STARS`` validation stars that have everything needed, drawn by the seed.
+    """Up to `MAX_STARS` validation stars that have everything needed, drawn by the seed.
 
     Raises:
         MissingPieceError: if the dataset cannot tell, or holds too few stars.
@@ -87,7 +87,7 @@ def choose(context: Context) -> Sample:
 
 
 def answers_left_out(context: Context, sample: Sample, explainer: explain.Explainer) -> dict[str, np.ndarray]:
-    """The network's answers to the sample ``as it is``, and without each band and the parallax: (n, n_targets) each.
+    """The network's answers to the sample `as it is`, and without each band and the parallax: (n, n_targets) each.
 
     Raises:
         MissingPieceError: if there are too few training stars to learn from what to expect of a band.
@@ -154,7 +154,7 @@ class Attributions:
 
 
 def attributions(context: Context, sample: Sample, explainer: explain.Explainer) -> Attributions:
-    """Of up to ``MAX_MAPS`` stars of the sample."""
+    """Of up to `MAX_MAPS` stars of the sample."""
 
     def compute() -> dict[str, np.ndarray]:
         rows = _some(sample, context.options.seed)

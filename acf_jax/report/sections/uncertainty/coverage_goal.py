@@ -81,7 +81,7 @@ def judge(
     """The coverage of one parameter's intervals.
 
     Args:
-        covered: (n,) from ``uncertainty.inside``; NaN for a star that does not count.
+        covered: (n,) from `uncertainty.inside`; NaN for a star that does not count.
         level: nominal coverage.
         known: what can be binned in at prediction time.
         labels: what cannot.
@@ -102,7 +102,7 @@ def judge(
 
 
 def beyond_by_chance(n: int, level: float, tolerance: float, n_calibration: int | None) -> float:
-    """Probability that exact intervals' coverage of ``n`` stars is further than ``tolerance`` from ``level``.
+    """Probability that exact intervals' coverage of `n` stars is further than `tolerance` from `level`.
 
     The number covered is binomial. The coverage of conformal intervals fitted to m stars is itself drawn, from a Beta
     distribution with k and m + 1 - k, k = ceil((m + 1) level) (Vovk 2012, arXiv:1209.2673).

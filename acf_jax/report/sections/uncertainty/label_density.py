@@ -19,7 +19,7 @@ SIGNIFICANCE = 0.05
 
 @dataclass(frozen=True)
 class LabelDensity:
-    """Training stars and predicted uncertainty in bins of a label; only bins of ``MIN_STARS`` held-out stars."""
+    """Training stars and predicted uncertainty in bins of a label; only bins of `MIN_STARS` held-out stars."""
 
     lower: np.ndarray  # (n_bins,) lower edges, in the label's unit
     n_train: np.ndarray  # (n_bins,)

@@ -68,10 +68,10 @@ def methods(prediction: SplitPrediction, calibration: ErrorCalibration | None) -
 
 
 def measure(method: Method, mean: np.ndarray, values: np.ndarray, i: int) -> UncertaintyMetrics:
-    """A method's measures for the target number ``i``; intervals that are no distribution have no CRPS and no NLL.
+    """A method's measures for the target number `i`; intervals that are no distribution have no CRPS and no NLL.
 
     Args:
-        method: one of ``methods``.
+        method: one of `methods`.
         mean: (n, n_targets) predictions.
         values: (n, n_targets) labels or truth.
         i: number of the target.

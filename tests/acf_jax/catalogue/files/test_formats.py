@@ -249,7 +249,7 @@ def test_the_same_rows_in_other_shards_make_the_same_rows(tmp_path, suffix):
 
 
 def peak_bytes(work):
-    """What NumPy, Python and Arrow held at most while ``work()`` ran, beyond what they held before."""
+    """What NumPy, Python and Arrow held at most while `work()` ran, beyond what they held before."""
     arrow_before = pa.total_allocated_bytes()
     tracemalloc.start()
     try:
