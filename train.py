@@ -18,8 +18,8 @@ from ml_collections import config_flags
 from acf_jax.checkpoints import CheckpointError
 from acf_jax.data.prepared import DatasetError
 from acf_jax.devices import compilation_cache, cores
+from acf_jax.training.config import TrainingError
 from acf_jax.training.loop import train
-from acf_jax.training.run import TrainingError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File that makes the config, e.g. configs/demo.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config file> unless given.")

@@ -29,7 +29,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
-import ml_collections
 import numpy as np
 from tqdm import tqdm
 
@@ -218,7 +217,7 @@ def open_or_make(options: argparse.Namespace, scratch: Path) -> PreparedDataset:
 def random_network(config_file: str) -> Network:
     """A config's network with random parameters, and with errors and a training domain fitted to random numbers."""
     config = read_config(config_file)
-    run, _ = open_run(ml_collections.FrozenConfigDict(config), None)
+    run, _ = open_run(config, None)
     params, rng = acf.init_params(run.model, 0), np.random.default_rng(0)
     num_bands, num_features = len(config.dataset.bands), run.model.config.backbone.num_features
     points = [rng.normal(size=(N_FITTED, width)) for width in (num_features, 3 * num_bands) * 2]

@@ -21,6 +21,7 @@ peak is not in the table (any CPU), it is left blank.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import math
 import multiprocessing
@@ -32,7 +33,6 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import jax
-import ml_collections
 import numpy as np
 
 from acf_jax.data.prepared import DatasetError, PreparedDataset, training_batches
@@ -45,7 +45,8 @@ from acf_jax.labels import LabelScaling
 from acf_jax.models import acf
 from acf_jax.models.cswin import REMAT
 from acf_jax.training import loop
-from acf_jax.training.run import Run, TrainingError, check_config, fit_scalings, open_checked, open_examples, plain
+from acf_jax.training.config import TrainingError, as_training_config
+from acf_jax.training.run import Run, check_devices, fit_scalings, open_checked, open_examples
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import counts_memory, device_name, peak_flop_per_s, peak_memory_bytes
 from benchmarks.flops import multiply_adds
@@ -76,19 +77,20 @@ def open_run(config, data_dir: str | None) -> tuple[Run, Iterator[dict]]:
     Raises:
         TrainingError, DatasetError: if config, dataset and devices don't fit together.
     """
-    config = ml_collections.FrozenConfigDict(config)
+    config = as_training_config(config)
     if data_dir is not None:
-        model, dataset = open_checked(config, data_dir)
+        dataset = open_checked(config, data_dir)
         train = open_examples(config, dataset)["train"]
-        run = Run(config, dataset, model, *fit_scalings(config, dataset, train))
+        run = Run(config, dataset, *fit_scalings(config, dataset, train))
         return run, training_batches(train, config.batch_size, config.seed)
-    model, batch, targets = check_config(config), random_batch(config), config.model.targets
+    check_devices(config)
+    batch, targets = random_batch(config), config.model.targets
     facts = {"metadata": {"bands": config.dataset.bands}, "splits": {"train": N_TRAINING_STARS}, "fields": tuple(batch)}
     dataset = PreparedDataset(Path("random"), "random", "random", "0.0.0", **facts)
     inputs = (batch[name] for name in ("stamp", "parallax", "parallax_error"))
-    input_scaling = InputScaling.fit(*inputs, bands=config.dataset.bands, **plain(config.input))
+    input_scaling = InputScaling.fit(*inputs, bands=config.dataset.bands, **dataclasses.asdict(config.input))
     label_scaling = LabelScaling.fit(np.stack([batch[target] for target in targets], axis=-1), targets)
-    return Run(config, dataset, model, input_scaling, label_scaling), itertools.repeat(batch)
+    return Run(config, dataset, input_scaling, label_scaling), itertools.repeat(batch)
 
 
 def random_batch(config) -> dict[str, np.ndarray]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from acf_jax.inference import mc_dropout
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import ACF, ACFConfig
 from acf_jax.models.cswin import CSWinConfig
+from acf_jax.training.config import OptimizerConfig
 from acf_jax.training.losses import smooth_l1
 from acf_jax.training.optimizer import adam_with_l2, learning_rate_schedule
 
@@ -172,14 +172,13 @@ def _batches(n_stars: int, settings: Settings) -> Iterator[tuple[int, np.ndarray
 
 @functools.cache
 def _optimizer(settings: Settings) -> optax.GradientTransformation:
-    config = ml_collections.ConfigDict(
-        {
-            "schedule": "warmup_cosine",
-            "learning_rate": settings.learning_rate,
-            "warmup_steps": min(settings.warmup_steps, settings.num_steps // 2),
-            "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "l2": 5e-5, "clip_norm": 1.0,
-        }
-    )  # fmt: skip
+    config = OptimizerConfig(
+        schedule="warmup_cosine",
+        learning_rate=settings.learning_rate,
+        warmup_steps=min(settings.warmup_steps, settings.num_steps // 2),
+        beta1=0.9,
+        clip_norm=1.0,
+    )
     return adam_with_l2(config, learning_rate_schedule(config, settings.num_steps, steps_per_epoch=1))
 
 

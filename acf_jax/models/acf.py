@@ -62,6 +62,12 @@ class ACFConfig:
         backbone = {name: values.pop(name) for name in sorted(names & values.keys())}
         return cls(backbone=CSWinConfig(num_bands=len(bands), **backbone), **values)
 
+    def to_section(self) -> dict[str, Any]:
+        """Undo `from_sections`: the `model` section, without what follows from the stamps or never changes."""
+        section = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        backbone = dataclasses.asdict(section.pop("backbone"))
+        return section | {name: value for name, value in backbone.items() if name not in ("num_bands", "param_dtype")}
+
     @property
     def num_scalars(self) -> int:
         """Numbers a star that the scalar branch reads; 0: there is no such branch."""

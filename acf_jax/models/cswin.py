@@ -41,7 +41,7 @@ class CSWinConfig:
     depths: tuple[int, ...] = (2, 4, 32, 2)  # blocks a stage
     num_heads: tuple[int, ...] = (2, 4, 8, 16)  # half of them in vertical, half in horizontal stripes
     stripe_widths: tuple[int, ...] = (1, 2, 3, 3)  # tokens; sw in the CSWin paper, split_size in its code
-    mlp_ratio: float = 4
+    mlp_ratio: float = 4.0  # hidden width of a block's MLP / channels
     drop_path_rate: float = 0.0  # of the last block; grows linearly from 0 in the first
     # What the backward pass computes again instead of keeping it: "nothing"; whatever is no product with a weight
     # matrix ("dots": half the memory, no slower); or all but a block's input ("blocks": least memory, a third slower).
@@ -49,9 +49,7 @@ class CSWinConfig:
     dtype: str = "float32"  # of the computation
     param_dtype: str = "float32"
     weight_std: float = 0.02  # of every initial weight, whatever its fan-in
-    pooling: str = (
-        "mean"  # of the last map's tokens; "mean_attention", not the authors', appends one of learned weights
-    )
+    pooling: str = "mean"  # of the last map's tokens; "mean_attention", not the authors', appends a learned mean
 
     def __post_init__(self):
         for name in ("depths", "num_heads", "stripe_widths"):

@@ -7,6 +7,7 @@ changes what is learned.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,27 +15,29 @@ from typing import Any
 
 import flax
 import jax
-import ml_collections
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
 
 from acf_jax import checkpoints
 from acf_jax.data.augment import augment
 from acf_jax.data.prepared import Examples, InMemoryExamples, ordered_batches, training_batches
 from acf_jax.data.scaling import InputScaling
 from acf_jax.devices.microbatches import gradients_of_mean, map_microbatches, microbatch_size
+from acf_jax.inference.loading import load
+from acf_jax.inference.network import Network
 from acf_jax.keys import split_ids, star_keys
 from acf_jax.labels import LabelScaling
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.models import acf
-from acf_jax.training import calibrate
+from acf_jax.training.calibrate import calibrate
+from acf_jax.training.config import TrainingConfig, TrainingError, as_training_config
 from acf_jax.training.log import RunLog
 from acf_jax.training.losses import noise_nll, smooth_l1
 from acf_jax.training.run import (
     INPUT_FIELDS,
     Run,
-    TrainingError,
     check_same_run,
     fit_scalings,
     initial_backbone,
@@ -52,13 +55,16 @@ class TrainState:
     optimizer: optax.OptState
 
 
-def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str | Path = "data") -> None:
+def train(config: TrainingConfig | ConfigDict, workdir: str | Path, data_dir: str | Path = "data") -> Network:
     """Train a network, or go on with a training that was interrupted.
 
     Args:
-        config: as the files in `configs/` make it.
+        config: the settings, or what a file in `configs/` makes.
         workdir: the run's folder; checkpoints and TensorBoard files go there.
         data_dir: where `datasets.build` put the prepared datasets.
+
+    Returns:
+        The network of the best checkpoint, as `acf_jax.load(workdir)` gives it.
 
     Raises:
         TrainingError: if the config contradicts itself, the dataset, the file it starts from or the run in
@@ -66,9 +72,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
         DatasetError: if the dataset is not prepared.
         CheckpointError: if newer code wrote the run in `workdir`.
     """
-    config = ml_collections.FrozenConfigDict(config)
-    model, dataset = open_checked(config, data_dir)
-    backbone = initial_backbone(config, model, workdir)
+    config = as_training_config(config)
+    dataset = open_checked(config, data_dir)
+    backbone = initial_backbone(config, workdir)
     with checkpoints.open_manager(workdir, create=True) as manager:
         first_step = manager.latest_step() or 0
         sidecar = checkpoints.read_sidecar(manager, first_step) if first_step else None
@@ -77,16 +83,17 @@ def train(config: ml_collections.ConfigDict, workdir: str | Path, data_dir: str 
             print(f"Going on with {workdir} from step {first_step} of {sidecar['num_steps']}.")
         if not sidecar or first_step < sidecar["num_steps"]:
             examples = open_examples(config, dataset)
-            run = Run(config, dataset, model, *scalings(config, dataset, examples["train"], sidecar), backbone)
+            run = Run(config, dataset, *scalings(config, dataset, examples["train"], sidecar), backbone)
             run_from(run, examples, manager, first_step, sidecar["history"] if sidecar else [], workdir)
         latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
-    if calibrate.calibrate(workdir, dataset) is None:
+    if calibrate(workdir, dataset) is None:
         print(f"Errors are not calibrated: {dataset.folder} has too few calibration stars.")
     where = "" if str(data_dir) == "data" else f" --data_dir {data_dir}"
     print(
         f"{workdir} holds the last step, {latest}, and the best, {best}. "
         f"Next: `python evaluate.py --checkpoint {workdir}{where}`."
     )
+    return load(workdir)
 
 
 def run_from(
@@ -179,9 +186,11 @@ def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainStat
 def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.Array) -> jax.Array:
     """Training loss of every star (n,): smooth L1 averaged over its targets, under augmentation and dropout."""
     augment_keys, head_keys, path_keys = (star_keys(key, batch["star"]) for key in jax.random.split(step_key, 3))
-    stamps = jax.vmap(functools.partial(augment, **run.config.augment))(augment_keys, batch["stamp"])
+    stamps = jax.vmap(functools.partial(augment, **dataclasses.asdict(run.config.augment)))(
+        augment_keys, batch["stamp"]
+    )
     stamps = run.input_scaling.stamps(stamps)
-    if run.config.model.drop_path_rate:
+    if run.config.model.backbone.drop_path_rate:
         features = jax.vmap(
             lambda stamp, key: run.model.apply(
                 {"params": params}, stamp[None], deterministic=False, method="encode", rngs={"drop_path": key}

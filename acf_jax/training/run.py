@@ -4,56 +4,47 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jax
-import ml_collections
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
 import acf_jax
 from acf_jax import checkpoints
-from acf_jax.data.augment import check_rotations
 from acf_jax.data.prepared import Examples, InMemoryExamples, PreparedDataset, find_dataset, open_dataset
-from acf_jax.data.scaling import InputScaling, check_methods
+from acf_jax.data.scaling import InputScaling
 from acf_jax.devices.microbatches import microbatch_size
-from acf_jax.errors import ACFError, differences
-from acf_jax.inference.network import model_from_config
-from acf_jax.labels import LabelScaling, check_targets
+from acf_jax.errors import differences
+from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import ACF
 from acf_jax.models.imagenet_weights import backbone_params_from_file
 from acf_jax.models.torch_files import WeightsFileError
+from acf_jax.training.config import TrainingConfig, TrainingError
 from acf_jax.training.optimizer import adam_with_l2, learning_rate_schedule
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
 SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
-ADDED_LATER = {  # fields that older runs lack, and what those runs did
-    "backbone_weights": "",
-    "model.dtype": "float32",
-    "model.growth_curve": False,
-    "model.heteroscedastic": False,
-    "model.pooling": "mean",
-}
 # None of these touches what is learned, but for the last digits.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
-
-
-class TrainingError(ACFError):
-    """Training cannot start or go on; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Run:
     """What stays the same throughout a training."""
 
-    config: ml_collections.FrozenConfigDict
+    config: TrainingConfig
     dataset: PreparedDataset
-    model: ACF
     input_scaling: InputScaling
     label_scaling: LabelScaling
     backbone: Mapping | None = None  # parameters that its backbone starts from; None: drawn as the others are
+
+    @functools.cached_property
+    def model(self) -> ACF:
+        """The network that is trained."""
+        return ACF(self.config.model)
 
     @property
     def num_steps(self) -> int:
@@ -86,7 +77,7 @@ class Run:
             "format_version": checkpoints.FORMAT_VERSION,
             "code_version": acf_jax.__version__,
             "jax_version": jax.__version__,
-            "config": plain(self.config),
+            "config": self.config.to_dict(),
             "targets": list(self.config.model.targets),
             "bands": self.dataset.bands,
             "label_scaling": self.label_scaling.to_dict(),
@@ -99,24 +90,24 @@ class Run:
         }
 
 
-def open_checked(config: ml_collections.FrozenConfigDict, data_dir: str | Path) -> tuple[ACF, PreparedDataset]:
-    """The model and the dataset that a config asks for, if they and this machine's devices agree.
+def open_checked(config: TrainingConfig, data_dir: str | Path) -> PreparedDataset:
+    """The dataset that a config asks for, if they and this machine's devices agree.
 
     Raises:
         TrainingError: if not.
         DatasetError: if the dataset is not prepared.
     """
-    model = check_config(config)
+    check_devices(config)
     dataset = open_dataset(find_dataset(data_dir, config.dataset.name, config.dataset.config))
     check_dataset(config, dataset)
     try:
         learning_rate_schedule(config.optimizer, *run_length(config, dataset))
     except ValueError as error:
         raise TrainingError(f"The config cannot be used: {error}") from error
-    return model, dataset
+    return dataset
 
 
-def initial_backbone(config: ml_collections.FrozenConfigDict, model: ACF, workdir: str | Path) -> dict | None:
+def initial_backbone(config: TrainingConfig, workdir: str | Path) -> dict | None:
     """Parameters from the file `config.backbone_weights`; None without one, and for a run that has checkpoints.
 
     Raises:
@@ -125,7 +116,7 @@ def initial_backbone(config: ml_collections.FrozenConfigDict, model: ACF, workdi
     if not config.backbone_weights or has_checkpoint(workdir):
         return None
     try:
-        return backbone_params_from_file(config.backbone_weights, model.config.backbone)
+        return backbone_params_from_file(config.backbone_weights, config.model.backbone)
     except (WeightsFileError, ValueError) as error:
         raise TrainingError(f"The backbone cannot start from backbone_weights: {error}") from error
 
@@ -139,37 +130,31 @@ def has_checkpoint(workdir: str | Path) -> bool:
         return False
 
 
-def run_length(config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> tuple[int, int]:
+def run_length(config: TrainingConfig, dataset: PreparedDataset) -> tuple[int, int]:
     """Steps of the training, and of an epoch: the whole batches in the training split."""
     steps_per_epoch = dataset.n_examples("train") // config.batch_size
     return config.num_steps or max(1, round(config.num_epochs * steps_per_epoch)), steps_per_epoch
 
 
-def check_config(config: ml_collections.FrozenConfigDict) -> ACF:
-    """Refuse a config that contradicts itself or this machine; otherwise the network it describes.
+def check_devices(config: TrainingConfig) -> None:
+    """Refuse a batch that this machine's devices cannot share.
 
     Raises:
-        TrainingError: saying which fields, and what they may be.
+        TrainingError: saying which field, and what it may be.
     """
     n_devices = jax.local_device_count()
-    if config.batch_size < 1 or config.batch_size % n_devices:
+    if config.batch_size % n_devices:
         raise TrainingError(
             f"batch_size = {config.batch_size} is not divisible by the {n_devices} devices of this machine: "
             f"take a multiple of {n_devices}."
         )
-    if config.num_steps <= 0 and config.num_epochs <= 0:
-        raise TrainingError("num_steps and num_epochs are both 0: one of them must give the length of the training.")
     try:
         microbatch_size(config.batch_size // n_devices, config.microbatch_size)
-        check_targets(config.model.targets)
-        check_methods(config.input.stamp_method, config.input.parallax_method)
-        check_rotations(config.augment.rotations)
-        return model_from_config(plain(config))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise TrainingError(f"The config cannot be used: {error}") from error
 
 
-def check_dataset(config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> None:
+def check_dataset(config: TrainingConfig, dataset: PreparedDataset) -> None:
     """Refuse a dataset that this config cannot be trained on.
 
     Raises:
@@ -195,17 +180,18 @@ def check_dataset(config: ml_collections.FrozenConfigDict, dataset: PreparedData
         )
 
 
-def check_same_run(
-    sidecar: Mapping, config: ml_collections.FrozenConfigDict, dataset: PreparedDataset, workdir: str | Path
-) -> None:
+def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDataset, workdir: str | Path) -> None:
     """Refuse to go on with a run under another config or on another dataset.
 
     Raises:
         TrainingError: listing what differs.
     """
     old, new = (
-        {**without(ADDED_LATER | flatten_dict(made_by, sep="."), FREE_TO_CHANGE), "data": without(data, ("folder",))}
-        for made_by, data in ((sidecar["config"], sidecar["dataset"]), (plain(config), dataset.describe()))
+        {**without(flatten_dict(made_by.to_dict(), sep="."), FREE_TO_CHANGE), "data": without(data, ("folder",))}
+        for made_by, data in (
+            (TrainingConfig.from_dict(sidecar["config"]), sidecar["dataset"]),
+            (config, dataset.describe()),
+        )
     )
     lines = differences(old, new)
     if lines:
@@ -216,19 +202,19 @@ def check_same_run(
         )
 
 
-def open_examples(run_config: ml_collections.FrozenConfigDict, dataset: PreparedDataset) -> dict:
+def open_examples(config: TrainingConfig, dataset: PreparedDataset) -> dict:
     """The two splits that training reads, holding the fields that training and validation need and no others."""
-    truth = tuple(f"true_{target}" for target in run_config.model.targets if f"true_{target}" in dataset.fields)
-    fields = (*INPUT_FIELDS, *run_config.model.targets)
+    truth = tuple(f"true_{target}" for target in config.model.targets if f"true_{target}" in dataset.fields)
+    fields = (*INPUT_FIELDS, *config.model.targets)
     splits = {
         "train": dataset.examples("train", fields),
         "calibration": dataset.examples("calibration", fields + truth),
     }
-    return {name: InMemoryExamples(split) for name, split in splits.items()} if run_config.cache_in_memory else splits
+    return {name: InMemoryExamples(split) for name, split in splits.items()} if config.cache_in_memory else splits
 
 
 def fit_scalings(
-    config: ml_collections.FrozenConfigDict, dataset: PreparedDataset, train: Examples | InMemoryExamples
+    config: TrainingConfig, dataset: PreparedDataset, train: Examples | InMemoryExamples
 ) -> tuple[InputScaling, LabelScaling]:
     """Label scaling from the whole training split, input scaling from its first stamps and all its parallaxes.
 
@@ -253,24 +239,12 @@ def fit_scalings(
             bands=dataset.bands,
             use_parallax=config.model.use_parallax,
             use_growth_curve=config.model.growth_curve,
-            **plain(config.input),
+            **asdict(config.input),
         )
         labels = np.stack([columns[target] for target in config.model.targets], axis=-1)
         return input_scaling, LabelScaling.fit(labels, config.model.targets)
     except ValueError as error:
         raise TrainingError(f"{dataset.folder} cannot be trained on: {error}") from error
-
-
-def plain(config: ml_collections.FrozenConfigDict | ml_collections.ConfigDict) -> dict:
-    """A config as JSON types."""
-    return {
-        name: plain(value)
-        if isinstance(value, ml_collections.FrozenConfigDict | ml_collections.ConfigDict)
-        else list(value)
-        if isinstance(value, tuple)
-        else value
-        for name, value in config.items()
-    }
 
 
 def without(mapping: Mapping, names: tuple[str, ...]) -> dict:

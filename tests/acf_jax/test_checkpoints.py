@@ -16,7 +16,7 @@ from acf_jax.inference import fitted
 from acf_jax.inference.loading import load
 from acf_jax.labels import LabelScaling
 from acf_jax.models import acf
-from acf_jax.training.run import plain
+from acf_jax.training.config import as_training_config
 from configs import demo
 
 TARGETS = ("teff", "logg")
@@ -28,7 +28,7 @@ INPUT_SCALING = InputScaling("uvgriz", "whitened", (3.0,) * 6, (ROW,) * 6, "log"
 def make_config():
     config = demo.get_config()
     config.model.update({"targets": TARGETS, "embed_dim": 8, "num_heads": (2, 2, 2, 2), "depths": (1, 1, 1, 1)})
-    return plain(config)
+    return as_training_config(config).to_dict()
 
 
 def make_params(seed):

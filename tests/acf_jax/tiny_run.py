@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import ConfigDict
 
 from acf_jax.data.prepared import training_batches
 from acf_jax.training import loop
 from acf_jax.training import run as runs
+from acf_jax.training.config import as_training_config
 from configs import demo
 
 
@@ -29,10 +30,10 @@ def make_config(**changes) -> ConfigDict:
 
 def make_run(data_dir: str | Path, **changes) -> tuple[runs.Run, dict]:
     """The run of `make_config(**changes)` and its examples."""
-    config = FrozenConfigDict(make_config(**changes))
-    model, dataset = runs.open_checked(config, data_dir)
+    config = as_training_config(make_config(**changes))
+    dataset = runs.open_checked(config, data_dir)
     examples = runs.open_examples(config, dataset)
-    return runs.Run(config, dataset, model, *runs.fit_scalings(config, dataset, examples["train"])), examples
+    return runs.Run(config, dataset, *runs.fit_scalings(config, dataset, examples["train"])), examples
 
 
 def losses(run: runs.Run, examples: dict, step: Callable, n_steps: int) -> list[float]:

@@ -15,7 +15,7 @@ from acf_jax.inference import fitted
 from acf_jax.inference.network import model_from_config
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import init_params
-from acf_jax.training.run import plain
+from acf_jax.training.config import as_training_config
 from tests.acf_jax.tiny_run import make_config
 
 SIZE_PX, N_SAMPLES, STEP = 16, 15, 7
@@ -25,7 +25,7 @@ UNITS = {"teff": (5500.0, 900.0), "logg": (4.0, 0.6), "fe_h": (-0.3, 0.4)}  # me
 
 def make_run(folder: Path, seed: int = 0, **changes) -> Path:
     """Writes a run with one checkpoint, its calibrated errors and its training domain; `changes` of the config."""
-    config = plain(make_config(**changes))
+    config = as_training_config(make_config(**changes)).to_dict()
     model = model_from_config(config)
     targets = model.config.targets
     mean, std = zip(*(UNITS[target] for target in targets), strict=True)
