@@ -10,11 +10,9 @@ import pyarrow.parquet
 import pytest
 
 import evaluate
-from acf_jax import checkpoints
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.loading import load
 from acf_jax.report.quick import EvaluationError
-from acf_jax.training import loop
 from tests.acf_jax import tiny_dataset, tiny_run
 
 ROOT = Path(evaluate.__file__).parent
@@ -114,11 +112,10 @@ def test_refusals_are_one_line(monkeypatch, capsys, error, line):
 
 def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
     """Real checkpoint, dataset and network; what it predicts does not depend on the order or number of stars."""
-    monkeypatch.setattr(tiny_dataset, "SHAPES", tiny_dataset.SHAPES | {"psf_mag": (6,)})
     numbers = {"train": 60, "calibration": 20, "validation": 21}
-    splits = {name: photographed(n, seed) for seed, (name, n) in enumerate(numbers.items())}
+    splits = {name: tiny_dataset.photographed(n, seed) for seed, (name, n) in enumerate(numbers.items())}
     tiny_dataset.write(tmp_path / "data", splits)
-    save_untrained(tmp_path / "data", tmp_path / "run")
+    tiny_run.save_untrained(tmp_path / "data", tmp_path / "run")
 
     assert evaluate.main(["--checkpoint", str(tmp_path / "run"), "--samples", "8", "--no-baselines"]) == 0
     assert "# ACF, mock sky, validation split, n = 21" in capsys.readouterr().out
@@ -142,22 +139,6 @@ def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
     # Without the coefficients the tiny dataset cannot be dereddened, and says so.
     assert evaluate.main(["--checkpoint", str(tmp_path / "run"), "--samples", "8"]) == 1
     assert "no extinction_coefficients" in capsys.readouterr().err
-
-
-def save_untrained(data_dir, run_dir):
-    """A checkpoint of a tiny network before its first step, which spares the test the compilation of a step."""
-    run, _ = tiny_run.make_run(data_dir)
-    state = loop.create_state(run)
-    with checkpoints.open_manager(run_dir, create=True) as manager:
-        sidecar = run.sidecar(0, [{"step": 0, checkpoints.SCORE: 1.0}])
-        checkpoints.save(manager, 0, params=state.params, optimizer=state.optimizer, iterator={}, sidecar=sidecar)
-
-
-def photographed(n, seed):
-    """Stars of the tiny dataset with the fields that the evaluation reads besides."""
-    stars = tiny_dataset.make_stars(n, seed)
-    stars["psf_mag"] = 23.9 - 2.5 * np.log10(stars["stamp"].sum(axis=(1, 2)))
-    return stars | {"source_id": np.arange(n), "ra": np.arange(n), "dec": -np.arange(n), "ebmv_sfd": np.zeros(n)}
 
 
 def test_help_teaches():

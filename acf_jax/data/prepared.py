@@ -155,15 +155,32 @@ def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
     return max(versions, key=lambda folder: [int(number) for number in folder.name.split(".")])
 
 
-def open_dataset(folder: str | Path) -> PreparedDataset:
-    """Open the folder of one dataset version.
+def open_dataset(dataset: str | Path, data_dir: str | Path = "data") -> PreparedDataset:
+    """Open a prepared dataset: nothing but its metadata is read yet.
+
+    >>> dataset = acf_jax.open_dataset("smss_stamps/mock")
+    >>> dataset.bands, dataset.splits["validation"]
+    ('uvgriz', 10)
+    >>> stars = dataset.arrays("validation", ("stamp", "teff"))
+    >>> stars["stamp"].shape
+    (10, 48, 48, 6)
+
+    Args:
+        dataset: `smss_stamps/CONFIG`, of which the newest version is taken, or the folder of one version.
+        data_dir: where the prepared datasets are, if no folder is given.
+
+    Returns:
+        The dataset.
 
     Raises:
-        DatasetError: if it holds no prepared dataset.
+        DatasetError: if there is none.
     """
-    folder = Path(folder)
+    folder = Path(dataset)
     if not (folder / "dataset_info.json").exists():
-        raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND} mock` prepares a mock sky.")
+        name, _, config = str(dataset).partition("/")
+        if folder.exists() or not config or "/" in config:
+            raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND} mock` prepares a mock sky.")
+        folder = find_dataset(data_dir, name, config)
     info = _builder(folder).info
     metadata = dict(info.metadata or {})
     missing = {"bands", "fingerprint"} - metadata.keys()

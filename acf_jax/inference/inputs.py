@@ -23,15 +23,7 @@ class StarInputs(NamedTuple):
         Raises:
             ValueError: naming what does not fit.
         """
-        config = trained.model.config
-        stamps = as_numbers("stamps", stamps)
-        if stamps.ndim != 4:
-            raise ValueError(
-                f"Stamps must be (n, height, width, bands), not {stamps.shape}; a single one goes as stamp[None]."
-            )
-        if stamps.shape[-1] != len(trained.bands):
-            raise ValueError(f"Stamps have {stamps.shape[-1]} bands; the model has {''.join(trained.bands)}.")
-        config.backbone.check_stamps(stamps.shape)
+        config, stamps = trained.model.config, check_stamps(trained, stamps)
         columns = {"object_id": as_ids(object_id)}
         for name, values in (("parallax", parallax), ("parallax_error", parallax_error)):
             if config.use_parallax and values is None:
@@ -49,6 +41,23 @@ class StarInputs(NamedTuple):
             yield StarInputs(
                 *(None if values is None else as_float32(values[rows]) for values in self[:3]), self.object_id[rows]
             )
+
+
+def check_stamps(trained, stamps) -> np.ndarray:
+    """Stamps as an array, if a `Network` can be asked about them.
+
+    Raises:
+        ValueError: naming what does not fit.
+    """
+    stamps = as_numbers("stamps", stamps)
+    if stamps.ndim != 4:
+        raise ValueError(
+            f"Stamps must be (n, height, width, bands), not {stamps.shape}; a single one goes as stamp[None]."
+        )
+    if stamps.shape[-1] != len(trained.bands):
+        raise ValueError(f"Stamps have {stamps.shape[-1]} bands; the model has {''.join(trained.bands)}.")
+    trained.model.config.backbone.check_stamps(stamps.shape)
+    return stamps
 
 
 def as_numbers(name: str, values) -> np.ndarray:

@@ -25,6 +25,14 @@ def load(path: str | Path, which: str = "best") -> Network:
 
     A bundle is read only if every file of it is what its checksums and its fingerprint say.
 
+    >>> network = acf_jax.load("runs/demo")
+    >>> print(network)  # doctest: +ELLIPSIS
+    ACF        stamps in u v g r i z, parallax -> teff (K), logg (dex), fe_h (dex)
+    network    ... parameters, 16 features, step ...
+    trained on smss_stamps/mock/...
+    residuals  ...
+    errors     ...
+
     Args:
         path: a run's folder, or a bundle's.
         which: the `best` or the `latest` checkpoint of the run; a bundle holds one.

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
+from acf_jax.data.batches import filled_batches
 from acf_jax.data.scaling import InputScaling
 from acf_jax.devices.microbatches import map_microbatches, microbatch_size
 from acf_jax.devices.sharding import each_device, n_devices, on_all_devices, spread_over_devices
-from acf_jax.inference.inputs import StarInputs
+from acf_jax.inference.inputs import StarInputs, as_float32, check_stamps
 from acf_jax.inference.prediction import Prediction
 from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.labels import LABELS
@@ -262,6 +263,29 @@ def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress
     return finite, mean, std, np.concatenate(drawn, axis=1)[:, :n_stars]
 
 
+def features(network, stamps: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    """The backbone's features (n, num_features): `Network.features`.
+
+    Args:
+        network: a `Network`.
+        stamps: (n, height, width, bands) in microjansky per pixel.
+        batch_size: stars on each device at a time.
+
+    Returns:
+        float32; NaN for a stamp that is not finite.
+
+    Raises:
+        ValueError: if the stamps do not fit the network.
+    """
+    stamps, params = check_stamps(network, stamps), on_all_devices(network.params)
+    parts = [np.zeros((0, network.model.config.backbone.num_features), np.float32)]
+    for rows, n_real in filled_batches(len(stamps), batch_size * n_devices()):
+        batch = spread_over_devices(as_float32(stamps[rows]))
+        encoded, finite = encode_stamps(network.model, network.input_scaling, params, batch)
+        parts.append(np.where(np.asarray(finite)[:, None], np.asarray(encoded, np.float32), np.nan)[:n_real])
+    return np.concatenate(parts)
+
+
 def progress_bar(n_stars: int, shown: bool) -> tqdm:
     """A progress bar over stars, from `PROGRESS_AFTER_S` on."""
     # `disable` is left alone otherwise: given, it would overrule the user's TQDM_DISABLE.
@@ -318,15 +342,22 @@ def launch_head(model, params, features, scalars, object_id, n_samples, seed, wi
 def encode(model, scaling, params, stamps, parallax, parallax_error):
     """Features, scalars and whether all that was read is finite; what is not is made 0. Arrays as `launch` has them."""
     scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
-    stamps = scaling.stamps(stamps)
-    finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
+    encoded, finite = encode_stamps(model, scaling, params, stamps)
     if scalars is not None:
         finite &= jnp.isfinite(scalars).all(axis=1)
         scalars = jnp.where(finite[:, None], scalars, 0)
+    return encoded, scalars, finite
+
+
+@partial(jax.jit, static_argnames=("model", "scaling"))
+def encode_stamps(model, scaling, params, stamps):
+    """The backbone's features, and whether a stamp is finite; those of one that is not are an empty stamp's."""
+    stamps = scaling.stamps(stamps)
+    finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
     stamps = jnp.where(finite[:, None, None, None], stamps, 0)
 
-    def features(params, stamps):  # of a device's own stars, as if there were no others
-        backbone = partial(model.apply, {"params": params}, method="encode")
-        return map_microbatches(backbone, microbatch_size(len(stamps)), stamps)
+    def backbone(params, stamps):  # of a device's own stars, as if there were no others
+        encode = partial(model.apply, {"params": params}, method="encode")
+        return map_microbatches(encode, microbatch_size(len(stamps)), stamps)
 
-    return each_device(features)(params, stamps), scalars, finite
+    return each_device(backbone)(params, stamps), finite

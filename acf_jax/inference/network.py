@@ -1,21 +1,36 @@
-"""A network with its parameters and everything needed to feed it and to read its answer."""
+"""A trained network: its parameters, everything needed to feed it and to read its answer, and what it can be asked."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import numpy as np
+
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.data.prepared import PreparedDataset
 from acf_jax.data.scaling import InputScaling
-from acf_jax.labels import LabelScaling
+from acf_jax.inference import mc_dropout
+from acf_jax.inference.prediction import Prediction
+from acf_jax.inference.split import predict_split
+from acf_jax.labels import LABELS, LabelScaling
 from acf_jax.models.acf import ACF, ACFConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
-    """A trained network, as `acf_jax.load` reads it."""
+    """A trained network, as `acf_jax.load` reads it.
+
+    >>> network = acf_jax.load("runs/demo")
+    >>> network.targets
+    ('teff', 'logg', 'fe_h')
+    >>> network.bands
+    'uvgriz'
+    """
 
     model: ACF
     params: Any
@@ -23,13 +38,13 @@ class Network:
     label_scaling: LabelScaling
     targets: tuple[str, ...]
     bands: str
-    sidecar: dict  # how it was made: acf_jax/checkpoints.py
+    sidecar: dict[str, Any]  # how it was made: acf_jax/checkpoints.py
     step: int
     error_calibration: ErrorCalibration | None = None  # of this very checkpoint; None: not calibrated
     training_domain: TrainingDomain | None = None  # likewise; None: not known
 
     @classmethod
-    def from_sidecar(cls, sidecar: dict, params: Any, step: int, **fitted: Any) -> Network:
+    def from_sidecar(cls, sidecar: dict[str, Any], params: Any, step: int, **fitted: Any) -> Network:
         """From what was stored of it.
 
         Args:
@@ -37,6 +52,9 @@ class Network:
             params: its parameters.
             step: of its training.
             **fitted: `error_calibration` and `training_domain`.
+
+        Returns:
+            The network.
 
         Raises:
             ValueError, KeyError, TypeError: if the sidecar describes no network.
@@ -52,6 +70,128 @@ class Network:
             step=step,
             **fitted,
         )
+
+    @property
+    def name(self) -> str:
+        """The paper's name of the framework: ACF, or ACPF without parallax; a variant's says so."""
+        config = self.model.config
+        return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
+
+    def predict(
+        self,
+        stamp: np.ndarray,
+        parallax: np.ndarray | None,
+        parallax_error: np.ndarray | None,
+        object_id: np.ndarray,
+        **options: Any,
+    ) -> Prediction:
+        """Atmospheric parameters of stars, with their uncertainties.
+
+        >>> network, dataset = acf_jax.load("runs/demo"), acf_jax.open_dataset("smss_stamps/mock")
+        >>> inputs = dataset.arrays("validation", ("stamp", "parallax", "parallax_error", "object_id"))
+        >>> prediction = network.predict(**inputs, n_samples=20)
+        >>> prediction.mean.shape, prediction.units
+        ((10, 3), ('K', 'dex', 'dex'))
+
+        Args:
+            stamp: (n, height, width, bands) in microjansky per pixel, as in the dataset.
+            parallax: (n,) mas; None for a network without parallax (ACPF).
+            parallax_error: (n,) mas; likewise.
+            object_id: (n,) integers: the same star has the same samples in any batch.
+            **options: of `acf_jax.inference.mc_dropout.predict`: `n_samples` (100), `seed` (0), `batch_size` (64),
+                `samples` (False), `tau_inverse` (None), `progress` (True).
+
+        Returns:
+            Means and standard deviations in physical units; NaN for a star whose inputs are not finite.
+
+        Raises:
+            ValueError: if shapes disagree, bands are not the network's, or it needs a parallax and none is given.
+        """
+        return mc_dropout.predict(self, stamp, parallax, parallax_error, object_id, **options)
+
+    def predict_split(
+        self, dataset: PreparedDataset, split: str, *, n_samples: int = 100, seed: int = 0, progress: bool = True
+    ) -> Prediction:
+        """The same for every star of a prepared dataset's split, a few stamps in memory at a time.
+
+        >>> network, dataset = acf_jax.load("runs/demo"), acf_jax.open_dataset("smss_stamps/mock")
+        >>> prediction = network.predict_split(dataset, "validation", n_samples=20)
+        >>> len(prediction) == dataset.splits["validation"]
+        True
+
+        Args:
+            dataset: from `acf_jax.open_dataset`.
+            split: its name, of `dataset.splits`.
+            n_samples: T of Eq. 13.
+            seed: of the samples.
+            progress: whether to show a bar.
+
+        Returns:
+            The prediction, in the order of the split, with the reason where a star has none.
+
+        Raises:
+            DatasetError: if there is no such split.
+            ValueError: if the dataset's bands are not the network's.
+        """
+        if dataset.bands != self.bands:
+            raise ValueError(f"{dataset.folder} has stamps in {dataset.bands}, this network reads {self.bands}.")
+        stars = dataset.arrays(split, ("object_id", "parallax", "parallax_error"))
+        answer = predict_split(self, dataset, stars, split=split, n_samples=n_samples, seed=seed, progress=progress)
+        return Prediction(
+            answer.mean,
+            answer.std,
+            targets=self.targets,
+            units=tuple(LABELS[target] for target in self.targets),
+            finite=np.array([reason is None for reason in answer.reason], bool),
+            noise_std=answer.noise_std,
+            error_calibration=self.error_calibration,
+            object_id=stars["object_id"],
+            reason=tuple(answer.reason),
+        )
+
+    def features(self, stamp: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
+        """What the backbone sees in stamps, to be clustered, plotted or given to another regressor.
+
+        >>> network, dataset = acf_jax.load("runs/demo"), acf_jax.open_dataset("smss_stamps/mock")
+        >>> network.features(dataset.arrays("validation", ("stamp",))["stamp"]).shape
+        (10, 16)
+
+        Args:
+            stamp: (n, height, width, bands) in microjansky per pixel.
+            batch_size: stars on each device at a time.
+
+        Returns:
+            (n, num_features) float32; NaN for a stamp with a pixel that is not finite.
+
+        Raises:
+            ValueError: if the stamps do not fit the network.
+        """
+        return mc_dropout.features(self, stamp, batch_size)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What `repr` tells, line by line."""
+        config, dataset = self.model.config, self.sidecar.get("dataset", {})
+        reads = f"stamps in {' '.join(self.bands)}" + (", parallax" if config.use_parallax else "")
+        gives = ", ".join(f"{target} ({LABELS[target]})" for target in self.targets)
+        n_parameters = sum(np.size(leaf) for leaf in jax.tree.leaves(self.params))
+        trained_on = "/".join(dataset[name] for name in ("name", "config", "version") if name in dataset)
+        validated = self.sidecar.get("validation", {}).get("labels", {})
+        stds = ", ".join(f"{target} {validated[target]['std']:.3g} {LABELS[target]}" for target in validated)
+        n_calibrated = self.error_calibration and min(fitted.n_stars for fitted in self.error_calibration.parameters)
+        return [
+            (self.name, f"{reads} -> {gives}"),
+            ("network", f"{n_parameters:,} parameters, {config.backbone.num_features} features, step {self.step:,}"),
+            ("trained on", trained_on or "unknown"),
+            ("residuals", f"{stds or 'unknown'} (standard deviation about the labels, calibration split)"),
+            ("errors", f"calibrated on {n_calibrated:,} stars" if n_calibrated else "not calibrated"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:<11}{text}" for name, text in self._facts())
+
+    def _repr_html_(self) -> str:
+        rows = (f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in self._facts())
+        return f"<table>{''.join(rows)}</table>"
 
 
 def model_from_config(config: Mapping[str, Any]) -> ACF:

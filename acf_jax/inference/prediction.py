@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from acf_jax.calibration.errors import ErrorCalibration
+from acf_jax.calibration.errors import ErrorCalibration
 
 STARS_IN_FULL = 10  # printed one by one; of more, a summary
 
@@ -16,6 +14,15 @@ STARS_IN_FULL = 10  # printed one by one; of more, a summary
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prediction:
     """Atmospheric parameters of n stars, in the units of `units`, in the order the stars were given.
+
+    >>> network, dataset = acf_jax.load("runs/demo"), acf_jax.open_dataset("smss_stamps/mock")
+    >>> prediction = network.predict_split(dataset, "validation", n_samples=20)
+    >>> isinstance(prediction, acf_jax.Prediction)
+    True
+    >>> list(prediction.columns())[:4]
+    ['object_id', 'teff', 'teff_std', 'logg']
+    >>> bool((prediction.std > 0).all())
+    True
 
     A star whose stamp or astrometry held a number that is not finite has `finite` False and NaN for its parameters.
 
@@ -34,6 +41,7 @@ class Prediction:
     error_calibration: ErrorCalibration | None = None  # fitted on stars that were not trained on
     tau_inverse: np.ndarray | None = None  # (n_targets,), squared units: the constant term of Eq. 15, if asked for
     object_id: np.ndarray | None = None  # (n,) int64
+    reason: tuple[str | None, ...] | None = None  # why a star has no prediction, where that is known
 
     @property
     def predictive_std(self) -> np.ndarray | None:
@@ -62,14 +70,16 @@ class Prediction:
 
         Returns:
             "object_id"; for each target its name, "<target>_std" and, where there is one, "<target>_noise_std",
-            "<target>_calibrated_std" and "<target>_predictive_std"; "finite".
+            "<target>_calibrated_std" and "<target>_predictive_std"; "finite"; and "reason" where it is known, "" for
+            a star with a prediction.
         """
         columns = {} if self.object_id is None else {"object_id": self.object_id}
         parts = {"": self.mean, "_std": self.std, "_noise_std": self.noise_std}
         parts |= {"_calibrated_std": self.calibrated_std, "_predictive_std": self.predictive_std}
         for i, target in enumerate(self.targets):
             columns |= {target + suffix: values[:, i] for suffix, values in parts.items() if values is not None}
-        return columns | {"finite": self.finite}
+        reasons = {} if self.reason is None else {"reason": np.array([reason or "" for reason in self.reason])}
+        return columns | {"finite": self.finite} | reasons
 
     def __len__(self) -> int:
         return len(self.mean)

@@ -24,6 +24,10 @@ LOG_VARIANCE_RANGE = (-12.0, 6.0)  # of standardised labels: no star's noise is 
 class ACFConfig:
     """An ACF; the defaults are the paper's. `use_parallax=False` is the ACPF (Sec. 5.1).
 
+    >>> tiny = acf_jax.ACFConfig(backbone=acf_jax.CSWinConfig.tiny(), targets=("teff",))
+    >>> tiny.num_outputs, tiny.dropout_rate
+    (1, 0.2)
+
     Beyond the paper: `growth_curve` tells the scalar branch the stamp's own fluxes; `heteroscedastic` has the head
     predict beside each label the variance of its noise.
     """
@@ -84,6 +88,13 @@ class ACFConfig:
 
 class ACF(nn.Module):
     """`encode`: stamps -> features, deterministic; `predict`: features and astrometry -> targets, stochastic.
+
+    >>> import jax
+    >>> model = acf_jax.ACF(acf_jax.ACFConfig(backbone=acf_jax.CSWinConfig.tiny()))
+    >>> stamps, scalars = jax.numpy.zeros((2, 48, 48, 6)), jax.numpy.zeros((2, 2))
+    >>> shapes = jax.eval_shape(lambda key: model.init(key, stamps, scalars, deterministic=True), jax.random.key(0))
+    >>> sorted(shapes["params"])
+    ['astrometric', 'backbone', 'head_0', 'head_1', 'head_2']
 
     Calling the module is one after the other. Monte Carlo dropout (`mc_dropout.py`) runs the first once and the second
     many times.

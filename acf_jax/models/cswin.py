@@ -32,6 +32,9 @@ class CSWinConfig:
 
     Stage i has a map of stamp size / 2^(i+1) tokens a side and embed_dim * 2^i channels.
 
+    >>> acf_jax.CSWinConfig().num_features, acf_jax.CSWinConfig.tiny().num_features
+    (512, 128)
+
     Raises:
         ValueError: if the numbers contradict each other; the sentence says which ones.
     """
@@ -317,6 +320,11 @@ class CSWin(nn.Module, _Layers):
     """Stamps -> features. Parameters of a stage's blocks are stacked along their first axis, in the blocks' order.
 
     Intermediate maps come by name: `intermediates(model, params, stamps)`.
+
+    >>> import jax
+    >>> model, stamps = acf_jax.CSWin(acf_jax.CSWinConfig.tiny()), jax.numpy.zeros((2, 48, 48, 6))
+    >>> jax.eval_shape(lambda key: model.init_with_output(key, stamps)[0], jax.random.key(0)).shape
+    (2, 128)
     """
 
     config: CSWinConfig = CSWinConfig()

@@ -43,6 +43,12 @@ def evaluate(
 ) -> dict:
     """Evaluate a run's best checkpoint on the validation split of the dataset that it was trained on.
 
+    >>> metrics = acf_jax.evaluate("runs/demo", baselines=False, n_samples=20)
+    >>> list(metrics["results"]["ACF"]["label"])
+    ['teff', 'logg', 'fe_h']
+    >>> metrics["n_stars"]
+    10
+
     Writes `metrics.json`, `metrics.md`, `predictions.parquet`, `figure_8.png`, `figure_9.png` and, where
     log g is a target, `residuals_vs_g.png`.
 

@@ -58,6 +58,14 @@ class TrainState:
 def train(config: TrainingConfig | ConfigDict, workdir: str | Path, data_dir: str | Path = "data") -> Network:
     """Train a network, or go on with a training that was interrupted.
 
+    >>> from configs import demo
+    >>> config = demo.get_config()
+    >>> config.num_steps, config.optimizer.warmup_steps = 2, 0  # for an example; the demo's 3,000 steps take minutes
+    >>> network = acf_jax.train(config, "runs/short")  # doctest: +ELLIPSIS
+    step 1, ...
+    >>> network.step
+    2
+
     Args:
         config: the settings, or what a file in `configs/` makes.
         workdir: the run's folder; checkpoints and TensorBoard files go there.

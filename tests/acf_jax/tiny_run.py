@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from acf_jax import checkpoints
 from acf_jax.data.prepared import training_batches
 from acf_jax.training import loop
 from acf_jax.training import run as runs
@@ -45,6 +46,15 @@ def losses(run: runs.Run, examples: dict, step: Callable, n_steps: int) -> list[
         state, metrics = step(state, loop.device_batch(next(batches), run.config.model.targets))
         values.append(float(metrics["loss"]))
     return values
+
+
+def save_untrained(data_dir: str | Path, run_dir: str | Path, **changes) -> None:
+    """A checkpoint of a tiny network before its first step, which spares the test the compilation of a step."""
+    run, _ = make_run(data_dir, **changes)
+    state = loop.create_state(run)
+    with checkpoints.open_manager(run_dir, create=True) as manager:
+        sidecar = run.sidecar(0, [{"step": 0, checkpoints.SCORE: 1.0}])
+        checkpoints.save(manager, 0, params=state.params, optimizer=state.optimizer, iterator={}, sidecar=sidecar)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import frozen_backbone
 from tests.acf_jax import tiny_dataset
-from tests.acf_jax.training.test_calibrate import save_untrained
+from tests.acf_jax.tiny_run import save_untrained
 
 
 @pytest.fixture(autouse=True)

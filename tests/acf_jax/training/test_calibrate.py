@@ -3,28 +3,18 @@
 import numpy as np
 import pytest
 
-from acf_jax import checkpoints
 from acf_jax.data.prepared import open_dataset
 from acf_jax.inference import fitted, mc_dropout
 from acf_jax.inference.loading import load
-from acf_jax.training import calibrate, loop
+from acf_jax.training import calibrate
 from tests.acf_jax import tiny_dataset, tiny_run
-
-
-def save_untrained(data_dir, run_dir, **changes):
-    """A checkpoint of a tiny network before its first step, which spares the test the compilation of a step."""
-    run, _ = tiny_run.make_run(data_dir, **changes)
-    state = loop.create_state(run)
-    with checkpoints.open_manager(run_dir, create=True) as manager:
-        sidecar = run.sidecar(0, [{"step": 0, checkpoints.SCORE: 1.0}])
-        checkpoints.save(manager, 0, params=state.params, optimizer=state.optimizer, iterator={}, sidecar=sidecar)
 
 
 @pytest.mark.parametrize("heteroscedastic", [False, True])
 def test_a_run_is_calibrated_once_on_its_calibration_split(tmp_path, monkeypatch, heteroscedastic):
     monkeypatch.setattr(calibrate, "N_SAMPLES", 8)
     folder = tiny_dataset.write_stars(tmp_path / "data", n_train=60, n_calibration=300)
-    save_untrained(tmp_path / "data", tmp_path / "run", model__heteroscedastic=heteroscedastic)
+    tiny_run.save_untrained(tmp_path / "data", tmp_path / "run", model__heteroscedastic=heteroscedastic)
     dataset = open_dataset(folder)
     calibration = calibrate.calibrate(tmp_path / "run", dataset, progress=False)
     trained = load(tmp_path / "run")
@@ -47,7 +37,7 @@ def test_a_run_is_calibrated_once_on_its_calibration_split(tmp_path, monkeypatch
 def test_too_few_stars_leave_a_run_uncalibrated(tmp_path, monkeypatch):
     monkeypatch.setattr(calibrate, "N_SAMPLES", 8)
     folder = tiny_dataset.write_stars(tmp_path / "data", n_calibration=10)
-    save_untrained(tmp_path / "data", tmp_path / "run")
+    tiny_run.save_untrained(tmp_path / "data", tmp_path / "run")
     assert calibrate.calibrate(tmp_path / "run", open_dataset(folder), progress=False) is None
     trained = load(tmp_path / "run")
     assert trained.error_calibration is None
@@ -59,7 +49,7 @@ def calibrated_run(tmp_path_factory):
     """The dataset and the folder of an untrained network's run, with what `calibrate` adds."""
     folder = tmp_path_factory.mktemp("calibrated")
     dataset = open_dataset(tiny_dataset.write_stars(folder / "data", n_train=150, n_calibration=120, n_validation=100))
-    save_untrained(folder / "data", folder / "run")
+    tiny_run.save_untrained(folder / "data", folder / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibrate, "N_SAMPLES", 8)
         calibrate.calibrate(folder / "run", dataset, progress=False)
@@ -108,7 +98,7 @@ def test_a_run_calibrated_by_older_code_gets_the_domain_it_lacks_and_keeps_its_e
 def test_stars_whose_inputs_are_not_finite_say_nothing_of_the_domain(tmp_path):
     stars = {split: tiny_dataset.make_stars(60, seed) for seed, split in enumerate(("train", "calibration"))}
     dataset = open_dataset(tiny_dataset.write(tmp_path / "data", stars))
-    save_untrained(tmp_path / "data", tmp_path / "run")
+    tiny_run.save_untrained(tmp_path / "data", tmp_path / "run")
     trained = load(tmp_path / "run")
     features, profiles = calibrate.describe_stars(trained, dataset, "train", 1_000, progress=False)
     stars["train"]["stamp"][3, 5, 5, 2] = np.nan

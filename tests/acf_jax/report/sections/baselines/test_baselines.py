@@ -260,7 +260,6 @@ def test_trees_grow_on_training_stars_and_stop_on_calibration_stars(tmp_path, fe
 
 
 def test_the_splits_are_the_networks_to_the_star(tmp_path, monkeypatch):
-    monkeypatch.setitem(tiny_dataset.SHAPES, "psf_mag", (6,))
     splits = {split: draw_stars(n, seed) for seed, (split, n) in enumerate({"train": 30, "calibration": 6}.items())}
     dataset = open_dataset(tiny_dataset.write(tmp_path, splits))
     batches, trained_on = training_batches(dataset.examples("train", ("object_id",)), batch_size=10, seed=0), set()
