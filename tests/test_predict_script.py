@@ -36,7 +36,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 def _as_the_script_runs(monkeypatch):
     """Leaves JAX as it was, and gives this process's catalogues the same date as the others'."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", tiny_catalogue.script_environment()["SOURCE_DATE_EPOCH"])
-    monkeypatch.setattr(predict.cpu_devices, "split_cores", lambda: None)
+    monkeypatch.setattr(predict.cores, "split_cores", lambda: None)
     folder = jax.config.jax_compilation_cache_dir
     yield
     jax.config.update("jax_compilation_cache_dir", folder)

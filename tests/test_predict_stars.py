@@ -18,7 +18,7 @@ MASTER, GAIA = SKY.table("dr4.master"), SKY.table("gaia")
 @pytest.fixture(autouse=True)
 def _as_the_script_runs(monkeypatch):
     """Leaves JAX as it was."""
-    monkeypatch.setattr(predict.cpu_devices, "split_cores", lambda: None)
+    monkeypatch.setattr(predict.cores, "split_cores", lambda: None)
     folder = jax.config.jax_compilation_cache_dir
     yield
     jax.config.update("jax_compilation_cache_dir", folder)

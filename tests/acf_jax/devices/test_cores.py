@@ -9,9 +9,9 @@ import pytest
 from acf_jax.devices.cores import MAX_DEVICES, MIN_STARS_A_DEVICE, devices_for
 
 ASK = """
-from acf_jax import cpu_devices
-cpu_devices.available_cores = lambda: 3
-cpu_devices.split_cores(96)
+from acf_jax.devices import cores
+cores.available_cores = lambda: 3
+cores.split_cores(96)
 import jax, os
 print(jax.local_device_count(), "--xla_cpu_multi_thread_eigen=false" in os.environ.get("XLA_FLAGS", ""))
 """
