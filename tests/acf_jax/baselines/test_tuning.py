@@ -16,7 +16,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from acf_jax.baselines import tuning
-from tests.acf_jax.test_tuning import START, loss, suggest
+from tests.acf_jax.baselines.test_tuning import START, loss, suggest
 
 calls = []
 def fatal(parameters):
