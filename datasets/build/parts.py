@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.archives.interface import Archive, ArchiveError, ServiceError, Target
-from datasets.files import Arrays, load, load_array, save_atomically
+from datasets.files import Arrays, load, load_array, save
 from datasets.samples.selection import first_failed
 from datasets.skymapper import CUTOUT_SIZE_PX
 from datasets.smss_stamps.configs import CONFIGS
@@ -91,7 +91,7 @@ def scan_block(job: Job, index: int) -> Path:
         keep = failed == len(cuts)
         fields = catalogue_fields({name: values[keep] for name, values in stars.items()})
         last_object_id = np.max(stars["object_id"], initial=-1)
-        save_atomically(path, {"first_failed": failed, "last_object_id": last_object_id, **fields})
+        save(path, {"first_failed": failed, "last_object_id": last_object_id, **fields})
     return path
 
 
@@ -109,7 +109,7 @@ def make_part(job: Job, index: int) -> int:
     rows = range(PART_SIZE * index, min(PART_SIZE * (index + 1), len(selected["object_id"])))
     if not job.part(index).exists():
         survey = open_survey(job.config, job.seed, job.sources)
-        save_atomically(job.part(index), _examples(survey, selected, rows))
+        save(job.part(index), _examples(survey, selected, rows))
     return len(rows)
 
 

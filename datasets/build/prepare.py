@@ -26,7 +26,7 @@ from datasets.build.parts import BYTES_PER_STAR, PART_SIZE, Job, make_part
 from datasets.build.recipe import provenance, recipe, work_folder_name
 from datasets.build.scan import select
 from datasets.build.workers import Workers, available_cpus
-from datasets.files import load_array
+from datasets.files import load_array, whole_file
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION, Config
 from datasets.surveys.base import Sources
 from datasets.surveys.reddening import DustMapError
@@ -246,9 +246,8 @@ def start(job: Job, wanted: dict) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "provenance.json"
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(provenance(wanted, job.sources)))
-        os.replace(temporary, path)
+        with whole_file(path, "x") as file:
+            json.dump(provenance(wanted, job.sources), file)
 
 
 def _check_space(job: Job, n_stars: int) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from datasets.build.packing import BuildError
 from datasets.build.parts import OF_THE_WHOLE_BLOCK, Job, scan_block
 from datasets.build.workers import Workers
-from datasets.files import Arrays, load, load_array, save_atomically
+from datasets.files import Arrays, load, load_array, save, whole_file
 from datasets.samples.sampling import stratified
 from datasets.samples.selection import removed_per_cut
 from datasets.smss_stamps.configs import CONFIGS, Config
@@ -45,8 +45,9 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
             rows = rows[:n_stars]
             # The sky ends with the last star taken, so that every star looked at is selected or removed by one cut.
             first_failed = first_failed[: np.flatnonzero(is_selected)[: len(rows)][-1] + 1]
-        job.selection.write_text(json.dumps(_counts(job, config, first_failed, len(rows))))
-        save_atomically(job.selected, _gathered(paths, rows))
+        with whole_file(job.selection, "x") as file:
+            json.dump(_counts(job, config, first_failed, len(rows)), file)
+        save(job.selected, _gathered(paths, rows))
     return len(load_array(job.selected, "object_id"))
 
 

@@ -7,6 +7,7 @@ fractions observed are generous: a demo's few stars are to be enough.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import expit, ndtri
 
+from datasets.files import whole_file
 from datasets.mock_sky.randomness import Draws
 from datasets.samples.external import LABELS, MOCK_KEYWORD
 from datasets.skymapper import BANDS
@@ -83,8 +85,10 @@ def write_mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int, pa
     """
     table = mock_table(survey, stars, seed)
     table.meta[MOCK_KEYWORD] = True
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    table.write(path, format="fits", overwrite=True)
+    written = io.BytesIO()  # astropy does not know the mode of a file that must be new
+    table.write(written, format="fits")
+    with whole_file(path) as file:
+        file.write(written.getbuffer())
     return len(table)
 
 

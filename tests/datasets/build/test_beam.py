@@ -21,8 +21,8 @@ N_STARS = 36  # a whole part and a short one
 PARTS = """
 import functools, json, os, sys
 from pathlib import Path
-from datasets.beam import BeamWorkers
-from datasets.parts import Job, make_part
+from datasets.build.beam import BeamWorkers
+from datasets.build.parts import Job, make_part
 
 job = Job("mock", 0, Path(sys.argv[1]))
 with BeamWorkers(job.folder, n_workers=2) as workers:
@@ -32,8 +32,8 @@ print(json.dumps("OMP_NUM_THREADS" in os.environ))
 FAULTS = """
 import functools, json, sys
 from pathlib import Path
-from datasets.beam import BeamError, BeamWorkers
-from tests.datasets.test_beam import touch
+from datasets.build.beam import BeamError, BeamWorkers
+from tests.datasets.build.test_beam import touch
 
 folder = Path(sys.argv[1])
 def said(options, before=lambda workers: None, tasks=range(4)):
