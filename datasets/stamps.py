@@ -17,6 +17,7 @@ import numpy as np
 from astropy.wcs import Wcsprm
 
 from datasets.archives.interface import Archive, Detection, NotServedError
+from datasets.errors import DataError
 from datasets.imaging.alignment import Aligned, AlignmentError, Grid, Method, align, fill_masked, pixel_of, stamp_grid
 from datasets.imaging.calibration import CalibrationError, flux_scale, measure_sky, star_profile
 from datasets.imaging.cutouts import CutoutError, read_image, read_mask
@@ -26,7 +27,7 @@ CORE_RADIUS_FWHM = 0.5
 """A detection is dropped when a pixel this near the star is masked or missing: the star's flux cannot be restored."""
 
 
-class StampError(Exception):
+class StampError(DataError):
     """A star without a stamp; the message is the reason, in one sentence."""
 
 

@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 
 from astropy.table import Table
 
+from datasets.errors import DataError
 
-class ArchiveError(Exception):
+
+class ArchiveError(DataError):
     """The archive could not answer; the message says what was asked and what came back."""
 
 
@@ -21,7 +23,7 @@ class ServiceError(ArchiveError):
     """One request failed as often as it was tried; the archive answers others."""
 
 
-class ArchiveDownError(Exception):
+class ArchiveDownError(DataError):
     """Nothing can be had from the archive now: whoever asks should stop, and go on later.
 
     Not an `ArchiveError`, so that no star is rejected for it.

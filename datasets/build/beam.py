@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from datasets.build.workers import ONE_THREAD, environment
+from datasets.errors import DataError
 
 
-class BeamError(Exception):
+class BeamError(DataError):
     """Beam cannot run the tasks; the message says why and what to do."""
 
 

@@ -20,13 +20,14 @@ from datasets.build.croissant import CROISSANT, REJECTED, write_croissant
 from datasets.build.parts import STAMP_SETTINGS, Job
 from datasets.build.readme import prepared_readme
 from datasets.build.star_table import STAR_TABLE, write_star_table
+from datasets.errors import DataError
 from datasets.files import Arrays, load
 from datasets.skymapper import BANDS, EXTINCTION_COEFFICIENTS, PIXEL_SCALE_ARCSEC
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION
 from datasets.smss_stamps.terms import terms
 
 
-class BuildError(Exception):
+class BuildError(DataError):
     """The dataset cannot be built; the message says why and what to do."""
 
 

@@ -26,11 +26,10 @@ from datasets.build.parts import BYTES_PER_STAR, PART_SIZE, Job, make_part
 from datasets.build.recipe import provenance, recipe, work_folder_name
 from datasets.build.scan import select
 from datasets.build.workers import Workers, available_cpus
+from datasets.errors import DataError
 from datasets.files import load_array, whole_file
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION, Config
 from datasets.surveys.base import Sources
-from datasets.surveys.reddening import DustMapError
-from datasets.tables.local import TableError
 
 
 def build(
@@ -155,6 +154,8 @@ def _told_as_build_errors() -> Iterator[None]:
     """Turn what a build may meet on its way into one sentence."""
     try:
         yield
+    except BuildError:
+        raise
     except OSError as error:
         raise BuildError(
             f"{error.filename or 'the disk'}: {error.strerror or error}. Nothing finished is lost: when that is mended "
@@ -167,7 +168,7 @@ def _told_as_build_errors() -> Iterator[None]:
         ) from error
     except (ArchiveDownError, ArchiveError) as error:
         raise BuildError(f"{error} Nothing finished is lost: the same command goes on.") from error
-    except (TableError, DustMapError) as error:
+    except DataError as error:
         raise BuildError(str(error)) from error
 
 
@@ -220,13 +221,10 @@ def _makers(job: Job, workers: Workers, beam_options: list[str] | None) -> Itera
     if beam_options is None:
         yield workers
         return
-    from datasets.build.beam import BeamError, BeamWorkers  # Apache Beam is an optional library, and large
+    from datasets.build.beam import BeamWorkers  # Apache Beam is an optional library, and large
 
-    try:
-        with BeamWorkers(job.folder, beam_options, workers.n_workers) as makers:
-            yield makers
-    except BeamError as error:
-        raise BuildError(str(error)) from error
+    with BeamWorkers(job.folder, beam_options, workers.n_workers) as makers:
+        yield makers
 
 
 def _build(job: Job, n_stars: int | None, folder: Path, workers: Workers, makers: Workers, progress: bool) -> None:

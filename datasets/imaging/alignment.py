@@ -15,13 +15,14 @@ import numpy as np
 from astropy.wcs import WCS, WcsError, Wcsprm
 from scipy import ndimage
 
+from datasets.errors import DataError
 from datasets.imaging.calibration import dilated
 from datasets.skymapper import STAMP_SIZE_PX
 
 Method = Literal["fast", "reproject"]
 
 
-class AlignmentError(Exception):
+class AlignmentError(DataError):
     """A position or frame that cannot be put on a grid; the message says why in one sentence."""
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from datasets.errors import DataError
 from datasets.skymapper import EXTINCTION_COEFFICIENTS
 
 MICROJANSKY_ZEROPOINT = 23.9
@@ -20,7 +21,7 @@ _NEIGHBOUR_MARGIN_PX = 3
 _QUANTISATION_NOISE_ADU = 0.3  # of whole numbers: 1 / sqrt(12)
 
 
-class CalibrationError(Exception):
+class CalibrationError(DataError):
     """A frame that cannot be calibrated; the message says why in one sentence."""
 
 

@@ -19,6 +19,7 @@ from datasets.archives.interface import Archive, ArchiveDownError, ArchiveError,
 from datasets.build.parts import STAMP_SETTINGS
 from datasets.build.prepare import prepared_folder
 from datasets.build.star_table import STAR_TABLE
+from datasets.errors import DataError, run
 from datasets.show.figure_2 import SIZE_IN, STYLE, draw_figure_2
 from datasets.skymapper import CUTOUT_SIZE_PX
 from datasets.smss_stamps.configs import CONFIGS
@@ -27,7 +28,7 @@ from datasets.surveys.base import Sources
 from datasets.surveys.opening import open_survey
 
 
-class ShowError(Exception):
+class ShowError(DataError):
     """There is no figure of this star; the message says why and what to do."""
 
 
@@ -150,6 +151,10 @@ def _told_as_show_errors(object_id: int) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    return run("datasets.show", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.detections < 1:
@@ -158,17 +163,13 @@ def main(arguments: list[str] | None = None) -> int:
     folder = prepared_folder(options.data_dir, options.config)
     names = ("cache", "contact", "skymapper_tap_url", "cutout_url")
     sources = Sources(**{name: getattr(options, name) or "" for name in names})
-    try:
-        if folder.exists():
-            sky = sky_of(folder, sources)
-        else:
-            cache = sources.cache or str(Path(options.data_dir) / "cache")
-            sky = _sky(options.config, 0, dataclasses.replace(sources, cache=cache))
-        star = star_of(folder, sky, options.object_id)
-        _save(figure_of(sky, star, options.detections), path)
-    except ShowError as error:
-        print(f"datasets.show: {error}", file=sys.stderr)
-        return 1
+    if folder.exists():
+        sky = sky_of(folder, sources)
+    else:
+        cache = sources.cache or str(Path(options.data_dir) / "cache")
+        sky = _sky(options.config, 0, dataclasses.replace(sources, cache=cache))
+    star = star_of(folder, sky, options.object_id)
+    _save(figure_of(sky, star, options.detections), path)
     print(f"{path}: {sky.name}, star {star.object_id} at ({star.ra_deg:.5f}, {star.dec_deg:+.5f}) deg")
     return 0
 

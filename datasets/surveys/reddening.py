@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.errors import DataError
+
 RECALIBRATION = 0.86
 """True E(B-V) over raw SFD E(B-V) (Schlafly & Finkbeiner 2011, ApJ 737, 103)."""
 
@@ -57,7 +59,7 @@ MAPS = {
 """The maps that can be asked for: whole sky, two dimensions, of known scale."""
 
 
-class DustMapError(Exception):
+class DustMapError(DataError):
     """The dust map cannot be had; the message says what to install or fetch."""
 
 

@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
+from datasets.errors import DataError
+
 Chosen = Callable[[Iterable[str]], list[str]]
 """The columns to read, given the names of those there."""
 
 VOTABLE_IN_PARQUET = b"IVOA.VOTable-Parquet.content"
 
 
-class TableError(ValueError):
+class TableError(DataError, ValueError):
     """A user's table cannot be used; the message says which, why, and what to do."""
 
 
