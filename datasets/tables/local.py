@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
+from datasets.tables.cells import exact_integers
 from datasets.tables.forms import Chosen, TableError, listed, reader_of
 
 _ID_NAME = re.compile(r"(^|_)id\d*$", re.IGNORECASE)
-_EXACT_IN_FLOAT = 2**53
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> Table:
@@ -79,25 +79,15 @@ def _tidied(column: Column, path: Path) -> Column:
     if values.dtype.kind == "f":
         missing = missing | np.isnan(values)
     if values.dtype.kind in "iuf" and _ID_NAME.search(column.name):
-        values = _as_ids(values, missing, column.name, path)
+        try:
+            values = exact_integers(values, missing)
+        except ValueError as error:
+            advice = "; write the column as 64-bit integers" if values.dtype.kind == "f" else ""
+            raise TableError(f"column {column.name} of {path} holds {error}{advice}") from None
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if missing.any():
         return MaskedColumn(values, name=column.name, mask=missing, unit=column.unit, description=column.description)
     return Column(values, name=column.name, unit=column.unit, description=column.description)
-
-
-def _as_ids(values: np.ndarray, missing: np.ndarray, name: str, path: Path) -> np.ndarray:
-    present = np.where(missing, 0, values)
-    if values.dtype.kind == "f" and ((np.abs(present) > _EXACT_IN_FLOAT) | (present != np.trunc(present))).any():
-        row = int(np.argmax((np.abs(present) > _EXACT_IN_FLOAT) | (present != np.trunc(present))))
-        raise TableError(
-            f"column {name} of {path} holds {present.flat[row]!s} in row {row}: a float has rounded the identifier; "
-            "write the column as 64-bit integers"
-        )
-    if (present > np.iinfo(np.int64).max).any():
-        row = int(np.argmax(present > np.iinfo(np.int64).max))
-        raise TableError(f"column {name} of {path} holds {present.flat[row]!s} in row {row}: more than 64 bits")
-    return present.astype(np.int64)
 
 
 def with_units(table: Table, units: Mapping[str, object]) -> Table:
