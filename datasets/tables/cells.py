@@ -61,12 +61,10 @@ def exact_integers(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
     present = np.where(missing, 0, values)
     if values.dtype.kind == "f":
         ambiguous = 2.0 ** (np.finfo(values.dtype).nmant + 1)  # the next integer becomes this one, too
-        why, lost = (
-            "a float has rounded the identifier",
-            (np.abs(present) >= ambiguous) | (present != np.trunc(present)),
-        )
+        lost = (np.abs(present) >= ambiguous) | (present != np.trunc(present))
+        why = "a float has rounded the identifier"
     else:
-        why, lost = "more than 64 bits", present > np.iinfo(np.int64).max
+        lost, why = present > np.iinfo(np.int64).max, "more than 64 bits"
     if lost.any():
         row = int(np.argmax(lost))
         raise ValueError(f"{present.flat[row]!s} in row {row}: {why}")

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.build.beam import BeamError, BeamWorkers
+from datasets.build.beam import BeamError, BeamWorkers, _settings_of_children
 from datasets.build.parts import Job, make_part
 from datasets.build.scan import select
 from datasets.build.workers import Workers
@@ -101,6 +102,16 @@ def test_faults_are_told_in_a_sentence_and_lose_nothing(tmp_path):
     assert all(sentence.count("\n") == 0 and len(sentence) < 500 for sentence in (failed, unseen, not_a_number))
     left = {path.name for path in folder.iterdir()}
     assert left <= {"made-0", "made-1", "made-3"}, "the sign for the workers is gone"
+
+
+def test_workers_are_told_where_the_package_is(tmp_path, monkeypatch):
+    """From any folder, whether or not Beam is installed."""
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    environment = os.environ | _settings_of_children()
+    command = [sys.executable, "-c", "import datasets; print(datasets.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == str(ROOT / "datasets/__init__.py"), done.stderr
+    assert environment["PYTHONPATH"].endswith("elsewhere")
 
 
 def test_without_apache_beam(tmp_path, monkeypatch):
