@@ -89,9 +89,9 @@ class Archive(Protocol):
         """
 
     def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
-        """Be told which stars come next, so that what they need can be asked for together.
+        """Learn which stars come next, so that what they need can be requested together.
 
-        What fails here is told when it is asked for.
+        What fails here is raised by `detections` and `cutout`.
 
         Raises:
             ArchiveDownError: if nothing can be had at all.

@@ -63,7 +63,7 @@ _KEYS = {"dr4.master": ["object_id"], "dr4.photometry": ["object_id", "image_id"
 
 
 class SkyMapperArchive:
-    """SkyMapper DR4, asked as seldom as can be (meets `archives.interface.Archive`).
+    """SkyMapper DR4, asked as rarely as possible (meets `archives.interface.Archive`).
 
     What the service answers is checked, kept in the cache, and never asked for again. A request that failed is not
     tried again before the next `prefetch`. An `OSError` of the cache's folder is the caller's.
@@ -146,7 +146,7 @@ class SkyMapperArchive:
     def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
         """Ask for the targets' detections in few queries, and for their cutouts on several threads, into the cache.
 
-        What fails is told by `detections` and `cutout`.
+        What fails is raised by `detections` and `cutout`.
 
         Raises:
             ArchiveDownError: if nothing can be had at all.

@@ -147,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     real("--gaia", metavar="FILE", help="gaia_source rows in a local table, instead of Gaia's service")
     real("--dust-map", metavar="NAME", help="E(B-V) from this map of the library dustmaps, instead of ebmv_sfd")
     real("--cache", metavar="DIR", help="the archives' answers; many builds may share it (default: DATA_DIR/cache)")
-    real("--contact", metavar="EMAIL", help="who asks, told to the services")
+    real("--contact", metavar="EMAIL", help="who asks, sent to the services")
     real("--rate", dest="rate_per_s", type=float, metavar="N", help="requests a second, at most (default: 5)")
     for name in ("skymapper_tap", "cutout", "gaia_tap"):
         real(f"--{name.replace('_', '-')}-url", metavar="URL", help="another address of this service, say a mirror")

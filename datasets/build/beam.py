@@ -1,7 +1,7 @@
 """Tasks spread over machines by Apache Beam, behind the interface of `datasets.build.workers.Workers`.
 
 A task's result is a file in the build's work folder, which all machines share; what a task returns is only where that
-file is. So the pipeline makes the files and brings nothing back, and the results are then told by calling the tasks
+file is. So the pipeline makes the files and brings nothing back, and the results are then found by calling the tasks
 again here, where they find their files and do nothing. `docs/distributed.md` has the runners' options.
 """
 

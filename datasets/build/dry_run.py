@@ -1,6 +1,6 @@
-"""What a build would take: stars, requests, gigabytes and hours, before anything is photographed.
+"""What a build would take: stars, requests, gigabytes and hours, before any stamp is made.
 
-The selection is made in earnest, and kept for the build; detections are counted for a few stars.
+The selection is really made, and kept for the build; detections are counted for a few stars.
 """
 
 from __future__ import annotations

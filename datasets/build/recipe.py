@@ -1,4 +1,4 @@
-"""What determines a dataset, and where it came from: the one is compared, the other is told."""
+"""What determines a dataset, and where it came from: the first is compared, the second is written down."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def work_folder_name(recipe: dict) -> str:
 def provenance(recipe: dict, sources: Sources) -> dict:
     """What a reader of the dataset should know of its making; of the real sky with the date at which it began.
 
-    `SOURCE_DATE_EPOCH` in the environment, in seconds, stands for the clock (reproducible-builds.org).
+    `SOURCE_DATE_EPOCH` in the environment, in seconds, replaces the clock (reproducible-builds.org).
     """
     config = CONFIGS[recipe["config"]]
     if config.is_mock:

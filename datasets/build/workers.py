@@ -80,7 +80,7 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _settings_of_children() -> Iterator[None]:
-    """What the processes started inside inherit: one thread per numerical library, and no ear for ctrl-C.
+    """What the processes started inside inherit: one thread per numerical library, and ctrl-C ignored.
 
     Ctrl-C in a terminal reaches every process of the group; only the parent should act on it.
     """
@@ -94,7 +94,7 @@ def _settings_of_children() -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables that hold inside, as they were before behind it."""
+    """Environment variables that are set inside the block and as before after it."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -124,7 +124,7 @@ def _class_star(draws: Draws, foreign: np.ndarray) -> np.ndarray:
 
 
 def _gaia_match(draws: Draws, stars: np.ndarray, separation_arcsec: np.ndarray):
-    """Gaia's nearest source: the star itself but for a few, which have another source or none."""
+    """Gaia's nearest source: mostly the star itself; a few have another source or none."""
     n = len(stars)
     wrong, none = draws.happens(0.006, n), draws.happens(0.002, n)
     source_id = np.ma.array(np.where(wrong, stars["source_id"] + 64, stars["source_id"]), mask=none)
@@ -276,7 +276,7 @@ def _labels(draws: Draws, stars: np.ndarray, row: np.ndarray, snr: np.ndarray) -
 
 
 def truth(block: SkyBlock) -> Table:
-    """What was put in, under the names of `TRUTH_FIELDS` and a few beside."""
+    """What was put in, under the names of `TRUTH_FIELDS` and a few others."""
     stars = block.stars
     return _table(
         {

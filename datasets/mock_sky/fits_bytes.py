@@ -1,6 +1,6 @@
 """FITS files as bytes: cards of 80 characters, blocks of 2880 bytes, one primary HDU of integers.
 
-A star has some forty files of a few thousand pixels; written this way they take no time beside the photons.
+A star has some forty files of a few thousand pixels; written this way they take little time compared with the photons.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Scene:
         sky_adu: sky per pixel.
         exp_time_s: exposure, for the cosmic rays.
         ccd: 1 to 32.
-        seed: seed of the sky; bad pixels and read noise hang on (seed, ccd).
+        seed: seed of the sky; bad pixels and read noise depend on (seed, ccd).
     """
 
     x: np.ndarray
@@ -92,7 +92,7 @@ class Scene:
 def photograph(scene: Scene, area: Area, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One frame with its mask.
 
-    Draws hang on the CCD's pixels, not on the request: a pixel has the same counts in every area asked for, given a
+    Draws depend on the CCD's pixels, not on the request: a pixel has the same counts in every area asked for, given a
     generator in the same state. `area` must lie within `REACH_SIZE_PX` around the star.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Random draws that hang on a name, and stay the same on any machine, in any process and in any order of asking."""
+"""Random draws that depend on a name, and stay the same on any machine, in any process and in any order of asking."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ PRECISION = {
 def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table:
     """The survey's table of those of the mock stars that it observed, in the columns that its reader reads.
 
-    An entry hangs on (seed, survey, object_id, visit) and on nothing else: another selection of stars changes none.
+    An entry depends on (seed, survey, object_id, visit) and on nothing else: another selection of stars changes none.
 
     Args:
         survey: `apogee` or `lamost`.

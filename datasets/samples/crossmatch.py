@@ -64,7 +64,7 @@ def crossmatch(
     """Match the rows of two catalogues within `radius_arcsec` (paper, section 6: Gaia within 1 arcsec).
 
     One to one, pairs are made from the closest upward, each of two rows that are both still free; equal distances go by
-    the lower left row, then the lower right row. So but for ties the pairs depend neither on the order of the rows nor
+    the lower left row, then the lower right row. So, except for ties, the pairs depend neither on the order of the rows nor
     on which catalogue is the left one. Otherwise every left row gets its nearest right row (the lower one of a tie),
     and a right row may serve several.
 
@@ -74,7 +74,7 @@ def crossmatch(
     proper motions on the left. A missing (NaN or masked) proper motion or left epoch leaves a star where it is, a
     missing right epoch counts as the median of the known ones, and a row with a missing position matches nothing.
 
-    Left rows are worked through `chunk_size` at a time, which changes nothing in the answer: beside the arrays given,
+    Left rows are worked through `chunk_size` at a time, which changes nothing in the answer: besides the arrays given,
     memory holds a tree of the right side's positions, one chunk of the left side, and the pairs within the radius.
 
     Raises:

@@ -58,7 +58,7 @@ def figure_2_of(dataset_folder: str | Path, object_id: int, n_shown: int = 2, co
             from the archive.
         object_id: of a star in it, or of another that the archive has.
         n_shown: detections of a band, at most.
-        contact: e-mail address, told to the archive.
+        contact: e-mail address, sent to the archive.
 
     Raises:
         ShowError: if there is no such dataset or star, or the star has no stamp; one sentence.
@@ -189,9 +189,9 @@ The cutouts are processed as for the dataset, by the same functions. Rows of the
   aligned    the same on one grid of pixels, that of the sharpest r frame
   stacked    the mean of all detections of the band: what the network sees
 
-Any star of the sky will do. Those of a prepared dataset are in its stars.parquet; a star without a stamp is told with
-its reason. Of the real sky, cutouts come from the build's cache, or else from the archive, which --contact tells who
-asks.
+Any star of the sky will do. Those of a prepared dataset are in its stars.parquet; for a star without a stamp
+the reason is printed. Cutouts of the real sky come from the build's cache or else from the archive, to which --contact
+tells who asks.
 
 examples:
   python -m datasets.show 10000000192                          a star of the mock sky, to figure_2_10000000192.png
@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--detections", type=int, default=2, metavar="N", help="to show of a band, at most (default: %(default)s)")
     real = parser.add_argument_group("the real sky").add_argument
     real("--cache", metavar="DIR", help="the archives' answers (default: DATA_DIR/cache)")
-    real("--contact", metavar="EMAIL", help="who asks, told to the archive")
+    real("--contact", metavar="EMAIL", help="who asks, sent to the archive")
     for name in ("skymapper_tap", "cutout"):
         real(f"--{name.replace('_', '-')}-url", metavar="URL", help="another address (default: the build's)")
     return parser

@@ -113,7 +113,7 @@ def panels_of(
 
 
 def chosen(aligned: Sequence[AlignedFrame], n_shown: int) -> list[AlignedFrame]:
-    """The detections to show, as unlike as can be: spread evenly over all in order of exposure time and seeing.
+    """The detections to show, as different as possible: spread evenly over all in order of exposure time and seeing.
 
     Raises:
         ValueError: if `n_shown` is not positive.

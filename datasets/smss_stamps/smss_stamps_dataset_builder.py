@@ -29,7 +29,7 @@ Places = list[tuple[Path, int]]
 def feature_of(field: Field) -> tfds.features.Tensor:
     """How a field lies on disk.
 
-    Arrays are raw bytes, five times faster to write; so is float64, which TFDS would else round to float32.
+    Arrays are raw bytes, five times faster to write; so is float64, which TFDS would otherwise round to float32.
     """
     as_bytes = field.shape or field.dtype == "float64"
     return tfds.features.Tensor(

@@ -33,7 +33,7 @@ class Sources:
     skymapper_tap_url: str = ""
     cutout_url: str = ""
     gaia_tap_url: str = ""
-    contact: str = ""  # e-mail address, told to the services
+    contact: str = ""  # e-mail address, sent to the services
     rate_per_s: float = 5.0  # requests, of this process
 
     def services(self) -> dict[str, str]:

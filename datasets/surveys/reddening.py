@@ -117,7 +117,7 @@ def _query(map_name: str, dust_map: DustMap, map_folder: str | Path | None):
         if not file.is_file():
             raise DustMapError(f"the dust map {map_name} is not there ({file}): {_how_to_fetch(dust_map, folder)}")
     try:
-        # The SFD query is told the folder, the others their files.
+        # The SFD query takes the folder, the others their files.
         where = [str(files[0].parent)] if map_name == "sfd" else [str(file) for file in files]
         return getattr(module, dust_map.query)(*where)
     except Exception as error:  # the library lets through whatever a damaged FITS file raises

@@ -35,7 +35,7 @@ KINDS = CONNECTION_KINDS + STATUS_KINDS + BODY_KINDS + FITS_KINDS + ROW_KINDS
 class Faults:
     """What goes wrong: a share `rate` of all requests, and those named in `plan`.
 
-    Whether and how a request fails hangs on the seed, the request and the number of times it has come, whatever the
+    Whether and how a request fails depends on the seed, the request and the number of times it has come, whatever the
     order of the others. From its third time on (`tries`) a request is answered well: a patient
     client succeeds.
     A fault that cannot be put into an answer (a duplicate row where there are no rows) is left out, and not logged.
@@ -89,7 +89,7 @@ class Faults:
 
 
 def _uniform(key: str) -> tuple[float, float]:
-    """Two numbers from 0 to 1 (excluded) that hang on the key alone."""
+    """Two numbers from 0 to 1 (excluded) that depend on the key alone."""
     digest = hashlib.sha256(key.encode()).digest()
     return tuple(int.from_bytes(digest[i : i + 6], "big") / 2**48 for i in (0, 6))
 

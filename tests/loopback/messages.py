@@ -31,7 +31,7 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The same for the same request, whatever job number or upload boundary it has: what faults hang on."""
+        """The same for the same request, whatever job number or upload boundary it has: what faults depend on."""
         path = re.sub(r"(/async/\w+)\.\d+", r"\1", self.path)
         digests = [f"{name}:{hashlib.sha256(data).hexdigest()}" for name, data in sorted(self.files.items())]
         return " ".join([self.method, f"{path}?{self.query}", *digests])

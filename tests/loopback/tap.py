@@ -98,7 +98,7 @@ class TapService:
         return self._part_of_job(job, rest[1:], request, url)
 
     def _create(self, request: Request, url: str) -> Response:
-        # The name hangs on what is asked, so that faults do; the number keeps equal jobs apart.
+        # The name depends on what is asked, so that faults do; the number keeps equal jobs apart.
         name = hashlib.sha256(request.key.encode()).hexdigest()[:12]
         job = _Job(f"{name}.{next(self._numbers)}", dict(request.params), dict(request.files))
         self._jobs[job.id] = job

@@ -114,7 +114,7 @@ def extinction_v(glon: np.ndarray, glat: np.ndarray, distance_kpc: np.ndarray) -
     """Mean A_V (mag) up to a distance, of dust that thins out exponentially with height and Galactocentric radius.
 
     The integral takes the Galactocentric radius to change linearly along the line of sight: the dust is so thin that
-    beyond a kiloparsec or two there is hardly any left, save in the plane.
+    beyond a kiloparsec or two there is hardly any left, except in the plane.
     """
     sine = np.abs(np.sin(np.radians(glat)))
     outward = -np.cos(np.radians(glon)) * np.cos(np.radians(glat))
