@@ -46,7 +46,7 @@ def whole_file(path: str | Path, mode: str = "x+b") -> Iterator[IO[Any]]:
 def save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an npz file, whole or not at all."""
     with whole_file(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **dict[str, Any](arrays))
 
 
 def load(path: Path) -> Arrays:

@@ -112,9 +112,9 @@ class SkyMapperArchive:
             ServiceError: if the service fails to list them.
             ArchiveDownError: if nothing can be had at all.
         """
-        found = self._kept_detections(object_id)
-        if found is not None:
-            return found
+        kept = self._kept_detections(object_id)
+        if kept is not None:
+            return kept
         key = self._detections_key(object_id)
         self._raise_failure(key)
         found = self._ask_detections([int(object_id)])
@@ -207,7 +207,7 @@ class SkyMapperArchive:
 
     def _ask_detections(self, ids: list[int]) -> dict[int, list[Detection]]:
         """Put some objects' detections into the cache, or their failures into `_failures`, and return the former."""
-        found = {}
+        found: dict[int, list[Detection]] = {}
         for some, rows in self._answers(skymapper_detections.QUERY, ids):
             if isinstance(rows, ServiceError | TruncatedError):
                 self._failures[self._detections_key(some[0])] = rows

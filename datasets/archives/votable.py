@@ -22,7 +22,7 @@ _INLINE_STREAM = re.compile(rb"<(?:[\w.-]+:)?STREAM(?:\s+(?!href)\w+\s*=\s*(?:\"
 class Answer(NamedTuple):
     """What a service answered: rows, or the reason why there are none."""
 
-    table: Table | None
+    table: Table  # empty if there are none
     status: str  # OK, OVERFLOW or ERROR
     message: str  # the service's own words, cleaned
 
@@ -42,7 +42,7 @@ def read_answer(data: bytes) -> Answer:
         tables = resource.tables if resource is not None else []
         status, message = _status(tree, resource, tables)
         if status not in ("OK", "OVERFLOW"):
-            return Answer(None, "ERROR", message or "no reason given")
+            return Answer(Table(), "ERROR", message or "no reason given")
         table = tables[0].to_table(use_names_over_ids=True) if tables else None
     except Exception as error:  # expat, astropy and numpy each have their own kinds for broken tables
         raise TransientError(f"the answer is no whole VOTable ({plain_sentence(str(error), 120)})") from error

@@ -12,7 +12,7 @@ import io
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class BeamWorkers:
     def __exit__(self, *error: object) -> None:
         self._token.unlink(missing_ok=True)
 
-    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Generator[Any, None, None]:
         """Yield `function(task)` for each task, in order, after one pipeline has called it on the workers.
 
         Args:

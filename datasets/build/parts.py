@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ BYTES_PER_STAR = 2 * 70_000  # an example in its part and in the packed dataset,
 OF_THE_WHOLE_BLOCK = ("first_failed", "last_object_id")
 """What a block's file holds besides the selected stars' fields."""
 
-STAMP_SETTINGS = {"aligner": "fast", "sky": "cutout"}
+STAMP_SETTINGS: dict[str, Any] = {"aligner": "fast", "sky": "cutout"}
 
 
 @dataclass(frozen=True)

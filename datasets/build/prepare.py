@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -30,6 +31,9 @@ from datasets.errors import DataError
 from datasets.files import load_array, whole_file
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION, Config
 from datasets.surveys.base import Sources
+
+if TYPE_CHECKING:
+    from datasets.build.beam import BeamWorkers
 
 
 def build(
@@ -70,8 +74,8 @@ def build(
             if not is_prepared(folder, wanted):  # by another process, between the first look and the lock
                 start(job, wanted)
                 shutil.rmtree(job.folder / "packed", ignore_errors=True)
-                with Workers(n_workers) as workers, _makers(job, workers, beam_options) as makers:
-                    _build(job, wanted["stars"], folder, workers, makers, progress)
+                with Workers(n_workers) as pool, _makers(job, pool, beam_options) as makers:
+                    _build(job, wanted["stars"], folder, pool, makers, progress)
     return folder
 
 
@@ -216,18 +220,20 @@ def _only_build(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _makers(job: Job, workers: Workers, beam_options: list[str] | None) -> Iterator[Workers]:
+def _makers(job: Job, workers: Workers, beam_options: list[str] | None) -> Iterator[Workers | BeamWorkers]:
     """Who makes the parts."""
     if beam_options is None:
         yield workers
         return
-    from datasets.build.beam import BeamWorkers  # Apache Beam is an optional library, and large
+    from datasets.build import beam  # Apache Beam is an optional library, and large
 
-    with BeamWorkers(job.folder, beam_options, workers.n_workers) as makers:
+    with beam.BeamWorkers(job.folder, beam_options, workers.n_workers) as makers:
         yield makers
 
 
-def _build(job: Job, n_stars: int | None, folder: Path, workers: Workers, makers: Workers, progress: bool) -> None:
+def _build(
+    job: Job, n_stars: int | None, folder: Path, workers: Workers, makers: Workers | BeamWorkers, progress: bool
+) -> None:
     n_stars = select(job, n_stars, workers, progress)
     _check_space(job, n_stars)
     make_parts(job, n_stars, makers, progress)
@@ -258,7 +264,7 @@ def _check_space(job: Job, n_stars: int) -> None:
         )
 
 
-def make_parts(job: Job, n_stars: int, workers: Workers, progress: bool) -> None:
+def make_parts(job: Job, n_stars: int, workers: Workers | BeamWorkers, progress: bool) -> None:
     """Make the parts that are not there yet; those in which the archive failed a star, once more at the end."""
     _make(job, n_stars, workers, progress, "Stamps")
     if failed := [path for path in job.parts(n_stars) if load_array(path, "rejected_by_service").any()]:
@@ -267,7 +273,7 @@ def make_parts(job: Job, n_stars: int, workers: Workers, progress: bool) -> None
         _make(job, n_stars, workers, progress, "Once more, where the archive failed")
 
 
-def _make(job: Job, n_stars: int, workers: Workers, progress: bool, title: str) -> None:
+def _make(job: Job, n_stars: int, workers: Workers | BeamWorkers, progress: bool, title: str) -> None:
     missing = [index for index, path in enumerate(job.parts(n_stars)) if not path.exists()]
     n_done = n_stars - sum(min(PART_SIZE, n_stars - PART_SIZE * index) for index in missing)
     with (

@@ -39,7 +39,7 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
         paths, first_failed = _scan(job, None if config.is_sampled else n_stars, workers, progress)
         is_selected = first_failed == len(config.cuts)
         rows = np.arange(np.count_nonzero(is_selected))
-        if config.is_sampled:
+        if n_stars is not None and config.is_sampled:
             rows = _drawn(paths, n_stars, job.seed)
         elif n_stars is not None:
             rows = rows[:n_stars]

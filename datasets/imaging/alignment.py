@@ -78,12 +78,13 @@ def pixel_of(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> tuple[float, float]:
     Raises:
         AlignmentError: if the position cannot be projected onto the frame.
     """
-    return tuple(float(value) for value in _to_pixels(wcs, np.array([[ra_deg, dec_deg]]))[0])
+    x, y = _to_pixels(wcs, np.array([[ra_deg, dec_deg]]))[0].tolist()
+    return x, y
 
 
 def _to_pixels(wcs: Wcsprm, radec: np.ndarray) -> np.ndarray:
     try:
-        xy = wcs.s2p(radec, 0)["pixcrd"]
+        xy: np.ndarray = wcs.s2p(radec, 0)["pixcrd"]
     except (WcsError, ValueError) as error:
         raise AlignmentError("the position lies outside the frame's projection") from error
     if not np.isfinite(xy).all():
@@ -139,7 +140,8 @@ def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> n
         residual[rows[ring], columns[ring]] = values[ring] / n_known[ring]
         known[rows[ring], columns[ring]] = True
         rows, columns = rows[~ring], columns[~ring]
-    return np.where(masked, residual + amplitude * profile, image)
+    filled: np.ndarray = np.where(masked, residual + amplitude * profile, image)
+    return filled
 
 
 def _clipped(centres: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
@@ -200,13 +202,11 @@ def _grid_on_frame(wcs: Wcsprm, grid: Grid) -> tuple[np.ndarray, float]:
 
 
 def _reproject(image: np.ndarray, wcs: Wcsprm, grid: Grid) -> np.ndarray:
-    from reproject import (
-        reproject_interp,
-    )  # here because importing it takes a second, and the fast aligner does not need it
+    from reproject import reproject_interp  # a second that the fast aligner need not spend
 
     frame, target = WCS(naxis=2), WCS(naxis=2)
     frame.wcs, target.wcs = wcs, grid.wcs
-    return reproject_interp(
+    flux: np.ndarray = reproject_interp(
         (image, frame),
         target,
         shape_out=(STAMP_SIZE_PX, STAMP_SIZE_PX),
@@ -214,3 +214,4 @@ def _reproject(image: np.ndarray, wcs: Wcsprm, grid: Grid) -> np.ndarray:
         return_footprint=False,
         roundtrip_coords=False,
     ).ravel()
+    return flux

@@ -77,7 +77,8 @@ def read_mask(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     _, values = _read_fits(data)
     if values.shape != shape:
         raise CutoutError(f"the mask has {_size(values.shape)} pixels but its image {_size(shape)}")
-    return values != 0
+    masked: np.ndarray = values != 0
+    return masked
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -76,7 +76,8 @@ def write_sky(archive: MockArchive, out: Path) -> int:
         for detection in archive.detections(star["object_id"]):
             cutout = archive.cutout(detection, star["raj2000"], star["dej2000"], CUTOUT_SIZE_PX)
             (folder / f"{_stem(detection)}.fits").write_bytes(cutout.image)
-            (folder / f"{_stem(detection)}-mask.fits").write_bytes(cutout.mask)
+            if cutout.mask is not None:
+                (folder / f"{_stem(detection)}-mask.fits").write_bytes(cutout.mask)
             n_frames += 1
     return n_frames
 

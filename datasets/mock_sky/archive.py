@@ -31,8 +31,8 @@ TABLES = tuple(_MAKERS)
 class MockArchive:
     """One mock sky, served as SkyMapper, Gaia and GALAH serve theirs (meets `archives.interface.Archive`).
 
-    Everything depends on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and the same frames
-    in a sky of any size, in any process and in any order of asking, and a pixel has the same counts in every cutout.
+    Everything depends on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and frames in a
+    sky of any size, in any process and in any order of asking, and a pixel has the same counts in every cutout.
     """
 
     name = "mock_sky"

@@ -46,8 +46,8 @@ def stars_by_position(
         if not len(open_rows):
             break
         blocks = range(first, min(first + _BLOCKS_AT_ONCE, n_searched // BLOCK_SIZE))
-        there = np.concatenate([_positions(seed, block) for block in blocks], axis=1)
-        found = crossmatch(ra_deg[open_rows], dec_deg[open_rows], *there, radius_arcsec, one_to_one=False)
+        ra, dec = np.concatenate([_positions(seed, block) for block in blocks], axis=1)
+        found = crossmatch(ra_deg[open_rows], dec_deg[open_rows], ra, dec, radius_arcsec, one_to_one=False)
         stars[open_rows[found.left_row]] = first * BLOCK_SIZE + found.right_row
         open_rows = np.delete(open_rows, found.left_row)
     return stars

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.special import ndtri
+
+Numbers = float | np.ndarray
+Size = int | tuple[int, ...]
 
 
 class Draws:
@@ -20,30 +24,30 @@ class Draws:
         entropy = (seed, zlib.crc32(purpose.encode()), block)
         self._bits = np.random.PCG64(np.random.SeedSequence(entropy))
 
-    def uniform(self, low=0.0, high=1.0, size=None) -> np.ndarray:
+    def uniform(self, low: Numbers = 0.0, high: Numbers = 1.0, size: Size = ()) -> np.ndarray:
         """Uniform numbers strictly between `low` and `high`; `size` as in NumPy, required."""
         count = int(np.prod(size))
         raw = self._bits.random_raw(count) >> np.uint64(12)
         unit = (raw.astype(np.float64) + 0.5) * 2.0**-52
         return low + (high - low) * unit.reshape(size)
 
-    def normal(self, mean=0.0, sigma=1.0, size=None) -> np.ndarray:
+    def normal(self, mean: Numbers = 0.0, sigma: Numbers = 1.0, size: Size = ()) -> np.ndarray:
         """Gaussian numbers."""
         return mean + sigma * ndtri(self.uniform(size=size))
 
-    def happens(self, probability, size=None) -> np.ndarray:
+    def happens(self, probability: Numbers, size: Size = ()) -> np.ndarray:
         """True with the given probability."""
         return self.uniform(size=size) < probability
 
-    def pick(self, values, weights, size=None) -> np.ndarray:
+    def pick(self, values: Sequence[float], weights: Sequence[float], size: Size = ()) -> np.ndarray:
         """Elements of `values` with probabilities proportional to `weights`."""
         return np.asarray(values)[self.index(np.cumsum(weights), size)]
 
-    def index(self, cumulative: np.ndarray, size=None) -> np.ndarray:
+    def index(self, cumulative: np.ndarray, size: Size = ()) -> np.ndarray:
         """Indices distributed as the cumulative weights say (any total; weights of zero are never drawn)."""
         return np.searchsorted(cumulative, self.uniform(0.0, cumulative[-1], size), side="right")
 
-    def poisson(self, mean, size=None, largest: int = 60) -> np.ndarray:
+    def poisson(self, mean: Numbers, size: Size = (), largest: int = 60) -> np.ndarray:
         """Poisson counts, none above `largest`."""
         level = self.uniform(size=size)
         term = np.broadcast_to(np.exp(-np.asarray(mean, dtype=np.float64)), level.shape).copy()

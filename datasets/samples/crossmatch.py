@@ -6,7 +6,7 @@ how to match catalogues that do not fit into memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class _Right(NamedTuple):
     row: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
     epoch_yr: np.ndarray  # (n,)
-    tree: object  # scipy's cKDTree of the positions
+    tree: Any  # scipy's cKDTree of the positions
     middle_yr: float  # the epoch at which candidates are looked for
     spread_yr: float  # how far from it an epoch may be
 
@@ -64,9 +64,9 @@ def crossmatch(
     """Match the rows of two catalogues within `radius_arcsec` (paper, section 6: Gaia within 1 arcsec).
 
     One to one, pairs are made from the closest upward, each of two rows that are both still free; equal distances go by
-    the lower left row, then the lower right row. So, except for ties, the pairs depend neither on the order of the rows nor
-    on which catalogue is the left one. Otherwise every left row gets its nearest right row (the lower one of a tie),
-    and a right row may serve several.
+    the lower left row, then the lower right row. So, except for ties, the pairs depend neither on the order of the rows
+    nor on which catalogue is the left one. Otherwise every left row gets its nearest right row (the lower one of a
+    tie), and a right row may serve several.
 
     `left_pm_mas_yr` are the left rows' proper motions (`pmra` with cos(dec) inside, and `pmdec`): a left row is
     carried along a straight line through space from `left_epoch_yr` to the epoch of the right row that it is compared
@@ -92,11 +92,11 @@ def crossmatch(
         left_pm_mas_yr, left_epoch_yr, right_epoch_yr = None, 0.0, 0.0  # nobody moves
     n = np.size(left_ra_deg)
     pmra, pmdec = (0.0, 0.0) if left_pm_mas_yr is None else left_pm_mas_yr
-    left = {
+    columns = {
         **{"left_ra_deg": left_ra_deg, "left_dec_deg": left_dec_deg, "left_pm_mas_yr (pmra)": pmra},
         **{"left_pm_mas_yr (pmdec)": pmdec, "left_epoch_yr": left_epoch_yr},
     }
-    left = [_column(values, n, name) for name, values in left.items()]
+    left = [_column(values, n, name) for name, values in columns.items()]
     right = _right(right_ra_deg, right_dec_deg, right_epoch_yr)
     found = []
     for start in range(0, n, chunk_size):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -162,7 +163,8 @@ def _main(arguments: list[str] | None) -> int:
     path = Path(options.out or f"figure_2_{options.object_id}.png")
     folder = prepared_folder(options.data_dir, options.config)
     names = ("cache", "contact", "skymapper_tap_url", "cutout_url")
-    sources = Sources(**{name: getattr(options, name) or "" for name in names})
+    given: dict[str, Any] = {name: getattr(options, name) or "" for name in names}
+    sources = Sources(**given)
     if folder.exists():
         sky = sky_of(folder, sources)
     else:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -40,7 +41,7 @@ def feature_of(field: Field) -> tfds.features.Tensor:
 class RepeatableWriter(ExampleWriter):
     """Writes the same examples as the same bytes: TFDS leaves the order of an example's fields to chance."""
 
-    def write(self, path, examples):
+    def write(self, path: Any, examples: Any) -> Any:
         """Write (key, serialised example) pairs to `path`.
 
         Raises:

@@ -56,9 +56,12 @@ class Sources:
 class Survey(Protocol):
     """A sky's stars in blocks, and the archive that has photographed them."""
 
-    archive: Archive
     is_paged: bool  # a block can be asked for only with the last object_id of the block before
     cuts_made: tuple[str, ...]  # names of the cuts that the archive makes itself
+
+    @property
+    def archive(self) -> Archive:
+        """Who has photographed them."""
 
     def blocks(self) -> Iterable[int]:
         """The numbers of all blocks; endless where the end is not known beforehand."""

@@ -77,7 +77,7 @@ def plain(table: Table, name: str, table_name: str) -> np.ndarray:
         return values.filled(np.nan).astype(values.dtype.newbyteorder("="))
     if values.dtype.kind not in "iub":
         raise ValueError(f"column {name} of the table {table_name} holds {values.dtype}; numbers are needed")
-    return values.astype(np.int64).filled(-1)
+    return np.ma.filled(values.astype(np.int64), -1)
 
 
 def ids(table: Table, name: str, table_name: str) -> np.ndarray:

@@ -44,8 +44,8 @@ def draw_neighbours(seed: int, block: int, stars: np.ndarray) -> np.ndarray:
     rank = np.arange(len(star)) - np.repeat(np.cumsum(count) - count, count)
     radius = RADIUS_ARCSEC * np.sqrt(draws.uniform(size=len(star)))
     angle = draws.uniform(0.0, 2 * np.pi, len(star))
-    steps = 10 ** (COUNTS_SLOPE * np.array([BRIGHTEST_G, FAINTEST_G]))
-    g = np.log10(draws.uniform(*steps, len(star))) / COUNTS_SLOPE
+    lowest, highest = 10 ** (COUNTS_SLOPE * np.array([BRIGHTEST_G, FAINTEST_G]))
+    g = np.log10(draws.uniform(lowest, highest, len(star))) / COUNTS_SLOPE
     colours, reddened = _field_colours()
     kind = draws.index(np.arange(1.0, len(colours) + 1), len(star))
     neighbours = np.empty(len(star), NEIGHBOUR_COLUMNS)
@@ -101,7 +101,9 @@ def contamination(separation_arcsec: np.ndarray, fwhm_arcsec: np.ndarray) -> np.
     return np.interp(separation_arcsec / fwhm_arcsec, separation, overlap, right=0.0)
 
 
-def contaminating_flux(stars: np.ndarray, neighbours: np.ndarray, row: np.ndarray, fwhm, band) -> np.ndarray:
+def contaminating_flux(
+    stars: np.ndarray, neighbours: np.ndarray, row: np.ndarray, fwhm: np.ndarray, band: np.ndarray
+) -> np.ndarray:
     """Flux of neighbours in PSF fits, in units of the star's own, for observations (n,) of `stars[row]`.
 
     Args:
@@ -123,7 +125,9 @@ def contaminating_flux(stars: np.ndarray, neighbours: np.ndarray, row: np.ndarra
     return np.bincount(observation, light, minlength=len(row))
 
 
-def nearest_catalogued(stars: np.ndarray, neighbours: np.ndarray, within_arcsec: float = 15.0):
+def nearest_catalogued(
+    stars: np.ndarray, neighbours: np.ndarray, within_arcsec: float = 15.0
+) -> tuple[np.ndarray, np.ndarray]:
     """object_id (-1 if none) and distance (NaN if none) of each star's nearest entry of the catalogue."""
     object_id, distance = np.full(len(stars), -1, dtype=np.int64), np.full(len(stars), np.nan)
     separation = np.hypot(neighbours["dx_arcsec"], neighbours["dy_arcsec"])

@@ -27,7 +27,9 @@ def extinctions(ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.nd
     return np.asarray(ebv)[:, None] * scale * ratios
 
 
-def apparent_magnitudes(absolute, distance_pc, ebv, teff, logg, fe_h) -> np.ndarray:
+def apparent_magnitudes(
+    absolute: np.ndarray, distance_pc: np.ndarray, ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray
+) -> np.ndarray:
     """Reddened apparent magnitudes (n, 10) in the order of `PASSBANDS`, from absolute ones (n, 10)."""
     modulus = 5 * np.log10(np.asarray(distance_pc) / 10)
     return absolute + modulus[:, None] + extinctions(ebv, teff, logg, fe_h)

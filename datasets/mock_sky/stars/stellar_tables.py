@@ -91,16 +91,16 @@ class BolometricCorrections:
     correction: np.ndarray
     extinction: np.ndarray
 
-    def absolute_magnitudes(self, mbol, teff, logg, fe_h) -> np.ndarray:
+    def absolute_magnitudes(self, mbol: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
         """M_x = Mbol - BC_x of each star, (n, 10) in the order of `PASSBANDS`; arguments of shape (n,)."""
         return np.asarray(mbol)[:, None] - trilinear(self.correction, self.axes, (teff, logg, fe_h))
 
-    def absolute_v(self, mbol, teff, logg, fe_h) -> np.ndarray:
+    def absolute_v(self, mbol: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
         """M_V alone, (n,)."""
         column = PASSBANDS.index("V")
         return mbol - trilinear(self.correction[..., column : column + 1], self.axes, (teff, logg, fe_h))[:, 0]
 
-    def extinction_ratios(self, teff, logg, fe_h) -> np.ndarray:
+    def extinction_ratios(self, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
         """A_x / A_V (R_V = 3.1) of each star, (n, 10)."""
         return trilinear(self.extinction, self.axes, (teff, logg, fe_h))
 
