@@ -41,7 +41,13 @@ class Cache:
         return None
 
     def put(self, kind: str, key: str, data: bytes) -> None:
-        """Keep `data`; once this returns it survives a power failure, or is absent again, but is never half there."""
+        """Keep `data`; once this returns it survives a power failure, or is absent again, but is never half there.
+
+        Args:
+            kind: an identifier, which names a folder.
+            key: any text.
+            data: any bytes.
+        """
         with whole_file(self._path(kind, key)) as file:
             file.write(gzip.compress(data, mtime=0))
 

@@ -107,6 +107,9 @@ class Client:
             max_bytes: larger answers are not read.
             check: raises `TransientError` when the bytes are not what was asked for.
 
+        Returns:
+            The file's bytes.
+
         Raises:
             NotServedError: if the server says that it has no such thing.
             ServiceError: if it refuses, or fails at every try.

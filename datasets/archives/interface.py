@@ -103,6 +103,15 @@ class Archive(Protocol):
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
         """The frame around a position, at least `size_px` on a side unless the CCD ends before.
 
+        Args:
+            detection: one of the archive's.
+            ra_deg: right ascension of the middle.
+            dec_deg: its declination.
+            size_px: least side.
+
+        Returns:
+            Image and mask as they are served.
+
         Raises:
             NotServedError: if the archive does not have it.
             ServiceError: if the archive fails to serve it.

@@ -93,7 +93,13 @@ class RateLimiter:
 
 
 class PoliteSession(requests.Session):
-    """A session that any library can use: politeness and bounds are in its adapter, and so hold for redirects too."""
+    """A session that any library can use: politeness and bounds are in its adapter, and so hold for redirects too.
+
+    Args:
+        user_agent: who asks.
+        limiter: whose turn it is.
+        timeout_s: how long to wait for a connection and for each part of an answer.
+    """
 
     def __init__(self, user_agent: str, limiter: RateLimiter, timeout_s: float):
         super().__init__()

@@ -72,7 +72,15 @@ class SkyMapperArchive:
     name = "skymapper_dr4"
 
     def __init__(self, tap: TapService, cutout_url: str, client: Client, cache: Cache, n_threads: int = 8):
-        """An archive at `cutout_url` with its tables at `tap`; answers of other addresses are other answers."""
+        """An archive at `cutout_url` with its tables at `tap`; answers of other addresses are other answers.
+
+        Args:
+            tap: the service that has the tables.
+            cutout_url: address of the images, see `SKYMAPPER_CUTOUT_URL`.
+            client: asks for them.
+            cache: keeps the answers.
+            n_threads: requests at a time.
+        """
         self._tap = tap
         self._url = cutout_url.rstrip("/")
         self._client = client
@@ -125,6 +133,15 @@ class SkyMapperArchive:
         """The frame around a position, at least `size_px` on a side unless the CCD ends before (see `interface`).
 
         It covers the position's stamp as far as the CCD does, and the mask has the image's pixels.
+
+        Args:
+            detection: one of `detections`.
+            ra_deg: right ascension of the middle.
+            dec_deg: its declination.
+            size_px: least side.
+
+        Returns:
+            Image and mask; no mask where the service has none.
         """
         frame = f"{detection.image_id:014d}-{detection.ccd:02d}"
 
@@ -163,6 +180,14 @@ class SkyMapperArchive:
 
     def frames_around(self, ra_deg: float, dec_deg: float, bands: Sequence[str] = BANDS) -> Table:
         """The frames that show a position with its whole stamp, as `siap.frames` gives them.
+
+        Args:
+            ra_deg: right ascension.
+            dec_deg: declination.
+            bands: of the frames.
+
+        Returns:
+            A frame a row.
 
         Raises:
             ServiceError: if the service fails to list them.

@@ -44,7 +44,15 @@ class Estimate:
 
 
 def estimate(job: Job, n_workers: int, rate_per_s: float) -> Estimate:
-    """Estimate the rest of a build whose stars are selected; `rate_per_s` is the requests of all processes together.
+    """Estimate the rest of a build whose stars are selected.
+
+    Args:
+        job: whose stars are selected.
+        n_workers: processes that will make the stamps.
+        rate_per_s: requests of all of them together.
+
+    Returns:
+        What is left to do.
 
     Raises:
         ArchiveDownError: if the archive serves nothing at all.

@@ -53,6 +53,14 @@ class Contents:
 def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
     """Pack all parts of `job` into a prepared folder inside its work folder, and return that folder.
 
+    Args:
+        job: whose parts are there.
+        n_stars: selected ones.
+        progress: whether to show a bar.
+
+    Returns:
+        The folder.
+
     Raises:
         NoStampError: if there would be no example.
         BuildError: if there would be none in one of the splits, or if a selected star is neither an
@@ -101,7 +109,21 @@ def read_contents(job: Job, n_stars: int) -> Contents:
 
 
 def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays, contents: Contents) -> dict[str, int]:
-    """Count the examples of each split, and refuse a dataset that is not whole."""
+    """Count the examples of each split, and refuse a dataset that is not whole.
+
+    Args:
+        splits: of the config.
+        split_of_example: split by split, one an example.
+        selected: fields of the selected stars.
+        contents: of the parts.
+
+    Returns:
+        Examples of each split.
+
+    Raises:
+        NoStampError: if there is no example.
+        BuildError: if a split would be empty, or stars are missing.
+    """
     n_stars, n_rejected = len(selected["object_id"]), len(contents.rejected_row)
     if not len(contents.object_id):
         reason, _ = Counter(contents.rejected_reason).most_common(1)[0]
@@ -122,7 +144,16 @@ def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays
 
 
 def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
-    """What a reader needs to understand the examples and to know where they came from; goes to `metadata.json`."""
+    """What a reader needs to understand the examples and to know where they came from; goes to `metadata.json`.
+
+    Args:
+        job: whose parts are there.
+        n_stars: selected ones.
+        contents: of the parts.
+
+    Returns:
+        JSON types.
+    """
     config = CONFIGS[job.config]
     selection = json.loads(job.selection.read_text())
     by_hash = (

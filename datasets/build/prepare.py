@@ -60,6 +60,9 @@ def build(
         beam_options: make the parts by Apache Beam with these options, instead of by `workers`.
         progress: whether to show progress bars.
 
+    Returns:
+        The prepared folder.
+
     Raises:
         BuildError: if the build is impossible, or what is prepared there was made otherwise.
     """
@@ -84,6 +87,17 @@ def selected_only(
 ) -> tuple[Job, int]:
     """Only select, as `build` would, which goes on from there; returns the job and the number of processes.
 
+    Args:
+        config: as of `build`.
+        n_stars: as of `build`.
+        data_dir: as of `build`.
+        seed: as of `build`.
+        workers: as of `build`.
+        sources: as of `build`.
+
+    Returns:
+        The job and the number of processes.
+
     Raises:
         BuildError: as `build`.
     """
@@ -107,6 +121,17 @@ def plan(
     config: str, n_stars: int | None, data_dir: str | Path, seed: int, n_workers: int, sources: Sources | None
 ) -> tuple[Job, dict]:
     """Check a build's options and name its work folder: the job, and the recipe of the dataset.
+
+    Args:
+        config: as of `build`.
+        n_stars: as of `build`.
+        data_dir: as of `build`.
+        seed: as of `build`.
+        n_workers: processes that share the rate of requests.
+        sources: as of `build`.
+
+    Returns:
+        The job, and the recipe.
 
     Raises:
         BuildError: if they make no sense, or a file is missing.
@@ -265,7 +290,14 @@ def _check_space(job: Job, n_stars: int) -> None:
 
 
 def make_parts(job: Job, n_stars: int, workers: Workers | BeamWorkers, progress: bool) -> None:
-    """Make the parts that are not there yet; those in which the archive failed a star, once more at the end."""
+    """Make the parts that are not there yet; those in which the archive failed a star, once more at the end.
+
+    Args:
+        job: whose stars are selected.
+        n_stars: selected ones.
+        workers: who make them.
+        progress: whether to show a bar.
+    """
     _make(job, n_stars, workers, progress, "Stamps")
     if failed := [path for path in job.parts(n_stars) if load_array(path, "rejected_by_service").any()]:
         for path in failed:

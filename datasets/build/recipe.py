@@ -24,6 +24,15 @@ REAL_ARCHIVE = "SkyMapper Southern Survey DR4 (doi:10.25914/5M47-S621)"
 def recipe(config: str, n_stars: int | None, seed: int, sources: Sources) -> dict:
     """What determines a dataset besides the code and the archives: two builds of one recipe are one dataset.
 
+    Args:
+        config: a name in `CONFIGS`.
+        n_stars: to select; None for all.
+        seed: of the mock sky and of drawing.
+        sources: of the real sky; of files the content counts, not the path.
+
+    Returns:
+        JSON types.
+
     Raises:
         OSError: if a local table cannot be read.
     """

@@ -31,6 +31,15 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
     Selected are the first `n_stars` in the order of the blocks (None: all), or, of a config that is sampled, so many
     drawn from all.
 
+    Args:
+        job: what is built.
+        n_stars: to select or draw; None for all.
+        workers: who scan the blocks.
+        progress: whether to show a bar.
+
+    Returns:
+        The number of selected stars.
+
     Raises:
         BuildError: if no star passes the cuts.
     """

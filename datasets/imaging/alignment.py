@@ -75,6 +75,14 @@ class Aligned(NamedTuple):
 def pixel_of(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> tuple[float, float]:
     """The 0-based pixel (x, y) of a position.
 
+    Args:
+        wcs: the frame's.
+        ra_deg: right ascension.
+        dec_deg: declination.
+
+    Returns:
+        Column and row.
+
     Raises:
         AlignmentError: if the position cannot be projected onto the frame.
     """
@@ -96,6 +104,14 @@ def stamp_grid(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> Grid:
     """The pixel grid of a frame, cropped to a stamp with the star within half a pixel of the stamp's centre.
 
     The centre of 48 pixels is the corner between pixels 23 and 24, so the star falls on [23, 24) in x and y.
+
+    Args:
+        wcs: the frame's.
+        ra_deg: the star's right ascension.
+        dec_deg: its declination.
+
+    Returns:
+        The grid.
 
     Raises:
         AlignmentError: if the position, or the grid around it, cannot be projected.
@@ -123,6 +139,9 @@ def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> n
         image: (ny, nx), sky-subtracted; values under the mask are never used.
         masked: (ny, nx) bool, not True everywhere.
         profile: (ny, nx), the star's expected shape, in any unit.
+
+    Returns:
+        (ny, nx); `image` itself where nothing is masked.
     """
     if not masked.any():
         return image
@@ -145,7 +164,8 @@ def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> n
 
 
 def _clipped(centres: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
-    return np.clip(centres[:, None] + steps, 0, length - 1)
+    places: np.ndarray = centres[:, None] + steps
+    return places.clip(0, length - 1)
 
 
 _ROW_STEPS = np.array([-1, -1, -1, 0, 0, 1, 1, 1])
@@ -165,6 +185,9 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
         wcs: the frame's.
         grid: from `stamp_grid`.
         method: `"fast"` or `"reproject"`.
+
+    Returns:
+        Flux, where the frame covers the grid, and where it is good.
 
     Raises:
         AlignmentError: if the grid lies outside the frame's projection, or the two cannot be of one camera.

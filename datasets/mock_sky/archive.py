@@ -101,6 +101,15 @@ class MockArchive:
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
         """The square of `size_px` pixels around a position, clipped at the CCD's edge, with its mask.
 
+        Args:
+            detection: one of this sky.
+            ra_deg: right ascension of the middle.
+            dec_deg: its declination.
+            size_px: side of the square.
+
+        Returns:
+            Image and mask, as FITS.
+
         Raises:
             NotServedError: if the detection is not of this sky, or the square is not within `REACH_SIZE_PX` around
                 the star, which is all that is photographed.

@@ -83,6 +83,14 @@ def master_positions(
     """What SkyMapper measures, in deg: right ascensions, declinations, and (2, n) how far off they are.
 
     The first that is drawn of a block's `master` stream, so that positions can be had without all else.
+
+    Args:
+        draws: the stream `master` of the block, at its beginning.
+        ra_deg: (n,) true right ascensions.
+        dec_deg: (n,) true declinations.
+
+    Returns:
+        (n,), (n,) and (2, n), in deg.
     """
     offset = POSITION_ERROR_ARCSEC / 3600 * draws.normal(size=(2, len(ra_deg)))
     return (ra_deg + offset[0] / np.cos(np.radians(dec_deg))) % 360.0, dec_deg + offset[1], offset

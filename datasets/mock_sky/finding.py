@@ -39,6 +39,16 @@ def stars_by_position(
 
     The sky is searched from its first star on, until every position has one: of several within the radius, of which
     there are hardly any, the nearest of the first 4,096 stars that hold one.
+
+    Args:
+        seed: of the sky.
+        ra_deg: (n,) right ascensions, NaN where there is none.
+        dec_deg: (n,) declinations.
+        radius_arcsec: how far a star may be from its position.
+        n_searched: stars that are looked at, at most.
+
+    Returns:
+        (n,) star numbers.
     """
     stars = np.full(len(ra_deg), -1)
     open_rows = np.flatnonzero(np.isfinite(ra_deg) & np.isfinite(dec_deg))

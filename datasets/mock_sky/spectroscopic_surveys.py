@@ -63,6 +63,9 @@ def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table
             `true_teff` (K), `true_logg`, `true_fe_h` (dex), and `psf_mag` (n, 6).
         seed: of all draws.
 
+    Returns:
+        An entry a row, in the columns of `archives.apogee` or `archives.lamost`.
+
     Raises:
         ValueError: if there is no such survey, or the stars have no truth.
     """
@@ -78,7 +81,16 @@ def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table
 
 
 def write_mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int, path: str | Path) -> int:
-    """Write `mock_table` as FITS, marked as mock in its header; return its number of entries.
+    """Write `mock_table` as FITS, marked as mock in its header.
+
+    Args:
+        survey: as of `mock_table`.
+        stars: as of `mock_table`.
+        seed: as of `mock_table`.
+        path: of the file, which is replaced if it is there.
+
+    Returns:
+        The number of entries.
 
     Raises:
         ValueError: as `mock_table`.
@@ -97,6 +109,15 @@ def observed_fraction(survey: str, teff_k: np.ndarray, logg: np.ndarray, dec_deg
 
     APOGEE, in the H band, prefers giants and red dwarfs, in both hemispheres; LAMOST, in the north, takes all above
     dec -10.
+
+    Args:
+        survey: `apogee` or `lamost`.
+        teff_k: (n,) effective temperatures, K.
+        logg: (n,) surface gravities, dex.
+        dec_deg: (n,) declinations.
+
+    Returns:
+        (n,) from 0 to 1.
     """
     if survey == "lamost":
         return np.where(dec_deg > -10.0, 0.9, 0.0)

@@ -62,6 +62,9 @@ def frame_wcs(
         y_img: its row.
         ccd: 1 to 32.
         rotator_deg: position angle of the CCD's columns, from north through east.
+
+    Returns:
+        The coordinate systems of the n frames.
     """
     ra_deg, dec_deg, x_img, y_img, rotator_deg = (
         np.asarray(a, float) for a in (ra_deg, dec_deg, x_img, y_img, rotator_deg)

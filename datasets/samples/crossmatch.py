@@ -77,6 +77,21 @@ def crossmatch(
     Left rows are worked through `chunk_size` at a time, which changes nothing in the answer: besides the arrays given,
     memory holds a tree of the right side's positions, one chunk of the left side, and the pairs within the radius.
 
+    Args:
+        left_ra_deg: (n,) right ascensions of the left side.
+        left_dec_deg: (n,) its declinations.
+        right_ra_deg: (m,) right ascensions of the right side.
+        right_dec_deg: (m,) its declinations.
+        radius_arcsec: greatest distance of a pair.
+        one_to_one: whether a right row may be in one pair only.
+        left_pm_mas_yr: `pmra` and `pmdec` (n,), mas / yr.
+        left_epoch_yr: of the left positions, Julian years.
+        right_epoch_yr: of the right ones.
+        chunk_size: left rows worked through at a time.
+
+    Returns:
+        The pairs.
+
     Raises:
         ValueError: if columns of one side differ in length, the radius is not within 0 to 180 degrees, or proper
             motions come without both epochs or with epochs that are not years.

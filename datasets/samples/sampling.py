@@ -46,6 +46,9 @@ def stratified(
         id_column: integers, each star's own.
         sky: the columns of longitude (0 to 360) and latitude, in degrees, of any coordinates.
 
+    Returns:
+        Row numbers.
+
     Raises:
         ValueError: if a column is missing or of another length, edges do not ascend, ids are missing or repeated, or
             the sample would be larger than what there is.
@@ -68,6 +71,17 @@ def allocate(counts: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
     """Each stratum's part of a sample of `size`, in proportion to `counts`, by largest remainders.
 
     Equal remainders go by a hash of the seed and the stratum's place, so that the first strata are not favoured.
+
+    Args:
+        counts: (k,) stars in each stratum.
+        size: of the sample.
+        seed: decides between equal remainders.
+
+    Returns:
+        (k,) int64, which add up to `size`.
+
+    Raises:
+        ValueError: if there are fewer stars.
     """
     counts = np.asarray(counts, np.int64)
     total = int(counts.sum())

@@ -61,6 +61,9 @@ def figure_2_of(dataset_folder: str | Path, object_id: int, n_shown: int = 2, co
         n_shown: detections of a band, at most.
         contact: e-mail address, sent to the archive.
 
+    Returns:
+        The figure, not yet drawn on anything.
+
     Raises:
         ShowError: if there is no such dataset or star, or the star has no stamp; one sentence.
     """
@@ -103,6 +106,14 @@ def _sky(config: str, seed: int, sources: Sources) -> Sky:
 def star_of(folder: Path, sky: Sky, object_id: int) -> Star:
     """A star as a prepared dataset has it, or else as the catalogue of its sky does.
 
+    Args:
+        folder: of the dataset.
+        sky: the one that it shows.
+        object_id: the star's.
+
+    Returns:
+        The star.
+
     Raises:
         ShowError: if neither has it.
     """
@@ -124,6 +135,14 @@ def star_of(folder: Path, sky: Sky, object_id: int) -> Star:
 
 def figure_of(sky: Sky, star: Star, n_shown: int = 2) -> Figure:
     """Fig. 2 of a star.
+
+    Args:
+        sky: the star's.
+        star: where it is.
+        n_shown: detections of a band, at most.
+
+    Returns:
+        The figure.
 
     Raises:
         ShowError: if the star has no stamp, or its cutouts cannot be had.

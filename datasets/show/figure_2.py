@@ -99,7 +99,18 @@ def draw_figure_2(
 def panels_of(
     detections: AlignedDetections, block: Block, ra_deg: float, dec_deg: float, n_shown: int
 ) -> dict[str, list[Panel]]:
-    """The panels of a block: a list for each band."""
+    """The panels of a block: a list for each band.
+
+    Args:
+        detections: from `stamps.align_detections`.
+        block: of the figure.
+        ra_deg: the star's right ascension.
+        dec_deg: its declination.
+        n_shown: detections of a band, at most.
+
+    Returns:
+        The panels of each band, from top to bottom.
+    """
     on_grid = pixel_of(stamp_grid(detections.reference.wcs, ra_deg, dec_deg).wcs, ra_deg, dec_deg)
     if block == "stacked":
         flux = {band: stack([a.on_grid for a in all_of_it])[0] for band, all_of_it in detections.of_band.items()}

@@ -75,6 +75,9 @@ def user_ebv(
         map_folder: where the maps lie, each in its own folder as `dustmaps` stores them; by default the `data_dir`
             of that library's configuration.
 
+    Returns:
+        (n,) mag.
+
     Raises:
         DustMapError: if the map is not supported, the library is not installed, or the map's files are missing or
             damaged.

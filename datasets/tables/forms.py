@@ -30,7 +30,16 @@ class TableError(DataError, ValueError):
 
 
 def listed(name: str, there: list[str], most: int = 40) -> str:
-    """The columns there, those most like `name` first."""
+    """The columns there, those most like `name` first.
+
+    Args:
+        name: what was looked for.
+        there: the columns there are.
+        most: how many of them are named.
+
+    Returns:
+        The names, comma-separated.
+    """
     lower = {column.lower(): column for column in there}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=5, cutoff=0.5)]
     ordered = list(dict.fromkeys([*close, *there]))

@@ -27,6 +27,14 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
     file or VOTable with several tables the first is read. Names are compared as they are written. A column of numbers
     whose name ends in `id` (`source_id`, `gaia_dr3_id1`) comes as int64.
 
+    Args:
+        path: of the file.
+        columns: those that must be there; None for all there are.
+        optional: those that are read where they are there.
+
+    Returns:
+        The columns, in this order.
+
     Raises:
         TableError: if the file is missing, damaged or of an unknown form, lacks a column, or holds identifiers that a
             float has already rounded.
@@ -38,6 +46,14 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
 
 def read_columns(path: Path, chosen: Chosen, cells_as_text: bool = False) -> Table:
     """The columns `chosen` of those there, as the file's form gives them; see `table_forms.reader_of`.
+
+    Args:
+        path: of the file.
+        chosen: which columns to read, given those there.
+        cells_as_text: give the cells of a CSV file as they are written.
+
+    Returns:
+        The columns.
 
     Raises:
         TableError: if the file is missing, damaged or of an unknown form.
@@ -112,7 +128,13 @@ def with_units(table: Table, units: Mapping[str, object]) -> Table:
 
 
 def mask_below(table: Table, name: str, lowest: float) -> None:
-    """Mask the values below `lowest`: a survey's own mark of what it does not have."""
+    """Mask the values below `lowest`: a survey's own mark of what it does not have.
+
+    Args:
+        table: changed in place.
+        name: of the column.
+        lowest: the least value that is one.
+    """
     column = table[name]
     missing = np.ma.getmaskarray(np.ma.asarray(column)) | (np.ma.getdata(column) < lowest)
     if missing.any():

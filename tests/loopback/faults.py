@@ -115,7 +115,16 @@ def instead(kind: str, retry_after_s: int) -> Response | None:
 
 
 def spoil_rows(answer: Answer, adql: str, kind: str) -> Answer | None:
-    """The answer with one of `ROW_KINDS`; None where it cannot be."""
+    """The answer with one of `ROW_KINDS`; None where it cannot be.
+
+    Args:
+        answer: to the query.
+        adql: the query.
+        kind: one of `ROW_KINDS`.
+
+    Returns:
+        The spoilt answer.
+    """
     table, n = answer.table, len(answer.table)
     if kind == "overflow":
         return Answer(table[: n // 2], True) if n > 1 else None
@@ -141,7 +150,18 @@ def spoil_fits(body: bytes, kind: str) -> bytes:
 
 
 def crop(body: bytes, x0: int, y0: int, nx: int, ny: int) -> bytes:
-    """A part of a FITS image, (x0, y0) its first pixel counted from 0; stored values as they were, CRPIX moved."""
+    """A part of a FITS image, (x0, y0) its first pixel counted from 0; stored values as they were, CRPIX moved.
+
+    Args:
+        body: the FITS file.
+        x0: first column.
+        y0: first row.
+        nx: columns.
+        ny: rows.
+
+    Returns:
+        The FITS file of the part.
+    """
     with fits.open(io.BytesIO(body), do_not_scale_image_data=True) as hdus:
         header, data = hdus[0].header.copy(), np.array(hdus[0].data[y0 : y0 + ny, x0 : x0 + nx])
     header["CRPIX1"] -= x0

@@ -53,7 +53,17 @@ def text(message: str, status: int = 200) -> Response:
 
 
 def parse_request(method: str, target: str, headers: dict[str, str], body: bytes) -> Request:
-    """A request as it came over the wire."""
+    """A request as it came over the wire.
+
+    Args:
+        method: GET, POST or DELETE.
+        target: path and query part.
+        headers: by name in lower case.
+        body: as sent.
+
+    Returns:
+        The request.
+    """
     parts = urlsplit(target)
     params = dict(parse_qsl(parts.query, keep_blank_values=True))
     files: dict[str, bytes] = {}

@@ -31,7 +31,14 @@ class _Job:
 
 
 class TapService:
-    """Everything below `path`; an asynchronous job takes `job_s` seconds longer than its query."""
+    """Everything below `path`; an asynchronous job takes `job_s` seconds longer than its query.
+
+    Args:
+        tables: by name, as in `schema.table`.
+        path: below which it is.
+        max_rows: that it returns at most.
+        job_s: how much longer than its query an asynchronous job takes, s.
+    """
 
     def __init__(self, tables: dict[str, Table], path: str, max_rows: int, job_s: float = 0.0):
         self.path = path

@@ -37,7 +37,16 @@ NEIGHBOUR_COLUMNS = np.dtype(
 
 
 def draw_neighbours(seed: int, block: int, stars: np.ndarray) -> np.ndarray:
-    """Every star with light near the block's stars, as `NEIGHBOUR_COLUMNS`, in order of star."""
+    """Every star with light near the block's stars, as `NEIGHBOUR_COLUMNS`, in order of star.
+
+    Args:
+        seed: of the sky.
+        block: number of the block.
+        stars: its stars (`sky.STAR_COLUMNS`).
+
+    Returns:
+        One row a neighbour.
+    """
     draws = Draws(seed, "neighbours", block)
     count = draws.poisson(_mean_count(stars["glat"]), len(stars), largest=60)
     star = np.repeat(np.arange(len(stars)), count)
@@ -112,6 +121,9 @@ def contaminating_flux(
         row: index into `stars` of each observation.
         fwhm: seeing of each, arcsec.
         band: index of its band.
+
+    Returns:
+        (n,) neighbours' over the star's own.
     """
     first = np.searchsorted(neighbours["star"], stars["star"], side="left")
     last = np.searchsorted(neighbours["star"], stars["star"], side="right")
@@ -128,7 +140,16 @@ def contaminating_flux(
 def nearest_catalogued(
     stars: np.ndarray, neighbours: np.ndarray, within_arcsec: float = 15.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """object_id (-1 if none) and distance (NaN if none) of each star's nearest entry of the catalogue."""
+    """object_id (-1 if none) and distance (NaN if none) of each star's nearest entry of the catalogue.
+
+    Args:
+        stars: the block's stars.
+        neighbours: the block's neighbours.
+        within_arcsec: how far the archive looks.
+
+    Returns:
+        (n,) int64 object_id, (n,) distance in arcsec.
+    """
     object_id, distance = np.full(len(stars), -1, dtype=np.int64), np.full(len(stars), np.nan)
     separation = np.hypot(neighbours["dx_arcsec"], neighbours["dy_arcsec"])
     found = np.flatnonzero(neighbours["catalogued"] & (separation < within_arcsec))

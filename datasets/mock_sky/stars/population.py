@@ -92,7 +92,16 @@ def _isochrone_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def draw_stars(seed: int, block: int, count: int) -> dict[str, np.ndarray]:
-    """The intrinsic properties, place and dust of the `count` stars of a block; see `sky.STAR_COLUMNS`."""
+    """The intrinsic properties, place and dust of the `count` stars of a block; see `sky.STAR_COLUMNS`.
+
+    Args:
+        seed: of the sky.
+        block: number of the block.
+        count: of its stars.
+
+    Returns:
+        Columns (count,), `absolute` (count, 10).
+    """
     draws = Draws(seed, "population", block)
     model, tables = _model(), isochrones()
     component, feh_cell, age_cell, eep_cell = np.unravel_index(
