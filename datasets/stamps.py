@@ -17,6 +17,7 @@ import numpy as np
 from astropy.wcs import Wcsprm
 
 from datasets.archives.interface import Archive, Detection, NotServedError
+from datasets.errors import DataError
 from datasets.imaging.alignment import Aligned, AlignmentError, Grid, Method, align, fill_masked, pixel_of, stamp_grid
 from datasets.imaging.calibration import CalibrationError, flux_scale, measure_sky, star_profile
 from datasets.imaging.cutouts import CutoutError, read_image, read_mask
@@ -26,7 +27,7 @@ CORE_RADIUS_FWHM = 0.5
 """A detection is dropped when a pixel this near the star is masked or missing: the star's flux cannot be restored."""
 
 
-class StampError(Exception):
+class StampError(DataError):
     """A star without a stamp; the message is the reason, in one sentence."""
 
 
@@ -96,6 +97,9 @@ def make_stamp(
         aligner: `"fast"` or `"reproject"`, equal to 1e-6 of the peak.
         sky: measure the sky level in the `"cutout"`, or take the detection's `background` from the `"table"`.
 
+    Returns:
+        The stamp, with all six bands.
+
     Raises:
         StampError: if the star cannot have a stamp: no usable detection in some band, or input that makes no sense.
         ArchiveError: if the archive cannot list the star's detections.
@@ -132,7 +136,23 @@ def align_detections(
     aligner: Method = "fast",
     sky: Literal["cutout", "table"] = "cutout",
 ) -> AlignedDetections:
-    """What `make_stamp` averages, with the steps that led there; arguments and errors are the same."""
+    """What `make_stamp` averages, with the steps that led there; arguments and errors are the same.
+
+    Args:
+        archive: as of `make_stamp`.
+        object_id: as of `make_stamp`.
+        ra_deg: as of `make_stamp`.
+        dec_deg: as of `make_stamp`.
+        ebmv_sfd: as of `make_stamp`.
+        aligner: as of `make_stamp`.
+        sky: as of `make_stamp`.
+
+    Returns:
+        The detections of every band, and those left out.
+
+    Raises:
+        StampError, ArchiveError, ServiceError, ArchiveDownError: as `make_stamp`.
+    """
     _check(ra_deg, dec_deg, ebmv_sfd, aligner, sky)
     used = [d for d in archive.detections(object_id) if d.use_in_clipped == 1 and d.filter in BANDS]
     _check_listed(used)

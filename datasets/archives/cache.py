@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
-import os
-import uuid
 import zlib
 from pathlib import Path
+
+from datasets.files import whole_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,18 +41,15 @@ class Cache:
         return None
 
     def put(self, kind: str, key: str, data: bytes) -> None:
-        """Keep `data`; once this returns it survives a power failure, or is absent again, but is never half there."""
-        path = self._path(kind, key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{uuid.uuid4().hex}.tmp")  # unique on all machines
-        try:
-            with open(temporary, "xb") as file:
-                file.write(gzip.compress(data, mtime=0))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        """Keep `data`; once this returns it survives a power failure, or is absent again, but is never half there.
+
+        Args:
+            kind: an identifier, which names a folder.
+            key: any text.
+            data: any bytes.
+        """
+        with whole_file(self._path(kind, key)) as file:
+            file.write(gzip.compress(data, mtime=0))
 
     def _path(self, kind: str, key: str) -> Path:
         if not kind.isidentifier():

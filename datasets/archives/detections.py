@@ -71,14 +71,14 @@ def _rank(detection: Detection) -> tuple:
 def _detection(values: Mapping[str, Any]) -> Detection | None:
     """A detection of a row's values, NULLs being None; None for a row that is none."""
     try:
-        detection = Detection(
+        fields: dict[str, Any] = {
             **{name: int(values[name]) for name in ("object_id", "image_id", "ccd", "flags", "use_in_clipped")},
             **{name: str(values[name] or "") for name in ("filter", "image_type")},
             **{name: _finite(values[name]) for name in ("exp_time", "mag_psf", "e_mag_psf")},
             **{name: _number(values[name], math.nan) for name in ("zpapprox", "fwhm")},
             **{name: _number(values[name], None) for name in ("background", "x_img", "y_img")},
-            date=_mjd(int(values["image_id"])),
-        )
+        }
+        detection = Detection(**fields, date=_mjd(int(values["image_id"])))
     except (TypeError, ValueError):
         return None
     possible = 1 <= detection.ccd <= 32 and detection.filter in tuple(BANDS) and detection.image_type

@@ -55,7 +55,7 @@ class Gaia:
         self._chunk_size = chunk_size
         self._local: Table | None = None
 
-    def rows(self, source_ids: Sequence[int]) -> Table:
+    def rows(self, source_ids: Sequence[int] | np.ndarray) -> Table:
         """The rows of the sources with these ids, in order of `source_id`; a source that Gaia lacks has none.
 
         Args:
@@ -133,6 +133,7 @@ class Gaia:
 
     def _in_parts(self, adql: str, stars: Table) -> Iterator[Table]:
         """The answer for all stars, in halves where the service cannot give it at once."""
+        assert self._service is not None, "asked only where there is one"
         try:
             yield self._service.query(adql, uploads={"stars": stars}, asynchronous=len(stars) > SYNCHRONOUS_ROWS)
             return
@@ -146,6 +147,7 @@ class Gaia:
     def _local_rows(self) -> Table:
         """The local table in order of `source_id`."""
         if self._local is None:
+            assert self._path is not None, "asked only where there is one"
             from datasets.tables.local import read_table
 
             optional = [name for name in UNITS if name not in NEEDED]
@@ -164,8 +166,8 @@ def _selected() -> str:
     return ", ".join(f"g.{name}" for name in UNITS)
 
 
-def _wanted_ids(source_ids: Sequence[int]) -> np.ndarray:
-    ids = np.ma.compressed(np.ma.asarray(source_ids))
+def _wanted_ids(source_ids: Sequence[int] | np.ndarray) -> np.ndarray:
+    ids: np.ndarray = np.ma.compressed(np.ma.asarray(source_ids))
     if len(ids) and ids.dtype.kind not in "iu":
         raise ValueError(f"source_ids must be integers, not {ids.dtype}: other types do not hold all their digits")
     return np.unique(ids.astype(np.int64))

@@ -107,6 +107,9 @@ class Client:
             max_bytes: larger answers are not read.
             check: raises `TransientError` when the bytes are not what was asked for.
 
+        Returns:
+            The file's bytes.
+
         Raises:
             NotServedError: if the server says that it has no such thing.
             ServiceError: if it refuses, or fails at every try.
@@ -163,7 +166,7 @@ class Client:
 
     def _retrying(self) -> tenacity.Retrying:
         return tenacity.Retrying(
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(self._tries), lambda _: self._is_down()),
+            stop=lambda state: state.attempt_number >= self._tries or self._is_down(),
             wait=self._backoff,
             before_sleep=self._hold_if_asked,
             retry=tenacity.retry_if_exception_type((TransientError, *_TRANSIENT)),
@@ -171,7 +174,7 @@ class Client:
         )
 
     def _hold_if_asked(self, state: tenacity.RetryCallState) -> None:
-        self.session.limiter.hold(getattr(state.outcome.exception(), "retry_after_s", 0.0))
+        self.session.limiter.hold(getattr(state.outcome and state.outcome.exception(), "retry_after_s", 0.0))
 
     def _is_down(self) -> bool:
         return self._failures_in_a_row >= self._failures_until_down
@@ -209,8 +212,9 @@ def _never_connected(error: requests.ConnectionError) -> bool:
     return isinstance(cause, urllib3.exceptions.NewConnectionError)
 
 
-def _reason(error: BaseException) -> str:
-    host = host_of(error.request.url) if getattr(error, "request", None) is not None else "the server"
+def _reason(error: BaseException | None) -> str:
+    request = getattr(error, "request", None)
+    host = host_of(request.url) if request is not None else "the server"
     if isinstance(error, requests.Timeout):
         return f"no whole answer from {host} in time"
     if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):

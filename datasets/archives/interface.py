@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 
 from astropy.table import Table
 
+from datasets.errors import DataError
 
-class ArchiveError(Exception):
+
+class ArchiveError(DataError):
     """The archive could not answer; the message says what was asked and what came back."""
 
 
@@ -21,7 +23,7 @@ class ServiceError(ArchiveError):
     """One request failed as often as it was tried; the archive answers others."""
 
 
-class ArchiveDownError(Exception):
+class ArchiveDownError(DataError):
     """Nothing can be had from the archive now: whoever asks should stop, and go on later.
 
     Not an `ArchiveError`, so that no star is rejected for it.
@@ -87,9 +89,9 @@ class Archive(Protocol):
         """
 
     def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
-        """Be told which stars come next, so that what they need can be asked for together.
+        """Learn which stars come next, so that what they need can be requested together.
 
-        What fails here is told when it is asked for.
+        What fails here is raised by `detections` and `cutout`.
 
         Raises:
             ArchiveDownError: if nothing can be had at all.
@@ -100,6 +102,15 @@ class Archive(Protocol):
 
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
         """The frame around a position, at least `size_px` on a side unless the CCD ends before.
+
+        Args:
+            detection: one of the archive's.
+            ra_deg: right ascension of the middle.
+            dec_deg: its declination.
+            size_px: least side.
+
+        Returns:
+            Image and mask as they are served.
 
         Raises:
             NotServedError: if the archive does not have it.

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -92,7 +93,13 @@ class RateLimiter:
 
 
 class PoliteSession(requests.Session):
-    """A session that any library can use: politeness and bounds are in its adapter, and so hold for redirects too."""
+    """A session that any library can use: politeness and bounds are in its adapter, and so hold for redirects too.
+
+    Args:
+        user_agent: who asks.
+        limiter: whose turn it is.
+        timeout_s: how long to wait for a connection and for each part of an answer.
+    """
 
     def __init__(self, user_agent: str, limiter: RateLimiter, timeout_s: float):
         super().__init__()
@@ -122,7 +129,9 @@ class _PoliteAdapter(HTTPAdapter):
         self._limiter = limiter
         self._timeout_s = timeout_s
 
-    def send(self, request, stream=False, timeout=None, **settings):
+    def send(  # type: ignore[override]
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, **settings: Any
+    ) -> requests.Response:
         """As the base class, but whole and bounded; `stream` and `timeout` are decided here."""
         self._limiter.wait()
         first_byte_s = self._timeout_s * (_QUERY_PATIENCE if request.method == "POST" else 1)
@@ -136,7 +145,7 @@ class _PoliteAdapter(HTTPAdapter):
             response.close()
             raise
         response.raw = _Body(body, response.raw)
-        response._content, response._content_consumed = body, True
+        vars(response).update(_content=body, _content_consumed=True)
         return response
 
 

@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 16_000_000
 COLUMNS = ("format", "band", "unique_image_id", "exptime", "mjd_obs", "image_type", "mean_fwhm", "zpapprox")
 """What an answer must have."""
 
-_UNIQUE_IMAGE_ID = re.compile(r"(\d{14})-(\d{2})")
+_UNIQUE_IMAGE_ID = re.compile(r"\d{14}-\d{2}")
 
 
 class SiapError(ArchiveError):
@@ -44,17 +44,17 @@ def frames(answer: bytes) -> Table:
     if missing:
         raise SiapError(f"the SIAP answer has no column {missing[0]}; it has {', '.join(table.colnames)}")
     table = table[np.asarray(table["format"]) == "image/fits"]
-    names = [_UNIQUE_IMAGE_ID.fullmatch(str(name)) for name in np.asarray(table["unique_image_id"])]
+    names = [str(name) for name in np.asarray(table["unique_image_id"])]
     strange = [row for row, (name, band) in enumerate(zip(names, np.asarray(table["band"]), strict=True))
-               if name is None or band not in set(BANDS)]  # fmt: skip
+               if not _UNIQUE_IMAGE_ID.fullmatch(name) or band not in set(BANDS)]  # fmt: skip
     if strange:
         row = strange[0]
         raise SiapError(
             f"the SIAP answer lists the frame '{table['unique_image_id'][row]}' of band '{table['band'][row]}', and"
             " SkyMapper has no such frame"
         )
-    table["image_id"] = np.array([int(name[1]) for name in names], np.int64)
-    table["ccd"] = np.array([int(name[2]) for name in names], np.int32)
+    table["image_id"] = np.array([int(name[:14]) for name in names], np.int64)
+    table["ccd"] = np.array([int(name[15:]) for name in names], np.int32)
     _, first = np.unique(np.asarray(table["unique_image_id"]), return_index=True)
     return table[first]
 

@@ -63,7 +63,7 @@ _KEYS = {"dr4.master": ["object_id"], "dr4.photometry": ["object_id", "image_id"
 
 
 class SkyMapperArchive:
-    """SkyMapper DR4, asked as seldom as can be (meets `archives.interface.Archive`).
+    """SkyMapper DR4, asked as rarely as possible (meets `archives.interface.Archive`).
 
     What the service answers is checked, kept in the cache, and never asked for again. A request that failed is not
     tried again before the next `prefetch`. An `OSError` of the cache's folder is the caller's.
@@ -72,7 +72,15 @@ class SkyMapperArchive:
     name = "skymapper_dr4"
 
     def __init__(self, tap: TapService, cutout_url: str, client: Client, cache: Cache, n_threads: int = 8):
-        """An archive at `cutout_url` with its tables at `tap`; answers of other addresses are other answers."""
+        """An archive at `cutout_url` with its tables at `tap`; answers of other addresses are other answers.
+
+        Args:
+            tap: the service that has the tables.
+            cutout_url: address of the images, see `SKYMAPPER_CUTOUT_URL`.
+            client: asks for them.
+            cache: keeps the answers.
+            n_threads: requests at a time.
+        """
         self._tap = tap
         self._url = cutout_url.rstrip("/")
         self._client = client
@@ -112,9 +120,9 @@ class SkyMapperArchive:
             ServiceError: if the service fails to list them.
             ArchiveDownError: if nothing can be had at all.
         """
-        found = self._kept_detections(object_id)
-        if found is not None:
-            return found
+        kept = self._kept_detections(object_id)
+        if kept is not None:
+            return kept
         key = self._detections_key(object_id)
         self._raise_failure(key)
         found = self._ask_detections([int(object_id)])
@@ -125,6 +133,15 @@ class SkyMapperArchive:
         """The frame around a position, at least `size_px` on a side unless the CCD ends before (see `interface`).
 
         It covers the position's stamp as far as the CCD does, and the mask has the image's pixels.
+
+        Args:
+            detection: one of `detections`.
+            ra_deg: right ascension of the middle.
+            dec_deg: its declination.
+            size_px: least side.
+
+        Returns:
+            Image and mask; no mask where the service has none.
         """
         frame = f"{detection.image_id:014d}-{detection.ccd:02d}"
 
@@ -146,7 +163,7 @@ class SkyMapperArchive:
     def prefetch(self, targets: Sequence[Target], size_px: int) -> None:
         """Ask for the targets' detections in few queries, and for their cutouts on several threads, into the cache.
 
-        What fails is told by `detections` and `cutout`.
+        What fails is raised by `detections` and `cutout`.
 
         Raises:
             ArchiveDownError: if nothing can be had at all.
@@ -163,6 +180,14 @@ class SkyMapperArchive:
 
     def frames_around(self, ra_deg: float, dec_deg: float, bands: Sequence[str] = BANDS) -> Table:
         """The frames that show a position with its whole stamp, as `siap.frames` gives them.
+
+        Args:
+            ra_deg: right ascension.
+            dec_deg: declination.
+            bands: of the frames.
+
+        Returns:
+            A frame a row.
 
         Raises:
             ServiceError: if the service fails to list them.
@@ -207,7 +232,7 @@ class SkyMapperArchive:
 
     def _ask_detections(self, ids: list[int]) -> dict[int, list[Detection]]:
         """Put some objects' detections into the cache, or their failures into `_failures`, and return the former."""
-        found = {}
+        found: dict[int, list[Detection]] = {}
         for some, rows in self._answers(skymapper_detections.QUERY, ids):
             if isinstance(rows, ServiceError | TruncatedError):
                 self._failures[self._detections_key(some[0])] = rows

@@ -70,6 +70,9 @@ class TapService:
             asynchronous: run as a job, for which services allow more time and rows.
             maxrec: most rows to return; the service has a limit of its own as well.
 
+        Returns:
+            The rows.
+
         Raises:
             QueryError: if the service refuses the query.
             TruncatedError: if there are more rows than it returns.
@@ -105,6 +108,9 @@ class TapService:
             key: an integer column without repetition or NULLs; as `table.column` where `source` is a join.
             page_size: most rows to a page.
             after: begin behind this key.
+
+        Returns:
+            The pages, one after the other, none of them empty.
 
         Raises:
             ServiceError: if at every try a page has a key that is missing, repeated or out of order.

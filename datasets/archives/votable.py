@@ -10,11 +10,11 @@ import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
 from datasets.archives.session import TransientError, plain_sentence
+from datasets.tables.cells import exact_integers
 
 ID_COLUMNS = frozenset({"object_id", "source_id", "image_id", "self_id1", "gaia_dr3_id1", "dr3_source_id"})
 """Come as int64, whatever type the service sends them in."""
 
-_EXACT_FLOAT = 2**53
 _STREAM = re.compile(rb"<(?:[\w.-]+:)?STREAM\b")
 _INLINE_STREAM = re.compile(rb"<(?:[\w.-]+:)?STREAM(?:\s+(?!href)\w+\s*=\s*(?:\"[^\"<>]*\"|'[^'<>]*'))*\s*/?>")
 
@@ -22,7 +22,7 @@ _INLINE_STREAM = re.compile(rb"<(?:[\w.-]+:)?STREAM(?:\s+(?!href)\w+\s*=\s*(?:\"
 class Answer(NamedTuple):
     """What a service answered: rows, or the reason why there are none."""
 
-    table: Table | None
+    table: Table  # empty if there are none
     status: str  # OK, OVERFLOW or ERROR
     message: str  # the service's own words, cleaned
 
@@ -42,7 +42,7 @@ def read_answer(data: bytes) -> Answer:
         tables = resource.tables if resource is not None else []
         status, message = _status(tree, resource, tables)
         if status not in ("OK", "OVERFLOW"):
-            return Answer(None, "ERROR", message or "no reason given")
+            return Answer(Table(), "ERROR", message or "no reason given")
         table = tables[0].to_table(use_names_over_ids=True) if tables else None
     except Exception as error:  # expat, astropy and numpy each have their own kinds for broken tables
         raise TransientError(f"the answer is no whole VOTable ({plain_sentence(str(error), 120)})") from error
@@ -86,16 +86,15 @@ def _tidied(table: Table) -> Table:
 def _ids(column: Column) -> Column:
     mask = np.ma.getmaskarray(column)
     values = np.asarray(column)
-    if values.dtype.kind == "f":
-        kept = values[~mask]
-        if not np.all((np.abs(kept) < _EXACT_FLOAT) & (kept == np.floor(kept))):
-            raise TransientError(f"the answer's {column.name} are floats that identify nothing")
     if values.dtype.kind == "O":
         mask = mask | np.array([value is None or not str(value).strip() for value in values], bool)
-    numbers = np.zeros(len(values), np.int64)
     try:
-        numbers[~mask] = [int(value) for value in values[~mask]] if values.dtype.kind == "O" else values[~mask]
+        if values.dtype.kind in "iuf":
+            numbers = exact_integers(values, mask)
+        else:
+            numbers = np.array([0 if lost else int(value) for value, lost in zip(values, mask, strict=True)], np.int64)
     except (ValueError, OverflowError) as error:
-        raise TransientError(f"the answer's {column.name} are no integers") from error
+        what = "floats that identify nothing" if values.dtype.kind == "f" else "no integers"
+        raise TransientError(f"the answer's {column.name} are {what}") from error
     attributes = {"name": column.name, "description": column.description}
     return MaskedColumn(numbers, mask=mask, **attributes) if mask.any() else Column(numbers, **attributes)

@@ -13,6 +13,7 @@ from datasets.build.checksums import CHECKSUMS, damaged_files
 from datasets.build.dry_run import Estimate, estimate
 from datasets.build.packing import BuildError
 from datasets.build.prepare import build, prepared_folder, selected_only
+from datasets.errors import run
 from datasets.smss_stamps.configs import CONFIGS, VERSION, Config
 from datasets.surveys.base import Sources
 
@@ -35,31 +36,28 @@ def summary(folder: Path) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    return run("datasets.build", lambda: _main(arguments), when_stopped="The same command goes on from here.")
+
+
+def _main(arguments: list[str] | None) -> int:
     options = _parser().parse_args(arguments)
     folder = prepared_folder(options.data_dir, options.config)
     started = time.perf_counter()
-    try:
-        if options.verify:
-            return _verify(folder)
-        if options.dry_run:
-            print(_dry_run(options))
-            return 0
-        was_there = folder.exists()
-        build(
-            options.config,
-            n_stars=options.stars,
-            data_dir=options.data_dir,
-            seed=options.seed,
-            workers=options.workers,
-            sources=_sources(options),
-            beam_options=None if options.beam is None else shlex.split(options.beam),
-        )
-    except BuildError as error:
-        print(f"datasets.build: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ndatasets.build: stopped. The same command goes on from here.", file=sys.stderr)
-        return 130
+    if options.verify:
+        return _verify(folder)
+    if options.dry_run:
+        print(_dry_run(options))
+        return 0
+    was_there = folder.exists()
+    build(
+        options.config,
+        n_stars=options.stars,
+        data_dir=options.data_dir,
+        seed=options.seed,
+        workers=options.workers,
+        sources=_sources(options),
+        beam_options=None if options.beam is None else shlex.split(options.beam),
+    )
     print(summary(folder))
     took = time.perf_counter() - started
     print("Already prepared: nothing to do." if was_there else f"Prepared in {took // 60:.0f} min {took % 60:.0f} s.")
@@ -149,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     real("--gaia", metavar="FILE", help="gaia_source rows in a local table, instead of Gaia's service")
     real("--dust-map", metavar="NAME", help="E(B-V) from this map of the library dustmaps, instead of ebmv_sfd")
     real("--cache", metavar="DIR", help="the archives' answers; many builds may share it (default: DATA_DIR/cache)")
-    real("--contact", metavar="EMAIL", help="who asks, told to the services")
+    real("--contact", metavar="EMAIL", help="who asks, sent to the services")
     real("--rate", dest="rate_per_s", type=float, metavar="N", help="requests a second, at most (default: 5)")
     for name in ("skymapper_tap", "cutout", "gaia_tap"):
         real(f"--{name.replace('_', '-')}-url", metavar="URL", help="another address of this service, say a mirror")

@@ -1,7 +1,7 @@
 """Tasks spread over machines by Apache Beam, behind the interface of `datasets.build.workers.Workers`.
 
 A task's result is a file in the build's work folder, which all machines share; what a task returns is only where that
-file is. So the pipeline makes the files and brings nothing back, and the results are then told by calling the tasks
+file is. So the pipeline makes the files and brings nothing back, and the results are then found by calling the tasks
 again here, where they find their files and do nothing. `docs/distributed.md` has the runners' options.
 """
 
@@ -12,14 +12,15 @@ import io
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets.build.workers import ONE_THREAD, environment
+from datasets.errors import DataError
 
 
-class BeamError(Exception):
+class BeamError(DataError):
     """Beam cannot run the tasks; the message says why and what to do."""
 
 
@@ -55,7 +56,7 @@ class BeamWorkers:
     def __exit__(self, *error: object) -> None:
         self._token.unlink(missing_ok=True)
 
-    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Generator[Any, None, None]:
         """Yield `function(task)` for each task, in order, after one pipeline has called it on the workers.
 
         Args:

@@ -77,7 +77,13 @@ _REJECTED_FIELDS = {
 
 
 def write_croissant(folder: Path, metadata: Mapping, checksums: Mapping[str, str]) -> None:
-    """Describe the files of `folder`, whose SHA-256 are given by name; `checksums.txt` comes after this one."""
+    """Describe the files of `folder`, whose SHA-256 are given by name; `checksums.txt` comes after this one.
+
+    Args:
+        folder: of the files.
+        metadata: that of `packing.metadata`.
+        checksums: SHA-256 by file name.
+    """
     config = CONFIGS[metadata["config"]]
     its_terms = terms(config)
     document = {

@@ -1,6 +1,6 @@
-"""What a build would take: stars, requests, gigabytes and hours, before anything is photographed.
+"""What a build would take: stars, requests, gigabytes and hours, before any stamp is made.
 
-The selection is made in earnest, and kept for the build; detections are counted for a few stars.
+The selection is really made, and kept for the build; detections are counted for a few stars.
 """
 
 from __future__ import annotations
@@ -44,7 +44,15 @@ class Estimate:
 
 
 def estimate(job: Job, n_workers: int, rate_per_s: float) -> Estimate:
-    """Estimate the rest of a build whose stars are selected; `rate_per_s` is the requests of all processes together.
+    """Estimate the rest of a build whose stars are selected.
+
+    Args:
+        job: whose stars are selected.
+        n_workers: processes that will make the stamps.
+        rate_per_s: requests of all of them together.
+
+    Returns:
+        What is left to do.
 
     Raises:
         ArchiveDownError: if the archive serves nothing at all.

@@ -20,13 +20,14 @@ from datasets.build.croissant import CROISSANT, REJECTED, write_croissant
 from datasets.build.parts import STAMP_SETTINGS, Job
 from datasets.build.readme import prepared_readme
 from datasets.build.star_table import STAR_TABLE, write_star_table
+from datasets.errors import DataError
 from datasets.files import Arrays, load
 from datasets.skymapper import BANDS, EXTINCTION_COEFFICIENTS, PIXEL_SCALE_ARCSEC
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION
 from datasets.smss_stamps.terms import terms
 
 
-class BuildError(Exception):
+class BuildError(DataError):
     """The dataset cannot be built; the message says why and what to do."""
 
 
@@ -51,6 +52,14 @@ class Contents:
 
 def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
     """Pack all parts of `job` into a prepared folder inside its work folder, and return that folder.
+
+    Args:
+        job: whose parts are there.
+        n_stars: selected ones.
+        progress: whether to show a bar.
+
+    Returns:
+        The folder.
 
     Raises:
         NoStampError: if there would be no example.
@@ -100,7 +109,21 @@ def read_contents(job: Job, n_stars: int) -> Contents:
 
 
 def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays, contents: Contents) -> dict[str, int]:
-    """Count the examples of each split, and refuse a dataset that is not whole."""
+    """Count the examples of each split, and refuse a dataset that is not whole.
+
+    Args:
+        splits: of the config.
+        split_of_example: split by split, one an example.
+        selected: fields of the selected stars.
+        contents: of the parts.
+
+    Returns:
+        Examples of each split.
+
+    Raises:
+        NoStampError: if there is no example.
+        BuildError: if a split would be empty, or stars are missing.
+    """
     n_stars, n_rejected = len(selected["object_id"]), len(contents.rejected_row)
     if not len(contents.object_id):
         reason, _ = Counter(contents.rejected_reason).most_common(1)[0]
@@ -121,7 +144,16 @@ def check(splits: tuple[str, ...], split_of_example: list[str], selected: Arrays
 
 
 def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
-    """What a reader needs to understand the examples and to know where they came from; goes to `metadata.json`."""
+    """What a reader needs to understand the examples and to know where they came from; goes to `metadata.json`.
+
+    Args:
+        job: whose parts are there.
+        n_stars: selected ones.
+        contents: of the parts.
+
+    Returns:
+        JSON types.
+    """
     config = CONFIGS[job.config]
     selection = json.loads(job.selection.read_text())
     by_hash = (

@@ -13,11 +13,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datasets.archives.interface import Archive, ArchiveError, ServiceError, Target
-from datasets.files import Arrays, load, load_array, save_atomically
+from datasets.files import Arrays, load, load_array, save
 from datasets.samples.selection import first_failed
 from datasets.skymapper import CUTOUT_SIZE_PX
 from datasets.smss_stamps.configs import CONFIGS
@@ -32,7 +33,7 @@ BYTES_PER_STAR = 2 * 70_000  # an example in its part and in the packed dataset,
 OF_THE_WHOLE_BLOCK = ("first_failed", "last_object_id")
 """What a block's file holds besides the selected stars' fields."""
 
-STAMP_SETTINGS = {"aligner": "fast", "sky": "cutout"}
+STAMP_SETTINGS: dict[str, Any] = {"aligner": "fast", "sky": "cutout"}
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def scan_block(job: Job, index: int) -> Path:
         keep = failed == len(cuts)
         fields = catalogue_fields({name: values[keep] for name, values in stars.items()})
         last_object_id = np.max(stars["object_id"], initial=-1)
-        save_atomically(path, {"first_failed": failed, "last_object_id": last_object_id, **fields})
+        save(path, {"first_failed": failed, "last_object_id": last_object_id, **fields})
     return path
 
 
@@ -109,7 +110,7 @@ def make_part(job: Job, index: int) -> int:
     rows = range(PART_SIZE * index, min(PART_SIZE * (index + 1), len(selected["object_id"])))
     if not job.part(index).exists():
         survey = open_survey(job.config, job.seed, job.sources)
-        save_atomically(job.part(index), _examples(survey, selected, rows))
+        save(job.part(index), _examples(survey, selected, rows))
     return len(rows)
 
 

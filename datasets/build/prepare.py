@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -26,11 +27,13 @@ from datasets.build.parts import BYTES_PER_STAR, PART_SIZE, Job, make_part
 from datasets.build.recipe import provenance, recipe, work_folder_name
 from datasets.build.scan import select
 from datasets.build.workers import Workers, available_cpus
-from datasets.files import load_array
+from datasets.errors import DataError
+from datasets.files import load_array, whole_file
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION, Config
 from datasets.surveys.base import Sources
-from datasets.surveys.reddening import DustMapError
-from datasets.tables.local import TableError
+
+if TYPE_CHECKING:
+    from datasets.build.beam import BeamWorkers
 
 
 def build(
@@ -57,6 +60,9 @@ def build(
         beam_options: make the parts by Apache Beam with these options, instead of by `workers`.
         progress: whether to show progress bars.
 
+    Returns:
+        The prepared folder.
+
     Raises:
         BuildError: if the build is impossible, or what is prepared there was made otherwise.
     """
@@ -71,8 +77,8 @@ def build(
             if not is_prepared(folder, wanted):  # by another process, between the first look and the lock
                 start(job, wanted)
                 shutil.rmtree(job.folder / "packed", ignore_errors=True)
-                with Workers(n_workers) as workers, _makers(job, workers, beam_options) as makers:
-                    _build(job, wanted["stars"], folder, workers, makers, progress)
+                with Workers(n_workers) as pool, _makers(job, pool, beam_options) as makers:
+                    _build(job, wanted["stars"], folder, pool, makers, progress)
     return folder
 
 
@@ -80,6 +86,17 @@ def selected_only(
     config: str, n_stars: int | None, data_dir: str | Path, seed: int, workers: int | None, sources: Sources
 ) -> tuple[Job, int]:
     """Only select, as `build` would, which goes on from there; returns the job and the number of processes.
+
+    Args:
+        config: as of `build`.
+        n_stars: as of `build`.
+        data_dir: as of `build`.
+        seed: as of `build`.
+        workers: as of `build`.
+        sources: as of `build`.
+
+    Returns:
+        The job and the number of processes.
 
     Raises:
         BuildError: as `build`.
@@ -104,6 +121,17 @@ def plan(
     config: str, n_stars: int | None, data_dir: str | Path, seed: int, n_workers: int, sources: Sources | None
 ) -> tuple[Job, dict]:
     """Check a build's options and name its work folder: the job, and the recipe of the dataset.
+
+    Args:
+        config: as of `build`.
+        n_stars: as of `build`.
+        data_dir: as of `build`.
+        seed: as of `build`.
+        n_workers: processes that share the rate of requests.
+        sources: as of `build`.
+
+    Returns:
+        The job, and the recipe.
 
     Raises:
         BuildError: if they make no sense, or a file is missing.
@@ -155,6 +183,8 @@ def _told_as_build_errors() -> Iterator[None]:
     """Turn what a build may meet on its way into one sentence."""
     try:
         yield
+    except BuildError:
+        raise
     except OSError as error:
         raise BuildError(
             f"{error.filename or 'the disk'}: {error.strerror or error}. Nothing finished is lost: when that is mended "
@@ -167,7 +197,7 @@ def _told_as_build_errors() -> Iterator[None]:
         ) from error
     except (ArchiveDownError, ArchiveError) as error:
         raise BuildError(f"{error} Nothing finished is lost: the same command goes on.") from error
-    except (TableError, DustMapError) as error:
+    except DataError as error:
         raise BuildError(str(error)) from error
 
 
@@ -215,21 +245,20 @@ def _only_build(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _makers(job: Job, workers: Workers, beam_options: list[str] | None) -> Iterator[Workers]:
+def _makers(job: Job, workers: Workers, beam_options: list[str] | None) -> Iterator[Workers | BeamWorkers]:
     """Who makes the parts."""
     if beam_options is None:
         yield workers
         return
-    from datasets.build.beam import BeamError, BeamWorkers  # Apache Beam is an optional library, and large
+    from datasets.build import beam  # Apache Beam is an optional library, and large
 
-    try:
-        with BeamWorkers(job.folder, beam_options, workers.n_workers) as makers:
-            yield makers
-    except BeamError as error:
-        raise BuildError(str(error)) from error
+    with beam.BeamWorkers(job.folder, beam_options, workers.n_workers) as makers:
+        yield makers
 
 
-def _build(job: Job, n_stars: int | None, folder: Path, workers: Workers, makers: Workers, progress: bool) -> None:
+def _build(
+    job: Job, n_stars: int | None, folder: Path, workers: Workers, makers: Workers | BeamWorkers, progress: bool
+) -> None:
     n_stars = select(job, n_stars, workers, progress)
     _check_space(job, n_stars)
     make_parts(job, n_stars, makers, progress)
@@ -246,9 +275,8 @@ def start(job: Job, wanted: dict) -> None:
     job.folder.mkdir(parents=True, exist_ok=True)
     path = job.folder / "provenance.json"
     if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(provenance(wanted, job.sources)))
-        os.replace(temporary, path)
+        with whole_file(path, "x") as file:
+            json.dump(provenance(wanted, job.sources), file)
 
 
 def _check_space(job: Job, n_stars: int) -> None:
@@ -261,8 +289,15 @@ def _check_space(job: Job, n_stars: int) -> None:
         )
 
 
-def make_parts(job: Job, n_stars: int, workers: Workers, progress: bool) -> None:
-    """Make the parts that are not there yet; those in which the archive failed a star, once more at the end."""
+def make_parts(job: Job, n_stars: int, workers: Workers | BeamWorkers, progress: bool) -> None:
+    """Make the parts that are not there yet; those in which the archive failed a star, once more at the end.
+
+    Args:
+        job: whose stars are selected.
+        n_stars: selected ones.
+        workers: who make them.
+        progress: whether to show a bar.
+    """
     _make(job, n_stars, workers, progress, "Stamps")
     if failed := [path for path in job.parts(n_stars) if load_array(path, "rejected_by_service").any()]:
         for path in failed:
@@ -270,7 +305,7 @@ def make_parts(job: Job, n_stars: int, workers: Workers, progress: bool) -> None
         _make(job, n_stars, workers, progress, "Once more, where the archive failed")
 
 
-def _make(job: Job, n_stars: int, workers: Workers, progress: bool, title: str) -> None:
+def _make(job: Job, n_stars: int, workers: Workers | BeamWorkers, progress: bool, title: str) -> None:
     missing = [index for index, path in enumerate(job.parts(n_stars)) if not path.exists()]
     n_done = n_stars - sum(min(PART_SIZE, n_stars - PART_SIZE * index) for index in missing)
     with (

@@ -71,7 +71,16 @@ Missing values are NaN, or -1 in integers. The sum of `stamp` over a band is the
 
 
 def prepared_readme(metadata: Mapping, n_of_split: Mapping[str, int], reasons: Sequence[str]) -> str:
-    """The text, from the folder's metadata, the examples of each split, and the reasons of all rejections."""
+    """The text, from the folder's metadata, the examples of each split, and the reasons of all rejections.
+
+    Args:
+        metadata: that of `packing.metadata`.
+        n_of_split: examples of each split.
+        reasons: why stars were rejected, one a star.
+
+    Returns:
+        Markdown.
+    """
     config = CONFIGS[metadata["config"]]
     its_terms = terms(config)
     return _TEXT.format(

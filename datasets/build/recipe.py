@@ -1,4 +1,4 @@
-"""What determines a dataset, and where it came from: the one is compared, the other is told."""
+"""What determines a dataset, and where it came from: the first is compared, the second is written down."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ REAL_ARCHIVE = "SkyMapper Southern Survey DR4 (doi:10.25914/5M47-S621)"
 def recipe(config: str, n_stars: int | None, seed: int, sources: Sources) -> dict:
     """What determines a dataset besides the code and the archives: two builds of one recipe are one dataset.
 
+    Args:
+        config: a name in `CONFIGS`.
+        n_stars: to select; None for all.
+        seed: of the mock sky and of drawing.
+        sources: of the real sky; of files the content counts, not the path.
+
+    Returns:
+        JSON types.
+
     Raises:
         OSError: if a local table cannot be read.
     """
@@ -47,7 +56,7 @@ def work_folder_name(recipe: dict) -> str:
 def provenance(recipe: dict, sources: Sources) -> dict:
     """What a reader of the dataset should know of its making; of the real sky with the date at which it began.
 
-    `SOURCE_DATE_EPOCH` in the environment, in seconds, stands for the clock (reproducible-builds.org).
+    `SOURCE_DATE_EPOCH` in the environment, in seconds, replaces the clock (reproducible-builds.org).
     """
     config = CONFIGS[recipe["config"]]
     if config.is_mock:

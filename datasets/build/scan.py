@@ -13,7 +13,7 @@ from tqdm import tqdm
 from datasets.build.packing import BuildError
 from datasets.build.parts import OF_THE_WHOLE_BLOCK, Job, scan_block
 from datasets.build.workers import Workers
-from datasets.files import Arrays, load, load_array, save_atomically
+from datasets.files import Arrays, load, load_array, save, whole_file
 from datasets.samples.sampling import stratified
 from datasets.samples.selection import removed_per_cut
 from datasets.smss_stamps.configs import CONFIGS, Config
@@ -31,6 +31,15 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
     Selected are the first `n_stars` in the order of the blocks (None: all), or, of a config that is sampled, so many
     drawn from all.
 
+    Args:
+        job: what is built.
+        n_stars: to select or draw; None for all.
+        workers: who scan the blocks.
+        progress: whether to show a bar.
+
+    Returns:
+        The number of selected stars.
+
     Raises:
         BuildError: if no star passes the cuts.
     """
@@ -39,14 +48,15 @@ def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> i
         paths, first_failed = _scan(job, None if config.is_sampled else n_stars, workers, progress)
         is_selected = first_failed == len(config.cuts)
         rows = np.arange(np.count_nonzero(is_selected))
-        if config.is_sampled:
+        if n_stars is not None and config.is_sampled:
             rows = _drawn(paths, n_stars, job.seed)
         elif n_stars is not None:
             rows = rows[:n_stars]
             # The sky ends with the last star taken, so that every star looked at is selected or removed by one cut.
             first_failed = first_failed[: np.flatnonzero(is_selected)[: len(rows)][-1] + 1]
-        job.selection.write_text(json.dumps(_counts(job, config, first_failed, len(rows))))
-        save_atomically(job.selected, _gathered(paths, rows))
+        with whole_file(job.selection, "x") as file:
+            json.dump(_counts(job, config, first_failed, len(rows)), file)
+        save(job.selected, _gathered(paths, rows))
     return len(load_array(job.selected, "object_id"))
 
 

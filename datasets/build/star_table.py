@@ -37,6 +37,11 @@ def write_star_table(job: Job, n_stars: int, path: Path) -> None:
     """Write the table, in the order of selection, with the values of the examples (NaN or -1 where one is missing).
 
     Parquet with a VOTable header (the VOParquet convention), in which units and descriptions are.
+
+    Args:
+        job: whose parts are there.
+        n_stars: selected ones.
+        path: of the file.
     """
     # Here, because worker processes import the modules of a build too and need none of it.
     from astropy.table import Table

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
@@ -43,35 +43,40 @@ class Workers:
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+    def run_in_order(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Generator[Any, None, None]:
         """Yield `function(task)` for each task, in order; `tasks` may be endless, `function` must be importable.
 
         Raises:
             concurrent.futures.process.BrokenProcessPool: if a worker dies.
         """
-        if self._pool is None:
+        pool = self._pool
+        if pool is None:
             yield from map(function, tasks)
             return
+
+        def submit(task: Any) -> Future[Any]:
+            with _settings_of_children():
+                return pool.submit(function, task)
+
         tasks = iter(tasks)
         # Several tasks a worker in flight: a slow one at the head of the queue leaves the others something to do.
-        running = deque(self._submit(function, task) for task in itertools.islice(tasks, 3 * self.n_workers))
+        running = deque(submit(task) for task in itertools.islice(tasks, 3 * self.n_workers))
         try:
             while running:
                 result = running.popleft().result()
-                running.extend(self._submit(function, task) for task in itertools.islice(tasks, 1))
+                running.extend(submit(task) for task in itertools.islice(tasks, 1))
                 yield result
         finally:
             for future in running:
                 future.cancel()
 
-    def _submit(self, function: Callable[[Any], Any], task: Any) -> Future:
-        with _settings_of_children():
-            return self._pool.submit(function, task)
-
 
 def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is a worker"
+
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     # A parent that was killed outright cannot tell its workers, which would wait for tasks for ever.
@@ -80,7 +85,7 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _settings_of_children() -> Iterator[None]:
-    """What the processes started inside inherit: one thread per numerical library, and no ear for ctrl-C.
+    """What the processes started inside inherit: one thread per numerical library, and ctrl-C ignored.
 
     Ctrl-C in a terminal reaches every process of the group; only the parent should act on it.
     """
@@ -94,7 +99,7 @@ def _settings_of_children() -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables that hold inside, as they were before behind it."""
+    """Environment variables that are set inside the block and as before after it."""
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

@@ -15,13 +15,14 @@ import numpy as np
 from astropy.wcs import WCS, WcsError, Wcsprm
 from scipy import ndimage
 
+from datasets.errors import DataError
 from datasets.imaging.calibration import dilated
 from datasets.skymapper import STAMP_SIZE_PX
 
 Method = Literal["fast", "reproject"]
 
 
-class AlignmentError(Exception):
+class AlignmentError(DataError):
     """A position or frame that cannot be put on a grid; the message says why in one sentence."""
 
 
@@ -74,15 +75,24 @@ class Aligned(NamedTuple):
 def pixel_of(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> tuple[float, float]:
     """The 0-based pixel (x, y) of a position.
 
+    Args:
+        wcs: the frame's.
+        ra_deg: right ascension.
+        dec_deg: declination.
+
+    Returns:
+        Column and row.
+
     Raises:
         AlignmentError: if the position cannot be projected onto the frame.
     """
-    return tuple(float(value) for value in _to_pixels(wcs, np.array([[ra_deg, dec_deg]]))[0])
+    x, y = _to_pixels(wcs, np.array([[ra_deg, dec_deg]]))[0].tolist()
+    return x, y
 
 
 def _to_pixels(wcs: Wcsprm, radec: np.ndarray) -> np.ndarray:
     try:
-        xy = wcs.s2p(radec, 0)["pixcrd"]
+        xy: np.ndarray = wcs.s2p(radec, 0)["pixcrd"]
     except (WcsError, ValueError) as error:
         raise AlignmentError("the position lies outside the frame's projection") from error
     if not np.isfinite(xy).all():
@@ -94,6 +104,14 @@ def stamp_grid(wcs: Wcsprm, ra_deg: float, dec_deg: float) -> Grid:
     """The pixel grid of a frame, cropped to a stamp with the star within half a pixel of the stamp's centre.
 
     The centre of 48 pixels is the corner between pixels 23 and 24, so the star falls on [23, 24) in x and y.
+
+    Args:
+        wcs: the frame's.
+        ra_deg: the star's right ascension.
+        dec_deg: its declination.
+
+    Returns:
+        The grid.
 
     Raises:
         AlignmentError: if the position, or the grid around it, cannot be projected.
@@ -121,6 +139,9 @@ def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> n
         image: (ny, nx), sky-subtracted; values under the mask are never used.
         masked: (ny, nx) bool, not True everywhere.
         profile: (ny, nx), the star's expected shape, in any unit.
+
+    Returns:
+        (ny, nx); `image` itself where nothing is masked.
     """
     if not masked.any():
         return image
@@ -138,11 +159,13 @@ def fill_masked(image: np.ndarray, masked: np.ndarray, profile: np.ndarray) -> n
         residual[rows[ring], columns[ring]] = values[ring] / n_known[ring]
         known[rows[ring], columns[ring]] = True
         rows, columns = rows[~ring], columns[~ring]
-    return np.where(masked, residual + amplitude * profile, image)
+    filled: np.ndarray = np.where(masked, residual + amplitude * profile, image)
+    return filled
 
 
 def _clipped(centres: np.ndarray, steps: np.ndarray, length: int) -> np.ndarray:
-    return np.clip(centres[:, None] + steps, 0, length - 1)
+    places: np.ndarray = centres[:, None] + steps
+    return places.clip(0, length - 1)
 
 
 _ROW_STEPS = np.array([-1, -1, -1, 0, 0, 1, 1, 1])
@@ -162,6 +185,9 @@ def align(image: np.ndarray, masked: np.ndarray, wcs: Wcsprm, grid: Grid, *, met
         wcs: the frame's.
         grid: from `stamp_grid`.
         method: `"fast"` or `"reproject"`.
+
+    Returns:
+        Flux, where the frame covers the grid, and where it is good.
 
     Raises:
         AlignmentError: if the grid lies outside the frame's projection, or the two cannot be of one camera.
@@ -199,13 +225,11 @@ def _grid_on_frame(wcs: Wcsprm, grid: Grid) -> tuple[np.ndarray, float]:
 
 
 def _reproject(image: np.ndarray, wcs: Wcsprm, grid: Grid) -> np.ndarray:
-    from reproject import (
-        reproject_interp,
-    )  # here because importing it takes a second, and the fast aligner does not need it
+    from reproject import reproject_interp  # a second that the fast aligner need not spend
 
     frame, target = WCS(naxis=2), WCS(naxis=2)
     frame.wcs, target.wcs = wcs, grid.wcs
-    return reproject_interp(
+    flux: np.ndarray = reproject_interp(
         (image, frame),
         target,
         shape_out=(STAMP_SIZE_PX, STAMP_SIZE_PX),
@@ -213,3 +237,4 @@ def _reproject(image: np.ndarray, wcs: Wcsprm, grid: Grid) -> np.ndarray:
         return_footprint=False,
         roundtrip_coords=False,
     ).ravel()
+    return flux

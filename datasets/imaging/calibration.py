@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from datasets.errors import DataError
 from datasets.skymapper import EXTINCTION_COEFFICIENTS
 
 MICROJANSKY_ZEROPOINT = 23.9
@@ -20,14 +21,20 @@ _NEIGHBOUR_MARGIN_PX = 3
 _QUANTISATION_NOISE_ADU = 0.3  # of whole numbers: 1 / sqrt(12)
 
 
-class CalibrationError(Exception):
+class CalibrationError(DataError):
     """A frame that cannot be calibrated; the message says why in one sentence."""
 
 
 def flux_scale(zpapprox: float, band: str, ebmv_sfd: float) -> float:
     """Dereddened flux of one ADU, in microjansky: 10^(0.4 (23.9 - zpapprox + A_f)) with A_f = R_f E(B-V)_SFD.
 
-    `zpapprox` is the AB magnitude of one ADU over the whole exposure, `ebmv_sfd` the raw SFD reddening in mag.
+    Args:
+        zpapprox: AB magnitude of one ADU over the whole exposure.
+        band: one of `BANDS`.
+        ebmv_sfd: raw SFD reddening, mag.
+
+    Returns:
+        uJy per ADU.
 
     Raises:
         CalibrationError: if the zeropoint is outside 15-35 mag or the reddening outside 0-10 mag, or either is missing.
@@ -42,7 +49,16 @@ def flux_scale(zpapprox: float, band: str, ebmv_sfd: float) -> float:
 def star_profile(shape: tuple[int, int], x: float, y: float, fwhm_px: float) -> tuple[np.ndarray, np.ndarray]:
     """A Moffat profile (beta = 3) of unit flux at 0-based pixel (x, y), and the squared distance to it in pixels.
 
-    Both (ny, nx) float64. I(r) = 2 / (pi alpha^2) (1 + r^2 / alpha^2)^-3, alpha = FWHM / (2 sqrt(2^(1/3) - 1)).
+    I(r) = 2 / (pi alpha^2) (1 + r^2 / alpha^2)^-3, alpha = FWHM / (2 sqrt(2^(1/3) - 1)).
+
+    Args:
+        shape: (ny, nx).
+        x: the star's column, 0-based.
+        y: its row.
+        fwhm_px: seeing in pixels.
+
+    Returns:
+        Profile per pixel and squared distance in square pixels, both (ny, nx) float64.
     """
     distance2 = (np.arange(shape[0]) - y)[:, None] ** 2 + (np.arange(shape[1]) - x) ** 2
     alpha2 = fwhm_px**2 / (4 * (2 ** (1 / 3) - 1))
@@ -66,6 +82,9 @@ def measure_sky(
         profile: (ny, nx), from `star_profile`.
         distance2: (ny, nx) squared distance to the star in pixels.
         fwhm_px: seeing in pixels.
+
+    Returns:
+        The level, ADU per pixel.
 
     Raises:
         CalibrationError: if too few pixels are left.

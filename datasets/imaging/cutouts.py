@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.wcs import Wcsprm
 
+from datasets.errors import DataError
+
 _CARD = 80
 _BLOCK = 2880
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
@@ -30,7 +32,7 @@ _TPV_TERM = re.compile(rb"PV([12])_(\d|[12]\d|3\d)")
 _Cards = dict[bytes, bytes]  # eight-character keyword -> whole card
 
 
-class CutoutError(Exception):
+class CutoutError(DataError):
     """A cutout that cannot be used; the message says why in one sentence."""
 
 
@@ -75,7 +77,8 @@ def read_mask(data: bytes, shape: tuple[int, int]) -> np.ndarray:
     _, values = _read_fits(data)
     if values.shape != shape:
         raise CutoutError(f"the mask has {_size(values.shape)} pixels but its image {_size(shape)}")
-    return values != 0
+    masked: np.ndarray = values != 0
+    return masked
 
 
 def _size(shape: tuple[int, ...]) -> str:

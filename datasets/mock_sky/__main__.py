@@ -10,7 +10,8 @@ import astropy.units as u
 from astropy.table import Table
 from tqdm import tqdm
 
-from datasets.archives.interface import ArchiveError, Detection
+from datasets.archives.interface import Detection
+from datasets.errors import DataError, run
 from datasets.mock_sky.archive import TABLES, MockArchive
 from datasets.skymapper import CUTOUT_SIZE_PX
 
@@ -36,8 +37,12 @@ A star takes about 0.6 MB. example:
 """
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command; refusals end it with one sentence and status 2."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run("datasets.mock_sky", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = argparse.ArgumentParser(
         "python -m datasets.mock_sky",
         description=_DESCRIPTION,
@@ -48,15 +53,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="which sky, a number >= 0 (default 0)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new or empty folder for the files")
     options = parser.parse_args(arguments)
+    archive = MockArchive(options.seed, options.stars)
     try:
-        archive = MockArchive(options.seed, options.stars)
         _claim(options.out)
         n_frames = write_sky(archive, options.out)
-    except ArchiveError as error:
-        parser.error(str(error))
     except OSError as error:
-        parser.error(f"cannot write to {options.out}: {error.strerror or error}; choose another folder with --out.")
+        reason = error.strerror or error
+        raise DataError(f"cannot write to {options.out}: {reason}; choose another folder with --out.") from error
     print(_summary(options.out, options.stars, n_frames))
+    return 0
 
 
 def write_sky(archive: MockArchive, out: Path) -> int:
@@ -71,7 +76,8 @@ def write_sky(archive: MockArchive, out: Path) -> int:
         for detection in archive.detections(star["object_id"]):
             cutout = archive.cutout(detection, star["raj2000"], star["dej2000"], CUTOUT_SIZE_PX)
             (folder / f"{_stem(detection)}.fits").write_bytes(cutout.image)
-            (folder / f"{_stem(detection)}-mask.fits").write_bytes(cutout.mask)
+            if cutout.mask is not None:
+                (folder / f"{_stem(detection)}-mask.fits").write_bytes(cutout.mask)
             n_frames += 1
     return n_frames
 
@@ -80,7 +86,7 @@ def _claim(out: Path) -> None:
     """Make the folder. A folder with other files would end up as a mixture of two skies."""
     out.mkdir(parents=True, exist_ok=True)
     if any(out.iterdir()):
-        raise ArchiveError(f"the folder {out} is not empty; give a new one with --out, or empty it first.")
+        raise DataError(f"the folder {out} is not empty; give a new one with --out, or empty it first.")
 
 
 def _without_dex(table: Table) -> Table:
@@ -106,4 +112,4 @@ def _summary(out: Path, n_stars: int, n_frames: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -31,8 +31,8 @@ TABLES = tuple(_MAKERS)
 class MockArchive:
     """One mock sky, served as SkyMapper, Gaia and GALAH serve theirs (meets `archives.interface.Archive`).
 
-    Everything hangs on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and the same frames
-    in a sky of any size, in any process and in any order of asking, and a pixel has the same counts in every cutout.
+    Everything depends on (seed, star) or (seed, star, image_id, ccd) alone: a star has the same rows and frames in a
+    sky of any size, in any process and in any order of asking, and a pixel has the same counts in every cutout.
     """
 
     name = "mock_sky"
@@ -100,6 +100,15 @@ class MockArchive:
 
     def cutout(self, detection: Detection, ra_deg: float, dec_deg: float, size_px: int) -> Cutout:
         """The square of `size_px` pixels around a position, clipped at the CCD's edge, with its mask.
+
+        Args:
+            detection: one of this sky.
+            ra_deg: right ascension of the middle.
+            dec_deg: its declination.
+            size_px: side of the square.
+
+        Returns:
+            Image and mask, as FITS.
 
         Raises:
             NotServedError: if the detection is not of this sky, or the square is not within `REACH_SIZE_PX` around

@@ -83,6 +83,14 @@ def master_positions(
     """What SkyMapper measures, in deg: right ascensions, declinations, and (2, n) how far off they are.
 
     The first that is drawn of a block's `master` stream, so that positions can be had without all else.
+
+    Args:
+        draws: the stream `master` of the block, at its beginning.
+        ra_deg: (n,) true right ascensions.
+        dec_deg: (n,) true declinations.
+
+    Returns:
+        (n,), (n,) and (2, n), in deg.
     """
     offset = POSITION_ERROR_ARCSEC / 3600 * draws.normal(size=(2, len(ra_deg)))
     return (ra_deg + offset[0] / np.cos(np.radians(dec_deg))) % 360.0, dec_deg + offset[1], offset
@@ -124,7 +132,7 @@ def _class_star(draws: Draws, foreign: np.ndarray) -> np.ndarray:
 
 
 def _gaia_match(draws: Draws, stars: np.ndarray, separation_arcsec: np.ndarray):
-    """Gaia's nearest source: the star itself but for a few, which have another source or none."""
+    """Gaia's nearest source: mostly the star itself; a few have another source or none."""
     n = len(stars)
     wrong, none = draws.happens(0.006, n), draws.happens(0.002, n)
     source_id = np.ma.array(np.where(wrong, stars["source_id"] + 64, stars["source_id"]), mask=none)
@@ -276,7 +284,7 @@ def _labels(draws: Draws, stars: np.ndarray, row: np.ndarray, snr: np.ndarray) -
 
 
 def truth(block: SkyBlock) -> Table:
-    """What was put in, under the names of `TRUTH_FIELDS` and a few beside."""
+    """What was put in, under the names of `TRUTH_FIELDS` and a few others."""
     stars = block.stars
     return _table(
         {

@@ -74,7 +74,17 @@ EXPOSURE_COLUMNS = np.dtype(
 
 
 def draw_exposures(seed: int, block: int, stars: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
-    """All exposures of the block's stars, as `EXPOSURE_COLUMNS`."""
+    """All exposures of the block's stars, as `EXPOSURE_COLUMNS`.
+
+    Args:
+        seed: of the sky.
+        block: number of the block.
+        stars: its stars (`sky.STAR_COLUMNS`).
+        neighbours: its neighbours (`neighbours.NEIGHBOUR_COLUMNS`), in order of star.
+
+    Returns:
+        One row an exposure, in order of star.
+    """
     draws = Draws(seed, "exposures", block)
     row, band, main, slot = _schedule(draws, len(stars))
     table = np.empty(len(row), EXPOSURE_COLUMNS)

@@ -39,6 +39,16 @@ def stars_by_position(
 
     The sky is searched from its first star on, until every position has one: of several within the radius, of which
     there are hardly any, the nearest of the first 4,096 stars that hold one.
+
+    Args:
+        seed: of the sky.
+        ra_deg: (n,) right ascensions, NaN where there is none.
+        dec_deg: (n,) declinations.
+        radius_arcsec: how far a star may be from its position.
+        n_searched: stars that are looked at, at most.
+
+    Returns:
+        (n,) star numbers.
     """
     stars = np.full(len(ra_deg), -1)
     open_rows = np.flatnonzero(np.isfinite(ra_deg) & np.isfinite(dec_deg))
@@ -46,8 +56,8 @@ def stars_by_position(
         if not len(open_rows):
             break
         blocks = range(first, min(first + _BLOCKS_AT_ONCE, n_searched // BLOCK_SIZE))
-        there = np.concatenate([_positions(seed, block) for block in blocks], axis=1)
-        found = crossmatch(ra_deg[open_rows], dec_deg[open_rows], *there, radius_arcsec, one_to_one=False)
+        ra, dec = np.concatenate([_positions(seed, block) for block in blocks], axis=1)
+        found = crossmatch(ra_deg[open_rows], dec_deg[open_rows], ra, dec, radius_arcsec, one_to_one=False)
         stars[open_rows[found.left_row]] = first * BLOCK_SIZE + found.right_row
         open_rows = np.delete(open_rows, found.left_row)
     return stars

@@ -1,6 +1,6 @@
 """FITS files as bytes: cards of 80 characters, blocks of 2880 bytes, one primary HDU of integers.
 
-A star has some forty files of a few thousand pixels; written this way they take no time beside the photons.
+A star has some forty files of a few thousand pixels; written this way they take little time compared with the photons.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ def fits_bytes(cards: Mapping[str, tuple[Value, str]], data: np.ndarray, bzero: 
         cards: keyword -> (value, comment), after the mandatory ones; comments that do not fit are cut.
         data: (ny, nx) integers, stored as bytes if of type uint8 and as 16-bit integers otherwise.
         bzero: the physical value of a stored 0 in a 16-bit file.
+
+    Returns:
+        The file, whole blocks of 2880 bytes.
 
     Raises:
         ValueError: if a value does not fit into 16 bits.
@@ -51,7 +54,16 @@ def fits_bytes(cards: Mapping[str, tuple[Value, str]], data: np.ndarray, bzero: 
 
 @lru_cache(maxsize=1024, typed=True)  # most cards of a file are those of the file before
 def card(keyword: str, value: Value, comment: str = "") -> str:
-    """One header card in the standard's fixed format, exactly 80 characters."""
+    """One header card in the standard's fixed format, exactly 80 characters.
+
+    Args:
+        keyword: up to 8 characters.
+        value: of the types that FITS has.
+        comment: cut where it does not fit.
+
+    Returns:
+        The card.
+    """
     if isinstance(value, bool):
         text = f"{'T' if value else 'F':>20}"
     elif isinstance(value, int):

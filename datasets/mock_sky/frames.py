@@ -59,7 +59,16 @@ class Area(NamedTuple):
 
 
 def area_around(x: float, y: float, size_px: int) -> Area:
-    """The square of `size_px` pixels whose centre is within half a pixel of (x, y)."""
+    """The square of `size_px` pixels whose centre is within half a pixel of (x, y).
+
+    Args:
+        x: column on the CCD, 1-based.
+        y: row.
+        size_px: side of the square.
+
+    Returns:
+        The square, which may reach over the CCD's edge.
+    """
     return Area(round(x - (size_px - 1) / 2), round(y - (size_px - 1) / 2), size_px, size_px)
 
 
@@ -75,7 +84,7 @@ class Scene:
         sky_adu: sky per pixel.
         exp_time_s: exposure, for the cosmic rays.
         ccd: 1 to 32.
-        seed: seed of the sky; bad pixels and read noise hang on (seed, ccd).
+        seed: seed of the sky; bad pixels and read noise depend on (seed, ccd).
     """
 
     x: np.ndarray
@@ -92,11 +101,19 @@ class Scene:
 def photograph(scene: Scene, area: Area, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """One frame with its mask.
 
-    Draws hang on the CCD's pixels, not on the request: a pixel has the same counts in every area asked for, given a
-    generator in the same state. `area` must lie within `REACH_SIZE_PX` around the star.
+    Draws depend on the CCD's pixels, not on the request: a pixel has the same counts in every area asked for, given a
+    generator in the same state.
+
+    Args:
+        scene: what there is to see.
+        area: the pixels to return, within `REACH_SIZE_PX` around the star.
+        rng: of this exposure.
 
     Returns:
         (ny, nx) int32 counts in ADU, (ny, nx) uint8 mask.
+
+    Raises:
+        ValueError: if `area` reaches farther.
     """
     core, reach = (area_around(scene.x[0], scene.y[0], n) for n in (CORE_SIZE_PX, REACH_SIZE_PX))
     if not reach.contains(area):
@@ -119,7 +136,7 @@ def photograph(scene: Scene, area: Area, rng: np.random.Generator) -> tuple[np.n
 
 
 def expected_adu(scene: Scene, area: Area, angle: float = 0.0) -> np.ndarray:
-    """(ny, nx) float32 mean counts of sources and sky, before any noise; `angle` of the long axis in radians.
+    """(ny, nx) float32 mean counts of sources and sky, before any noise.
 
     The light of a star is an elliptical Moffat profile of beta = 3, normalised over the infinite plane, so that a
     stamp of 24 arcsec lacks about 1 % of it::
@@ -128,6 +145,14 @@ def expected_adu(scene: Scene, area: Area, angle: float = 0.0) -> np.ndarray:
 
     with FWHM = 2 alpha sqrt(2^(1/3) - 1). A pixel collects the mean over its square, f + laplacian(f) / 24 to third
     order: right to 2e-5 of the flux in every pixel for a FWHM of 2.4 arcsec, to 2e-4 for 1.5 arcsec.
+
+    Args:
+        scene: what there is to see.
+        area: the pixels to return.
+        angle: of the long axis of a star's image, radians.
+
+    Returns:
+        (ny, nx) float32, ADU.
     """
     alpha = scene.fwhm_px / (2 * np.sqrt(2 ** (1 / 3) - 1))
     a, b = 1 / (alpha**2 * scene.elong), scene.elong / alpha**2
@@ -174,7 +199,13 @@ class CosmicRay:
     detected: bool
 
     def strike(self, electrons: np.ndarray, mask: np.ndarray, area: Area) -> None:
-        """Add the charge to the frame over `area`, and the mask bit if detected."""
+        """Add the charge to the frame over `area`, and the mask bit if detected.
+
+        Args:
+            electrons: (ny, nx) charge, changed in place.
+            mask: (ny, nx) uint8, changed in place.
+            area: the pixels of both.
+        """
         column, row = self.x - area.x0, self.y - area.y0
         inside = (column >= 0) & (column < area.nx) & (row >= 0) & (row < area.ny)
         column, row = column[inside], row[inside]
@@ -211,7 +242,13 @@ class Detector:
     column_y0: np.ndarray  # the column is blocked from this row upwards
 
     def spoil(self, electrons: np.ndarray, mask: np.ndarray, area: Area) -> None:
-        """Replace what the bad pixels and columns in `area` say: hot pixels full, others without charge."""
+        """Replace what the bad pixels and columns in `area` say: hot pixels full, others without charge.
+
+        Args:
+            electrons: (ny, nx) charge, changed in place.
+            mask: (ny, nx) uint8, changed in place.
+            area: the pixels of both.
+        """
         for i in np.flatnonzero((self.column_x >= area.x0) & (self.column_x < area.x0 + area.nx)):
             column, row = self.column_x[i] - area.x0, max(self.column_y0[i] - area.y0, 0)
             electrons[row:, column] = 0

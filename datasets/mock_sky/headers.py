@@ -25,7 +25,17 @@ Cards = dict[str, tuple[Value, str]]
 
 
 def image_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards:
-    """Cards of the image of `area`, for one row of the exposures and the same row of their coordinate systems."""
+    """Cards of the image of `area`, for one row of the exposures and the same row of their coordinate systems.
+
+    Args:
+        exposure: a row of `exposures.EXPOSURE_COLUMNS`.
+        wcs: coordinate systems of the block's exposures.
+        row: of the exposure among them.
+        area: the pixels of the image.
+
+    Returns:
+        Keyword -> (value, comment).
+    """
     image_id = int(exposure["image_id"])
     return {
         **wcs_cards(wcs, row, area),
@@ -47,7 +57,17 @@ def image_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards
 
 
 def mask_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards:
-    """Cards of the mask of the same pixels."""
+    """Cards of the mask of the same pixels.
+
+    Args:
+        exposure: as of `image_cards`.
+        wcs: as of `image_cards`.
+        row: as of `image_cards`.
+        area: as of `image_cards`.
+
+    Returns:
+        Keyword -> (value, comment).
+    """
     return {
         **wcs_cards(wcs, row, area),
         **_frame_cards(exposure),
@@ -59,7 +79,16 @@ def mask_cards(exposure: np.void, wcs: FrameWCS, row: int, area: Area) -> Cards:
 
 
 def wcs_cards(wcs: FrameWCS, row: int, area: Area) -> Cards:
-    """The TPV coordinate system of `area`: that of its CCD with CRPIX moved."""
+    """The TPV coordinate system of `area`: that of its CCD with CRPIX moved.
+
+    Args:
+        wcs: coordinate systems of the block's exposures.
+        row: of the exposure among them.
+        area: the pixels of the image.
+
+    Returns:
+        Keyword -> (value, comment).
+    """
     (ra, dec), (x, y), cd, pv = (a[row].tolist() for a in (wcs.crval, wcs.crpix, wcs.cd, wcs.pv))
     return {
         "CTYPE1": ("RA---TPV", ""),

@@ -39,14 +39,32 @@ class BlockScenes:
         return slice(self._exposure_ends[number], self._exposure_ends[number + 1])
 
     def row_of(self, star: int, image_id: int, ccd: int) -> int | None:
-        """The exposure of one star on one CCD frame; None if there is none."""
+        """The exposure of one star on one CCD frame; None if there is none.
+
+        Args:
+            star: its number.
+            image_id: of the exposure.
+            ccd: 1 to 32.
+
+        Returns:
+            The row, or None.
+        """
         rows = self.rows_of(star)
         exposures = self.block.exposures[rows]
         found = np.flatnonzero((exposures["image_id"] == image_id) & (exposures["ccd"] == ccd))
         return rows.start + int(found[0]) if len(found) else None
 
     def pixel_of(self, row: int, ra_deg: float, dec_deg: float) -> tuple[float, float]:
-        """Where a position lies on the CCD (1-based): right to 0.002 px within 30 arcsec of the star."""
+        """Where a position lies on the CCD (1-based): right to 0.002 px within 30 arcsec of the star.
+
+        Args:
+            row: of the exposure.
+            ra_deg: right ascension.
+            dec_deg: declination.
+
+        Returns:
+            Column and row on the CCD.
+        """
         exposure = self.block.exposures[row]
         star = self.block.stars[exposure["star"] - self._first_star]
         dec, dec0, delta_ra = np.radians([dec_deg, star["dec"], ra_deg - star["ra"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from datasets.mock_sky.stars.photometry import apparent_magnitudes
 
 BLOCK_SIZE = 256
 OBJECT_ID_BASE, OBJECT_ID_STEP = 10_000_000_000, 64
+Star = TypeVar("Star", int, np.ndarray)
 _ZONE_SHIFT = 35  # of a source_id, whose lower bits hold the star number
 
 STAR_COLUMNS = np.dtype(
@@ -102,7 +104,7 @@ def _draw_block(seed: int, index: int) -> SkyBlock:
     return SkyBlock(seed, index, stars, neighbours, exposures)
 
 
-def object_id_of_star(star):
+def object_id_of_star(star: Star) -> Star:
     """The object_id of a star number (or an array of them)."""
     return OBJECT_ID_BASE + OBJECT_ID_STEP * star
 
@@ -122,7 +124,7 @@ def star_of_object_id(object_id: int) -> int:
 def _draw_stars(seed: int, block: int) -> np.ndarray:
     drawn = population.draw_stars(seed, block, BLOCK_SIZE)
     stars = np.empty(BLOCK_SIZE, STAR_COLUMNS)
-    for name in set(drawn) & set(STAR_COLUMNS.names):
+    for name in set(drawn) & set(STAR_COLUMNS.names or ()):
         stars[name] = drawn[name]
     stars["star"] = block * BLOCK_SIZE + np.arange(BLOCK_SIZE)
     stars["object_id"] = object_id_of_star(stars["star"])

@@ -7,6 +7,7 @@ fractions observed are generous: a demo's few stars are to be enough.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from astropy.table import Table
 from scipy.special import expit, ndtri
 
+from datasets.files import whole_file
 from datasets.mock_sky.randomness import Draws
 from datasets.samples.external import LABELS, MOCK_KEYWORD
 from datasets.skymapper import BANDS
@@ -53,13 +55,16 @@ PRECISION = {
 def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table:
     """The survey's table of those of the mock stars that it observed, in the columns that its reader reads.
 
-    An entry hangs on (seed, survey, object_id, visit) and on nothing else: another selection of stars changes none.
+    An entry depends on (seed, survey, object_id, visit) and on nothing else: another selection of stars changes none.
 
     Args:
         survey: `apogee` or `lamost`.
         stars: fields (n,) of a prepared mock dataset: `object_id`, `source_id`, `ra`, `dec` (deg),
             `true_teff` (K), `true_logg`, `true_fe_h` (dex), and `psf_mag` (n, 6).
         seed: of all draws.
+
+    Returns:
+        An entry a row, in the columns of `archives.apogee` or `archives.lamost`.
 
     Raises:
         ValueError: if there is no such survey, or the stars have no truth.
@@ -76,15 +81,26 @@ def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table
 
 
 def write_mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int, path: str | Path) -> int:
-    """Write `mock_table` as FITS, marked as mock in its header; return its number of entries.
+    """Write `mock_table` as FITS, marked as mock in its header.
+
+    Args:
+        survey: as of `mock_table`.
+        stars: as of `mock_table`.
+        seed: as of `mock_table`.
+        path: of the file, which is replaced if it is there.
+
+    Returns:
+        The number of entries.
 
     Raises:
         ValueError: as `mock_table`.
     """
     table = mock_table(survey, stars, seed)
     table.meta[MOCK_KEYWORD] = True
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    table.write(path, format="fits", overwrite=True)
+    written = io.BytesIO()  # astropy does not know the mode of a file that must be new
+    table.write(written, format="fits")
+    with whole_file(path) as file:
+        file.write(written.getbuffer())
     return len(table)
 
 
@@ -93,6 +109,15 @@ def observed_fraction(survey: str, teff_k: np.ndarray, logg: np.ndarray, dec_deg
 
     APOGEE, in the H band, prefers giants and red dwarfs, in both hemispheres; LAMOST, in the north, takes all above
     dec -10.
+
+    Args:
+        survey: `apogee` or `lamost`.
+        teff_k: (n,) effective temperatures, K.
+        logg: (n,) surface gravities, dex.
+        dec_deg: (n,) declinations.
+
+    Returns:
+        (n,) from 0 to 1.
     """
     if survey == "lamost":
         return np.where(dec_deg > -10.0, 0.9, 0.0)

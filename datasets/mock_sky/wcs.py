@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from datasets.mock_sky.exposures import CCD_SHAPE
 
@@ -46,7 +47,9 @@ class FrameWCS:
     px_per_arcsec: np.ndarray
 
 
-def frame_wcs(ra_deg, dec_deg, x_img, y_img, ccd, rotator_deg) -> FrameWCS:
+def frame_wcs(
+    ra_deg: ArrayLike, dec_deg: ArrayLike, x_img: ArrayLike, y_img: ArrayLike, ccd: ArrayLike, rotator_deg: ArrayLike
+) -> FrameWCS:
     """The pointing for which a star falls on its pixel, for n stars and frames at once; all arguments (n,).
 
     Only the pointing depends on the star: CD, PV and the position of the CCD in the mosaic belong to the camera.
@@ -59,6 +62,9 @@ def frame_wcs(ra_deg, dec_deg, x_img, y_img, ccd, rotator_deg) -> FrameWCS:
         y_img: its row.
         ccd: 1 to 32.
         rotator_deg: position angle of the CCD's columns, from north through east.
+
+    Returns:
+        The coordinate systems of the n frames.
     """
     ra_deg, dec_deg, x_img, y_img, rotator_deg = (
         np.asarray(a, float) for a in (ra_deg, dec_deg, x_img, y_img, rotator_deg)

@@ -6,7 +6,7 @@ how to match catalogues that do not fit into memory.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class _Right(NamedTuple):
     row: np.ndarray  # (n,)
     position: np.ndarray  # (n, 3)
     epoch_yr: np.ndarray  # (n,)
-    tree: object  # scipy's cKDTree of the positions
+    tree: Any  # scipy's cKDTree of the positions
     middle_yr: float  # the epoch at which candidates are looked for
     spread_yr: float  # how far from it an epoch may be
 
@@ -64,9 +64,9 @@ def crossmatch(
     """Match the rows of two catalogues within `radius_arcsec` (paper, section 6: Gaia within 1 arcsec).
 
     One to one, pairs are made from the closest upward, each of two rows that are both still free; equal distances go by
-    the lower left row, then the lower right row. So but for ties the pairs depend neither on the order of the rows nor
-    on which catalogue is the left one. Otherwise every left row gets its nearest right row (the lower one of a tie),
-    and a right row may serve several.
+    the lower left row, then the lower right row. So, except for ties, the pairs depend neither on the order of the rows
+    nor on which catalogue is the left one. Otherwise every left row gets its nearest right row (the lower one of a
+    tie), and a right row may serve several.
 
     `left_pm_mas_yr` are the left rows' proper motions (`pmra` with cos(dec) inside, and `pmdec`): a left row is
     carried along a straight line through space from `left_epoch_yr` to the epoch of the right row that it is compared
@@ -74,8 +74,23 @@ def crossmatch(
     proper motions on the left. A missing (NaN or masked) proper motion or left epoch leaves a star where it is, a
     missing right epoch counts as the median of the known ones, and a row with a missing position matches nothing.
 
-    Left rows are worked through `chunk_size` at a time, which changes nothing in the answer: beside the arrays given,
+    Left rows are worked through `chunk_size` at a time, which changes nothing in the answer: besides the arrays given,
     memory holds a tree of the right side's positions, one chunk of the left side, and the pairs within the radius.
+
+    Args:
+        left_ra_deg: (n,) right ascensions of the left side.
+        left_dec_deg: (n,) its declinations.
+        right_ra_deg: (m,) right ascensions of the right side.
+        right_dec_deg: (m,) its declinations.
+        radius_arcsec: greatest distance of a pair.
+        one_to_one: whether a right row may be in one pair only.
+        left_pm_mas_yr: `pmra` and `pmdec` (n,), mas / yr.
+        left_epoch_yr: of the left positions, Julian years.
+        right_epoch_yr: of the right ones.
+        chunk_size: left rows worked through at a time.
+
+    Returns:
+        The pairs.
 
     Raises:
         ValueError: if columns of one side differ in length, the radius is not within 0 to 180 degrees, or proper
@@ -92,11 +107,11 @@ def crossmatch(
         left_pm_mas_yr, left_epoch_yr, right_epoch_yr = None, 0.0, 0.0  # nobody moves
     n = np.size(left_ra_deg)
     pmra, pmdec = (0.0, 0.0) if left_pm_mas_yr is None else left_pm_mas_yr
-    left = {
+    columns = {
         **{"left_ra_deg": left_ra_deg, "left_dec_deg": left_dec_deg, "left_pm_mas_yr (pmra)": pmra},
         **{"left_pm_mas_yr (pmdec)": pmdec, "left_epoch_yr": left_epoch_yr},
     }
-    left = [_column(values, n, name) for name, values in left.items()]
+    left = [_column(values, n, name) for name, values in columns.items()]
     right = _right(right_ra_deg, right_dec_deg, right_epoch_yr)
     found = []
     for start in range(0, n, chunk_size):

@@ -160,7 +160,7 @@ def _is(column, condition: Callable) -> np.ndarray:
 def _floats(table: Table, name: str) -> np.ndarray:
     if name not in table.colnames:
         return np.full(len(table), np.nan)
-    return np.ma.asarray(table[name]).astype(np.float64).filled(np.nan)
+    return np.ma.filled(np.ma.asarray(table[name], np.float64), np.nan)
 
 
 def _is_mock(path: str | Path) -> bool:

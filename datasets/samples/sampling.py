@@ -18,7 +18,7 @@ def sky_edges(n_longitude: int, n_latitude: int) -> tuple[np.ndarray, np.ndarray
 
 def stratified(
     columns: Mapping[str, np.ndarray],
-    edges: Mapping[str, Sequence[float]],
+    edges: Mapping[str, Sequence[float] | np.ndarray],
     *,
     n: int | None = None,
     fraction: float | None = None,
@@ -46,6 +46,9 @@ def stratified(
         id_column: integers, each star's own.
         sky: the columns of longitude (0 to 360) and latitude, in degrees, of any coordinates.
 
+    Returns:
+        Row numbers.
+
     Raises:
         ValueError: if a column is missing or of another length, edges do not ascend, ids are missing or repeated, or
             the sample would be larger than what there is.
@@ -68,6 +71,17 @@ def allocate(counts: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
     """Each stratum's part of a sample of `size`, in proportion to `counts`, by largest remainders.
 
     Equal remainders go by a hash of the seed and the stratum's place, so that the first strata are not favoured.
+
+    Args:
+        counts: (k,) stars in each stratum.
+        size: of the sample.
+        seed: decides between equal remainders.
+
+    Returns:
+        (k,) int64, which add up to `size`.
+
+    Raises:
+        ValueError: if there are fewer stars.
     """
     counts = np.asarray(counts, np.int64)
     total = int(counts.sum())
@@ -85,12 +99,12 @@ def allocate(counts: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
 def _ids(columns: Mapping[str, np.ndarray], id_column: str) -> np.ndarray:
     if id_column not in columns:
         raise ValueError(f"there is no column {id_column}; there are {', '.join(columns) or 'none'}")
-    ids = np.ma.asarray(columns[id_column])
+    ids, missing = np.ma.getdata(columns[id_column]), np.ma.getmaskarray(np.ma.asarray(columns[id_column]))
     if ids.dtype.kind not in "iu" or ids.ndim != 1:
         raise ValueError(f"column {id_column} holds {ids.dtype} of shape {ids.shape}, not one integer a star")
-    if np.ma.getmaskarray(ids).any():
-        raise ValueError(f"column {id_column} is missing in row {int(np.argmax(np.ma.getmaskarray(ids)))}")
-    ids = np.ma.getdata(ids).astype(np.int64)
+    if missing.any():
+        raise ValueError(f"column {id_column} is missing in row {int(np.argmax(missing))}")
+    ids = ids.astype(np.int64)
     unique, count = np.unique(ids, return_counts=True)
     if len(unique) < len(ids):
         repeated = unique[np.argmax(count > 1)]
@@ -99,11 +113,14 @@ def _ids(columns: Mapping[str, np.ndarray], id_column: str) -> np.ndarray:
 
 
 def _size(n: int | None, fraction: float | None, total: int) -> int:
-    if (n is None) == (fraction is None):
+    if n is not None and fraction is None:
+        size = n
+    elif fraction is not None and n is None:
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction is {fraction}: give a number from 0 to 1")
+        size = int(np.floor(fraction * total + 0.5))
+    else:
         raise ValueError("give the size of the sample either as n or as a fraction")
-    if fraction is not None and not 0 <= fraction <= 1:
-        raise ValueError(f"fraction is {fraction}: give a number from 0 to 1")
-    size = int(np.floor(fraction * total + 0.5)) if n is None else n
     if not 0 <= size <= total:
         raise ValueError(f"a sample of {size} stars is asked for, and there are {total}")
     return size
@@ -119,11 +136,11 @@ def _column(columns: Mapping[str, np.ndarray], name: str, n: int) -> np.ndarray:
     return values
 
 
-def _cells(values: np.ndarray, edges: Sequence[float], name: str) -> np.ndarray:
-    edges = np.asarray(edges, np.float64)
-    if edges.ndim != 1 or not (np.diff(edges) > 0).all():
-        raise ValueError(f"the edges of {name} do not ascend: {edges.tolist()}")
-    return np.where(np.isnan(values), -1, np.searchsorted(edges, values, side="right"))
+def _cells(values: np.ndarray, edges: Sequence[float] | np.ndarray, name: str) -> np.ndarray:
+    ascending = np.asarray(edges, np.float64)
+    if ascending.ndim != 1 or not (np.diff(ascending) > 0).all():
+        raise ValueError(f"the edges of {name} do not ascend: {ascending.tolist()}")
+    return np.where(np.isnan(values), -1, np.searchsorted(ascending, values, side="right"))
 
 
 def _runs(keys: list[np.ndarray], order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 The two forms select the same stars, boundary values and missing ones included:
 
-- A missing value is NaN or -1 in the columns (see `datasets.surveys.stars`) and NULL, seldom NaN, in an archive's
+- A missing value is NaN or -1 in the columns (see `datasets.surveys.stars`) and NULL, rarely NaN, in an archive's
   table; it passes no cut. The one exception is `self_dist1`: there a missing value means that the archive, which
   searches to 15 arcsec, found no neighbour.
 - PostgreSQL, behind most services, orders NaN above every number, so `class_star >= 0.6` alone would accept it.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -19,6 +20,7 @@ from datasets.archives.interface import Archive, ArchiveDownError, ArchiveError,
 from datasets.build.parts import STAMP_SETTINGS
 from datasets.build.prepare import prepared_folder
 from datasets.build.star_table import STAR_TABLE
+from datasets.errors import DataError, run
 from datasets.show.figure_2 import SIZE_IN, STYLE, draw_figure_2
 from datasets.skymapper import CUTOUT_SIZE_PX
 from datasets.smss_stamps.configs import CONFIGS
@@ -27,7 +29,7 @@ from datasets.surveys.base import Sources
 from datasets.surveys.opening import open_survey
 
 
-class ShowError(Exception):
+class ShowError(DataError):
     """There is no figure of this star; the message says why and what to do."""
 
 
@@ -57,7 +59,10 @@ def figure_2_of(dataset_folder: str | Path, object_id: int, n_shown: int = 2, co
             from the archive.
         object_id: of a star in it, or of another that the archive has.
         n_shown: detections of a band, at most.
-        contact: e-mail address, told to the archive.
+        contact: e-mail address, sent to the archive.
+
+    Returns:
+        The figure, not yet drawn on anything.
 
     Raises:
         ShowError: if there is no such dataset or star, or the star has no stamp; one sentence.
@@ -101,6 +106,14 @@ def _sky(config: str, seed: int, sources: Sources) -> Sky:
 def star_of(folder: Path, sky: Sky, object_id: int) -> Star:
     """A star as a prepared dataset has it, or else as the catalogue of its sky does.
 
+    Args:
+        folder: of the dataset.
+        sky: the one that it shows.
+        object_id: the star's.
+
+    Returns:
+        The star.
+
     Raises:
         ShowError: if neither has it.
     """
@@ -122,6 +135,14 @@ def star_of(folder: Path, sky: Sky, object_id: int) -> Star:
 
 def figure_of(sky: Sky, star: Star, n_shown: int = 2) -> Figure:
     """Fig. 2 of a star.
+
+    Args:
+        sky: the star's.
+        star: where it is.
+        n_shown: detections of a band, at most.
+
+    Returns:
+        The figure.
 
     Raises:
         ShowError: if the star has no stamp, or its cutouts cannot be had.
@@ -150,6 +171,10 @@ def _told_as_show_errors(object_id: int) -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    return run("datasets.show", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.detections < 1:
@@ -157,18 +182,15 @@ def main(arguments: list[str] | None = None) -> int:
     path = Path(options.out or f"figure_2_{options.object_id}.png")
     folder = prepared_folder(options.data_dir, options.config)
     names = ("cache", "contact", "skymapper_tap_url", "cutout_url")
-    sources = Sources(**{name: getattr(options, name) or "" for name in names})
-    try:
-        if folder.exists():
-            sky = sky_of(folder, sources)
-        else:
-            cache = sources.cache or str(Path(options.data_dir) / "cache")
-            sky = _sky(options.config, 0, dataclasses.replace(sources, cache=cache))
-        star = star_of(folder, sky, options.object_id)
-        _save(figure_of(sky, star, options.detections), path)
-    except ShowError as error:
-        print(f"datasets.show: {error}", file=sys.stderr)
-        return 1
+    given: dict[str, Any] = {name: getattr(options, name) or "" for name in names}
+    sources = Sources(**given)
+    if folder.exists():
+        sky = sky_of(folder, sources)
+    else:
+        cache = sources.cache or str(Path(options.data_dir) / "cache")
+        sky = _sky(options.config, 0, dataclasses.replace(sources, cache=cache))
+    star = star_of(folder, sky, options.object_id)
+    _save(figure_of(sky, star, options.detections), path)
     print(f"{path}: {sky.name}, star {star.object_id} at ({star.ra_deg:.5f}, {star.dec_deg:+.5f}) deg")
     return 0
 
@@ -188,9 +210,9 @@ The cutouts are processed as for the dataset, by the same functions. Rows of the
   aligned    the same on one grid of pixels, that of the sharpest r frame
   stacked    the mean of all detections of the band: what the network sees
 
-Any star of the sky will do. Those of a prepared dataset are in its stars.parquet; a star without a stamp is told with
-its reason. Of the real sky, cutouts come from the build's cache, or else from the archive, which --contact tells who
-asks.
+Any star of the sky will do. Those of a prepared dataset are in its stars.parquet; for a star without a stamp
+the reason is printed. Cutouts of the real sky come from the build's cache or else from the archive, to which --contact
+tells who asks.
 
 examples:
   python -m datasets.show 10000000192                          a star of the mock sky, to figure_2_10000000192.png
@@ -214,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--detections", type=int, default=2, metavar="N", help="to show of a band, at most (default: %(default)s)")
     real = parser.add_argument_group("the real sky").add_argument
     real("--cache", metavar="DIR", help="the archives' answers (default: DATA_DIR/cache)")
-    real("--contact", metavar="EMAIL", help="who asks, told to the archive")
+    real("--contact", metavar="EMAIL", help="who asks, sent to the archive")
     for name in ("skymapper_tap", "cutout"):
         real(f"--{name.replace('_', '-')}-url", metavar="URL", help="another address (default: the build's)")
     return parser

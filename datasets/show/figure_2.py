@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -29,7 +29,13 @@ BLOCKS: dict[Block, str] = {
 SIZE_IN = (7.1, 8.3)
 """Width and height for two detections a band, with `STYLE`: a printed page's."""
 
-STYLE = {"font.size": 7.5, "axes.titlesize": 7.5, "figure.titlesize": 8, "figure.labelsize": 7.5, "axes.linewidth": 0.5}
+STYLE: dict[Any, Any] = {
+    "font.size": 7.5,
+    "axes.titlesize": 7.5,
+    "figure.titlesize": 8,
+    "figure.labelsize": 7.5,
+    "axes.linewidth": 0.5,
+}
 """Settings of Matplotlib, for `matplotlib.rc_context`, that make the text readable at that size."""
 
 VERMILION = "#d55e00"
@@ -74,7 +80,8 @@ def draw_figure_2(
     n_rows = {block: max(map(len, of_band.values())) for block, of_band in panels.items()}
     figure.suptitle(title)
     heights = [*(n + 0.15 for n in n_rows.values()), 0.45]  # in panels: a little for titles, and the scale
-    *parts, scale = figure.subfigures(len(BLOCKS) + 1, 1, height_ratios=heights)
+    subfigures: Any = figure.subfigures(len(BLOCKS) + 1, 1, height_ratios=heights)
+    *parts, scale = subfigures
     images: dict[tuple[Block, str, int], AxesImage] = {}
     for part, (block, of_band) in zip(parts, panels.items(), strict=True):
         part.supylabel(BLOCKS[block])
@@ -92,12 +99,23 @@ def draw_figure_2(
 def panels_of(
     detections: AlignedDetections, block: Block, ra_deg: float, dec_deg: float, n_shown: int
 ) -> dict[str, list[Panel]]:
-    """The panels of a block: a list for each band."""
+    """The panels of a block: a list for each band.
+
+    Args:
+        detections: from `stamps.align_detections`.
+        block: of the figure.
+        ra_deg: the star's right ascension.
+        dec_deg: its declination.
+        n_shown: detections of a band, at most.
+
+    Returns:
+        The panels of each band, from top to bottom.
+    """
     on_grid = pixel_of(stamp_grid(detections.reference.wcs, ra_deg, dec_deg).wcs, ra_deg, dec_deg)
     if block == "stacked":
         flux = {band: stack([a.on_grid for a in all_of_it])[0] for band, all_of_it in detections.of_band.items()}
         return {band: [Panel(flux[band], *on_grid)] for band in BANDS}
-    of_band = {}
+    of_band: dict[str, list[Panel]] = {}
     for band in BANDS:
         of_band[band] = []
         for frame, aligned in chosen(detections.of_band[band], n_shown):
@@ -113,7 +131,7 @@ def panels_of(
 
 
 def chosen(aligned: Sequence[AlignedFrame], n_shown: int) -> list[AlignedFrame]:
-    """The detections to show, as unlike as can be: spread evenly over all in order of exposure time and seeing.
+    """The detections to show, as different as possible: spread evenly over all in order of exposure time and seeing.
 
     Raises:
         ValueError: if `n_shown` is not positive.
@@ -161,8 +179,9 @@ def _draw_column(column: Sequence[Axes], panels: Sequence[Panel]) -> Iterator[Ax
         ny, nx = panel.pixels.shape
         axes.set(xlim=(-0.5, nx - 0.5), ylim=(-0.5, ny - 0.5))
         axes.text(0.04, 0.96, panel.words, transform=axes.transAxes, va="top", color="white")
+    peak = max(_peak(panel) for panel in panels)
     column[len(panels) - 1].text(
-        0.04, 0.04, f"peak {_short(norm.vmax)}", transform=column[len(panels) - 1].transAxes, color="white"
+        0.04, 0.04, f"peak {_short(peak)}", transform=column[len(panels) - 1].transAxes, color="white"
     )
     for axes in column[len(panels) :]:
         axes.set_axis_off()

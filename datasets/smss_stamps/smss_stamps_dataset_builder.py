@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -29,7 +30,7 @@ Places = list[tuple[Path, int]]
 def feature_of(field: Field) -> tfds.features.Tensor:
     """How a field lies on disk.
 
-    Arrays are raw bytes, five times faster to write; so is float64, which TFDS would else round to float32.
+    Arrays are raw bytes, five times faster to write; so is float64, which TFDS would otherwise round to float32.
     """
     as_bytes = field.shape or field.dtype == "float64"
     return tfds.features.Tensor(
@@ -40,7 +41,7 @@ def feature_of(field: Field) -> tfds.features.Tensor:
 class RepeatableWriter(ExampleWriter):
     """Writes the same examples as the same bytes: TFDS leaves the order of an example's fields to chance."""
 
-    def write(self, path, examples):
+    def write(self, path: Any, examples: Any) -> Any:
         """Write (key, serialised example) pairs to `path`.
 
         Raises:

@@ -33,7 +33,7 @@ class Sources:
     skymapper_tap_url: str = ""
     cutout_url: str = ""
     gaia_tap_url: str = ""
-    contact: str = ""  # e-mail address, told to the services
+    contact: str = ""  # e-mail address, sent to the services
     rate_per_s: float = 5.0  # requests, of this process
 
     def services(self) -> dict[str, str]:
@@ -56,9 +56,12 @@ class Sources:
 class Survey(Protocol):
     """A sky's stars in blocks, and the archive that has photographed them."""
 
-    archive: Archive
     is_paged: bool  # a block can be asked for only with the last object_id of the block before
     cuts_made: tuple[str, ...]  # names of the cuts that the archive makes itself
+
+    @property
+    def archive(self) -> Archive:
+        """Who has photographed them."""
 
     def blocks(self) -> Iterable[int]:
         """The numbers of all blocks; endless where the end is not known beforehand."""

@@ -14,7 +14,7 @@ class MockSurvey:
     """The endless mock sky."""
 
     is_paged = False
-    cuts_made = ()
+    cuts_made: tuple[str, ...] = ()
 
     def __init__(self, seed: int):
         self.archive = MockArchive(seed=seed)

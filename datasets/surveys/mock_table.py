@@ -19,7 +19,7 @@ class MockTableSurvey:
     """A user's table over the mock sky, in the order of the sky, where no star moves: proper motions change nothing."""
 
     is_paged = False
-    cuts_made = ()
+    cuts_made: tuple[str, ...] = ()
     block_size = 256  # rows of the table
 
     def __init__(self, seed: int, sources: Sources):
@@ -69,7 +69,7 @@ class MockTableSurvey:
         of_blocks = np.split(stars, np.flatnonzero(np.diff(stars // BLOCK_SIZE)) + 1)
         joined = []
         for of_block in of_blocks:
-            ids = object_id_of_star(of_block)
+            ids = object_id_of_star(of_block).tolist()
             master, gaia, truth = (self.archive.table(name, ids) for name in ("dr4.master", "gaia", "truth"))
             joined.append(one_row_per_star(master, gaia, truth=truth))
         columns = {name: np.concatenate([part[name] for part in joined]) for name in joined[0]}

@@ -17,8 +17,17 @@ from datasets.surveys.table import TableSurvey
 def open_survey(config: str, seed: int, sources: Sources) -> Survey:
     """The survey of a config, kept for this process.
 
+    Args:
+        config: a name in `CONFIGS`.
+        seed: of the mock sky.
+        sources: of the real one.
+
+    Returns:
+        The survey.
+
     Raises:
         TableError: if a local table cannot be read, or is not given.
+        ValueError: if the config names a survey that does not exist.
     """
     match CONFIGS[config].survey:
         case "mock":

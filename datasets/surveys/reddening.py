@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.errors import DataError
+
 RECALIBRATION = 0.86
 """True E(B-V) over raw SFD E(B-V) (Schlafly & Finkbeiner 2011, ApJ 737, 103)."""
 
@@ -57,7 +59,7 @@ MAPS = {
 """The maps that can be asked for: whole sky, two dimensions, of known scale."""
 
 
-class DustMapError(Exception):
+class DustMapError(DataError):
     """The dust map cannot be had; the message says what to install or fetch."""
 
 
@@ -72,6 +74,9 @@ def user_ebv(
         dec_deg: declinations.
         map_folder: where the maps lie, each in its own folder as `dustmaps` stores them; by default the `data_dir`
             of that library's configuration.
+
+    Returns:
+        (n,) mag.
 
     Raises:
         DustMapError: if the map is not supported, the library is not installed, or the map's files are missing or
@@ -115,7 +120,7 @@ def _query(map_name: str, dust_map: DustMap, map_folder: str | Path | None):
         if not file.is_file():
             raise DustMapError(f"the dust map {map_name} is not there ({file}): {_how_to_fetch(dust_map, folder)}")
     try:
-        # The SFD query is told the folder, the others their files.
+        # The SFD query takes the folder, the others their files.
         where = [str(files[0].parent)] if map_name == "sfd" else [str(file) for file in files]
         return getattr(module, dust_map.query)(*where)
     except Exception as error:  # the library lets through whatever a damaged FITS file raises

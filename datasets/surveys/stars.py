@@ -48,6 +48,15 @@ def one_row_per_star(
     Without `galah` every star lacks a spectrum. `master` must hold all objects that compete for a Gaia source, or
     the nearest of those it holds will have it.
 
+    Args:
+        master: rows of dr4.master, with `MASTER_COLUMNS`.
+        gaia: rows of gaia_source.
+        galah: a row a spectrum.
+        truth: what was put into the mock sky.
+
+    Returns:
+        Columns (n,), in the order of `master`.
+
     Raises:
         ValueError: if a table lacks a column, or has it in another type; the message names both.
     """
@@ -67,6 +76,14 @@ def one_row_per_star(
 def plain(table: Table, name: str, table_name: str) -> np.ndarray:
     """A column as a plain array in native byte order, missing values NaN (floats) or -1 (integers, as int64).
 
+    Args:
+        table: any.
+        name: of the column.
+        table_name: for the message.
+
+    Returns:
+        (n,).
+
     Raises:
         ValueError: if the column is not there, or not of numbers.
     """
@@ -77,11 +94,19 @@ def plain(table: Table, name: str, table_name: str) -> np.ndarray:
         return values.filled(np.nan).astype(values.dtype.newbyteorder("="))
     if values.dtype.kind not in "iub":
         raise ValueError(f"column {name} of the table {table_name} holds {values.dtype}; numbers are needed")
-    return values.astype(np.int64).filled(-1)
+    return np.ma.filled(values.astype(np.int64), -1)
 
 
 def ids(table: Table, name: str, table_name: str) -> np.ndarray:
     """A column of identifiers as `plain` has it.
+
+    Args:
+        table: as of `plain`.
+        name: as of `plain`.
+        table_name: as of `plain`.
+
+    Returns:
+        (n,) int64, -1 where missing.
 
     Raises:
         ValueError: also for floats, which cannot tell neighbouring ids of 19 digits apart.
@@ -96,6 +121,14 @@ def is_nearest(gaia_id: np.ndarray, distance_arcsec: np.ndarray, object_id: np.n
     """Whether each object, as (n,) booleans, is the nearest of those that name the same Gaia source.
 
     An object of unknown distance comes last, and objects without a source (-1) share none.
+
+    Args:
+        gaia_id: (n,) Gaia source of each object, or -1.
+        distance_arcsec: (n,) from the object to that source.
+        object_id: (n,) int64.
+
+    Returns:
+        (n,) booleans.
     """
     distance = np.where(np.isnan(distance_arcsec), np.inf, distance_arcsec)
     order = np.lexsort((object_id, distance, gaia_id))

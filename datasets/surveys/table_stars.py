@@ -67,6 +67,9 @@ class TableStars:
             joined: columns of `one_row_per_star`.
             found: (n,) row of `joined` for each of `rows`, or -1.
             rows: (n,) rows of the table.
+
+        Returns:
+            Columns (n,), in the order of `rows`.
         """
         stars = {name: rows_or_missing(values, found) for name, values in joined.items()}
         stars["raj2000"] = np.where(found < 0, self.ra_deg[rows], stars["raj2000"])
@@ -77,7 +80,16 @@ class TableStars:
         return stars | {"input_row": rows, "own_parallax": own.astype(np.int32)}
 
     def why_not_found(self, row: int, sky: str, among: str = "") -> str:
-        """Why a row has no star in a `sky`, `among` those of its stars that were looked at."""
+        """Why a row has no star in a `sky`, `among` those of its stars that were looked at.
+
+        Args:
+            row: of the table.
+            sky: whose stars they should be, in words.
+            among: those looked at, in words.
+
+        Returns:
+            A sentence without its full stop.
+        """
         if row in self.faults:
             return self.faults[row]
         for name in _IDS:

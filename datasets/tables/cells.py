@@ -16,7 +16,6 @@ _SEXAGESIMAL = re.compile(
     r"""(?P<seconds>[0-5]?\d(?:\.\d*)?)\s*[s"″]?""",
     re.IGNORECASE,
 )
-_EXACT_IN_FLOAT = 2**53
 
 
 class Cells(NamedTuple):
@@ -45,16 +44,31 @@ def integers(column: Column) -> Cells:
     if values.dtype.kind not in "iuf":
         found = _parsed(texts(column), "int64", -1, _integer)
         return Cells(np.maximum(found.values, -1), found.bad)
-    if values.dtype.kind == "f":
-        missing = missing | np.isnan(values)
-        values = np.where(missing, -1, values)
-        if (rounded := values > _EXACT_IN_FLOAT).any():
-            row = int(np.argmax(rounded))
-            raise ValueError(f"{values[row]!s} in row {row}: a float has rounded the identifier")
-    wrong = ~missing & ((values != np.trunc(values)) | (values > np.iinfo(np.int64).max))
+    missing = missing | np.isnan(values)
+    wrong = ~missing & (values != np.trunc(values) if values.dtype.kind == "f" else values > np.iinfo(np.int64).max)
     bad = {int(row): str(values[row]) for row in np.flatnonzero(wrong)}
     usable = ~missing & ~wrong & (values >= 0)
-    return Cells(np.where(usable, values, 0).astype(np.int64) - np.where(usable, 0, 1), bad)
+    return Cells(np.where(usable, exact_integers(values, ~usable), -1), bad)
+
+
+def exact_integers(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
+    """Identifiers that came as numbers of any type, as int64, 0 where missing; no digit is lost.
+
+    Raises:
+        ValueError: if a float has rounded one, which shows in its size or in decimals, or if one has more than 64
+            bits; the message names the first and its row.
+    """
+    present = np.where(missing, 0, values)
+    if values.dtype.kind == "f":
+        ambiguous = 2.0 ** (np.finfo(values.dtype).nmant + 1)  # the next integer becomes this one, too
+        lost = (np.abs(present) >= ambiguous) | (present != np.trunc(present))
+        why = "a float has rounded the identifier"
+    else:
+        lost, why = present > np.iinfo(np.int64).max, "more than 64 bits"
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise ValueError(f"{present.flat[row]!s} in row {row}: {why}")
+    return present.astype(np.int64)
 
 
 def sexagesimal(column: Column) -> Cells | None:

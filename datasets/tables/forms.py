@@ -17,18 +17,29 @@ from pathlib import Path
 import numpy as np
 from astropy.table import MaskedColumn, Table
 
+from datasets.errors import DataError
+
 Chosen = Callable[[Iterable[str]], list[str]]
 """The columns to read, given the names of those there."""
 
 VOTABLE_IN_PARQUET = b"IVOA.VOTable-Parquet.content"
 
 
-class TableError(ValueError):
+class TableError(DataError, ValueError):
     """A user's table cannot be used; the message says which, why, and what to do."""
 
 
 def listed(name: str, there: list[str], most: int = 40) -> str:
-    """The columns there, those most like `name` first."""
+    """The columns there, those most like `name` first.
+
+    Args:
+        name: what was looked for.
+        there: the columns there are.
+        most: how many of them are named.
+
+    Returns:
+        The names, comma-separated.
+    """
     lower = {column.lower(): column for column in there}
     close = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=5, cutoff=0.5)]
     ordered = list(dict.fromkeys([*close, *there]))

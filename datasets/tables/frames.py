@@ -28,6 +28,14 @@ def stated_frame(table: Table, names: tuple[str, str], by_name: str = "") -> tup
     What the columns themselves refer to goes first, then `by_name`, the frame that the columns' names mean, if any,
     then what is stated for the whole file.
 
+    Args:
+        table: with what its reader found in `meta`.
+        names: the columns of longitude and latitude.
+        by_name: the frame that these names mean, if any.
+
+    Returns:
+        Frame and equinox.
+
     Raises:
         TableError: if the frame is not known, or several are stated.
     """
@@ -54,6 +62,15 @@ def stated_epoch_yr(table: Table, names: tuple[str, str]) -> float:
 
 def to_icrs(lon_deg: np.ndarray, lat_deg: np.ndarray, frame: str, equinox: str) -> tuple[np.ndarray, np.ndarray]:
     """Positions in ICRS, in degrees; NaN where a coordinate is.
+
+    Args:
+        lon_deg: (n,) longitudes or right ascensions.
+        lat_deg: (n,) latitudes or declinations.
+        frame: as a file names it.
+        equinox: as a file writes it; empty for the usual one of the frame.
+
+    Returns:
+        (n,) right ascensions and (n,) declinations.
 
     Raises:
         TableError: if the frame or the equinox is not known.

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Column, MaskedColumn, Table
 
+from datasets.tables.cells import exact_integers
 from datasets.tables.forms import Chosen, TableError, listed, reader_of
 
 _ID_NAME = re.compile(r"(^|_)id\d*$", re.IGNORECASE)
-_EXACT_IN_FLOAT = 2**53
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> Table:
@@ -26,6 +26,14 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
     The form goes by the suffix: .csv, .ecsv; .fits, .fit, .fits.gz; .vot, .votable, .xml; .parquet, .pq. Of a FITS
     file or VOTable with several tables the first is read. Names are compared as they are written. A column of numbers
     whose name ends in `id` (`source_id`, `gaia_dr3_id1`) comes as int64.
+
+    Args:
+        path: of the file.
+        columns: those that must be there; None for all there are.
+        optional: those that are read where they are there.
+
+    Returns:
+        The columns, in this order.
 
     Raises:
         TableError: if the file is missing, damaged or of an unknown form, lacks a column, or holds identifiers that a
@@ -38,6 +46,14 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
 
 def read_columns(path: Path, chosen: Chosen, cells_as_text: bool = False) -> Table:
     """The columns `chosen` of those there, as the file's form gives them; see `table_forms.reader_of`.
+
+    Args:
+        path: of the file.
+        chosen: which columns to read, given those there.
+        cells_as_text: give the cells of a CSV file as they are written.
+
+    Returns:
+        The columns.
 
     Raises:
         TableError: if the file is missing, damaged or of an unknown form.
@@ -79,25 +95,15 @@ def _tidied(column: Column, path: Path) -> Column:
     if values.dtype.kind == "f":
         missing = missing | np.isnan(values)
     if values.dtype.kind in "iuf" and _ID_NAME.search(column.name):
-        values = _as_ids(values, missing, column.name, path)
+        try:
+            values = exact_integers(values, missing)
+        except ValueError as error:
+            advice = "; write the column as 64-bit integers" if values.dtype.kind == "f" else ""
+            raise TableError(f"column {column.name} of {path} holds {error}{advice}") from None
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if missing.any():
         return MaskedColumn(values, name=column.name, mask=missing, unit=column.unit, description=column.description)
     return Column(values, name=column.name, unit=column.unit, description=column.description)
-
-
-def _as_ids(values: np.ndarray, missing: np.ndarray, name: str, path: Path) -> np.ndarray:
-    present = np.where(missing, 0, values)
-    if values.dtype.kind == "f" and ((np.abs(present) > _EXACT_IN_FLOAT) | (present != np.trunc(present))).any():
-        row = int(np.argmax((np.abs(present) > _EXACT_IN_FLOAT) | (present != np.trunc(present))))
-        raise TableError(
-            f"column {name} of {path} holds {present.flat[row]!s} in row {row}: a float has rounded the identifier; "
-            "write the column as 64-bit integers"
-        )
-    if (present > np.iinfo(np.int64).max).any():
-        row = int(np.argmax(present > np.iinfo(np.int64).max))
-        raise TableError(f"column {name} of {path} holds {present.flat[row]!s} in row {row}: more than 64 bits")
-    return present.astype(np.int64)
 
 
 def with_units(table: Table, units: Mapping[str, object]) -> Table:
@@ -122,7 +128,13 @@ def with_units(table: Table, units: Mapping[str, object]) -> Table:
 
 
 def mask_below(table: Table, name: str, lowest: float) -> None:
-    """Mask the values below `lowest`: a survey's own mark of what it does not have."""
+    """Mask the values below `lowest`: a survey's own mark of what it does not have.
+
+    Args:
+        table: changed in place.
+        name: of the column.
+        lowest: the least value that is one.
+    """
     column = table[name]
     missing = np.ma.getmaskarray(np.ma.asarray(column)) | (np.ma.getdata(column) < lowest)
     if missing.any():

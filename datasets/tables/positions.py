@@ -119,6 +119,14 @@ def _degrees(column: Column, is_right_ascension: bool) -> tuple[Cells, bool]:
 def in_unit(column: Column, values: np.ndarray, unit: str) -> np.ndarray:
     """`values` in `unit`, from the column's unit if it has one.
 
+    Args:
+        column: whose unit counts.
+        values: (n,) its values as numbers.
+        unit: the one wanted, in astropy's spelling.
+
+    Returns:
+        (n,) in this unit.
+
     Raises:
         TableError: if the column's unit is of another kind.
     """

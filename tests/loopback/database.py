@@ -44,6 +44,14 @@ class Database:
     def query(self, adql: str, maxrec: int | None = None, uploads: Mapping[str, Table] | None = None) -> Answer:
         """The first `maxrec` rows, `max_rows` at most; units by column name.
 
+        Args:
+            adql: the query.
+            maxrec: most rows to return; None for `max_rows`.
+            uploads: tables that it knows as `TAP_UPLOAD.name`.
+
+        Returns:
+            The rows.
+
         Raises:
             AdqlError: if the query cannot be answered.
         """

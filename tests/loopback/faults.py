@@ -35,7 +35,7 @@ KINDS = CONNECTION_KINDS + STATUS_KINDS + BODY_KINDS + FITS_KINDS + ROW_KINDS
 class Faults:
     """What goes wrong: a share `rate` of all requests, and those named in `plan`.
 
-    Whether and how a request fails hangs on the seed, the request and the number of times it has come, whatever the
+    Whether and how a request fails depends on the seed, the request and the number of times it has come, whatever the
     order of the others. From its third time on (`tries`) a request is answered well: a patient
     client succeeds.
     A fault that cannot be put into an answer (a duplicate row where there are no rows) is left out, and not logged.
@@ -89,7 +89,7 @@ class Faults:
 
 
 def _uniform(key: str) -> tuple[float, float]:
-    """Two numbers from 0 to 1 (excluded) that hang on the key alone."""
+    """Two numbers from 0 to 1 (excluded) that depend on the key alone."""
     digest = hashlib.sha256(key.encode()).digest()
     return tuple(int.from_bytes(digest[i : i + 6], "big") / 2**48 for i in (0, 6))
 
@@ -115,7 +115,16 @@ def instead(kind: str, retry_after_s: int) -> Response | None:
 
 
 def spoil_rows(answer: Answer, adql: str, kind: str) -> Answer | None:
-    """The answer with one of `ROW_KINDS`; None where it cannot be."""
+    """The answer with one of `ROW_KINDS`; None where it cannot be.
+
+    Args:
+        answer: to the query.
+        adql: the query.
+        kind: one of `ROW_KINDS`.
+
+    Returns:
+        The spoilt answer.
+    """
     table, n = answer.table, len(answer.table)
     if kind == "overflow":
         return Answer(table[: n // 2], True) if n > 1 else None
@@ -141,7 +150,18 @@ def spoil_fits(body: bytes, kind: str) -> bytes:
 
 
 def crop(body: bytes, x0: int, y0: int, nx: int, ny: int) -> bytes:
-    """A part of a FITS image, (x0, y0) its first pixel counted from 0; stored values as they were, CRPIX moved."""
+    """A part of a FITS image, (x0, y0) its first pixel counted from 0; stored values as they were, CRPIX moved.
+
+    Args:
+        body: the FITS file.
+        x0: first column.
+        y0: first row.
+        nx: columns.
+        ny: rows.
+
+    Returns:
+        The FITS file of the part.
+    """
     with fits.open(io.BytesIO(body), do_not_scale_image_data=True) as hdus:
         header, data = hdus[0].header.copy(), np.array(hdus[0].data[y0 : y0 + ny, x0 : x0 + nx])
     header["CRPIX1"] -= x0

@@ -31,7 +31,7 @@ class Request:
 
     @property
     def key(self) -> str:
-        """The same for the same request, whatever job number or upload boundary it has: what faults hang on."""
+        """The same for the same request, whatever job number or upload boundary it has: what faults depend on."""
         path = re.sub(r"(/async/\w+)\.\d+", r"\1", self.path)
         digests = [f"{name}:{hashlib.sha256(data).hexdigest()}" for name, data in sorted(self.files.items())]
         return " ".join([self.method, f"{path}?{self.query}", *digests])
@@ -53,7 +53,17 @@ def text(message: str, status: int = 200) -> Response:
 
 
 def parse_request(method: str, target: str, headers: dict[str, str], body: bytes) -> Request:
-    """A request as it came over the wire."""
+    """A request as it came over the wire.
+
+    Args:
+        method: GET, POST or DELETE.
+        target: path and query part.
+        headers: by name in lower case.
+        body: as sent.
+
+    Returns:
+        The request.
+    """
     parts = urlsplit(target)
     params = dict(parse_qsl(parts.query, keep_blank_values=True))
     files: dict[str, bytes] = {}

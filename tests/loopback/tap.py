@@ -31,7 +31,14 @@ class _Job:
 
 
 class TapService:
-    """Everything below `path`; an asynchronous job takes `job_s` seconds longer than its query."""
+    """Everything below `path`; an asynchronous job takes `job_s` seconds longer than its query.
+
+    Args:
+        tables: by name, as in `schema.table`.
+        path: below which it is.
+        max_rows: that it returns at most.
+        job_s: how much longer than its query an asynchronous job takes, s.
+    """
 
     def __init__(self, tables: dict[str, Table], path: str, max_rows: int, job_s: float = 0.0):
         self.path = path
@@ -98,7 +105,7 @@ class TapService:
         return self._part_of_job(job, rest[1:], request, url)
 
     def _create(self, request: Request, url: str) -> Response:
-        # The name hangs on what is asked, so that faults do; the number keeps equal jobs apart.
+        # The name depends on what is asked, so that faults do; the number keeps equal jobs apart.
         name = hashlib.sha256(request.key.encode()).hexdigest()[:12]
         job = _Job(f"{name}.{next(self._numbers)}", dict(request.params), dict(request.files))
         self._jobs[job.id] = job

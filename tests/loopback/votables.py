@@ -91,7 +91,18 @@ def capabilities_xml(tap_url: str, max_rows: int) -> bytes:
 
 
 def job_xml(job_id: str, phase: str, job_url: str, error: str, parameters: Mapping[str, str]) -> bytes:
-    """UWS 1.1 job."""
+    """UWS 1.1 job.
+
+    Args:
+        job_id: the job's.
+        phase: of UWS.
+        job_url: its address.
+        error: the message, if it failed.
+        parameters: it was started with.
+
+    Returns:
+        The document.
+    """
     given = "".join(f"<uws:parameter id={quoteattr(k)}>{escape(v)}</uws:parameter>" for k, v in parameters.items())
     result = f'<uws:result id="result" xlink:href={quoteattr(job_url + "/results/result")}/>'
     summary = (

@@ -13,6 +13,7 @@ import argparse
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ BANDS = {
 }
 
 
-def cut_isochrones(file) -> dict[str, np.ndarray]:
+def cut_isochrones(file: Any) -> dict[str, Any]:
     """The isochrones of the wanted ages and phases, a row per [Fe/H], age and EEP.
 
     In the file the ([Fe/H], age) blocks follow each other, `lengths` rows each; `offsets` is the EEP index of a
@@ -53,7 +54,7 @@ def cut_isochrones(file) -> dict[str, np.ndarray]:
     }
 
 
-def cut_corrections(file) -> dict[str, np.ndarray]:
+def cut_corrections(file: Any) -> dict[str, Any]:
     """Bolometric corrections without extinction, and A_x / A_V from their change up to A_V = 1 (R_V = 3.1)."""
     selected = []
     for system, bands in BANDS.items():
@@ -81,7 +82,7 @@ def cut_corrections(file) -> dict[str, np.ndarray]:
     }
 
 
-def _open(wheel: Path, member: str):
+def _open(wheel: Path, member: str) -> Any:
     import h5py
 
     with zipfile.ZipFile(wheel) as archive:

@@ -114,7 +114,15 @@ def extinction_v(glon: np.ndarray, glat: np.ndarray, distance_kpc: np.ndarray) -
     """Mean A_V (mag) up to a distance, of dust that thins out exponentially with height and Galactocentric radius.
 
     The integral takes the Galactocentric radius to change linearly along the line of sight: the dust is so thin that
-    beyond a kiloparsec or two there is hardly any left, save in the plane.
+    beyond a kiloparsec or two there is hardly any left, except in the plane.
+
+    Args:
+        glon: Galactic longitudes, deg.
+        glat: Galactic latitudes, deg.
+        distance_kpc: how far.
+
+    Returns:
+        Mag, of the arguments' shape.
     """
     sine = np.abs(np.sin(np.radians(glat)))
     outward = -np.cos(np.radians(glon)) * np.cos(np.radians(glat))
@@ -124,6 +132,11 @@ def extinction_v(glon: np.ndarray, glat: np.ndarray, distance_kpc: np.ndarray) -
 
 def dust_towards(place: dict[str, np.ndarray], modulus: np.ndarray, patchiness: np.ndarray) -> dict[str, np.ndarray]:
     """Distance and reddening of stars of known apparent modulus V - M_V.
+
+    Args:
+        place: `glon` and `glat` (n,), deg.
+        modulus: (n,) apparent distance moduli, mag.
+        patchiness: (n,) factors on the mean dust.
 
     Returns:
         distance_pc; ebv, the star's own E(B-V), and ebv_column, that of the whole line of sight as SFD would see it,

@@ -37,15 +37,24 @@ NEIGHBOUR_COLUMNS = np.dtype(
 
 
 def draw_neighbours(seed: int, block: int, stars: np.ndarray) -> np.ndarray:
-    """Every star with light near the block's stars, as `NEIGHBOUR_COLUMNS`, in order of star."""
+    """Every star with light near the block's stars, as `NEIGHBOUR_COLUMNS`, in order of star.
+
+    Args:
+        seed: of the sky.
+        block: number of the block.
+        stars: its stars (`sky.STAR_COLUMNS`).
+
+    Returns:
+        One row a neighbour.
+    """
     draws = Draws(seed, "neighbours", block)
     count = draws.poisson(_mean_count(stars["glat"]), len(stars), largest=60)
     star = np.repeat(np.arange(len(stars)), count)
     rank = np.arange(len(star)) - np.repeat(np.cumsum(count) - count, count)
     radius = RADIUS_ARCSEC * np.sqrt(draws.uniform(size=len(star)))
     angle = draws.uniform(0.0, 2 * np.pi, len(star))
-    steps = 10 ** (COUNTS_SLOPE * np.array([BRIGHTEST_G, FAINTEST_G]))
-    g = np.log10(draws.uniform(*steps, len(star))) / COUNTS_SLOPE
+    lowest, highest = 10 ** (COUNTS_SLOPE * np.array([BRIGHTEST_G, FAINTEST_G]))
+    g = np.log10(draws.uniform(lowest, highest, len(star))) / COUNTS_SLOPE
     colours, reddened = _field_colours()
     kind = draws.index(np.arange(1.0, len(colours) + 1), len(star))
     neighbours = np.empty(len(star), NEIGHBOUR_COLUMNS)
@@ -101,7 +110,9 @@ def contamination(separation_arcsec: np.ndarray, fwhm_arcsec: np.ndarray) -> np.
     return np.interp(separation_arcsec / fwhm_arcsec, separation, overlap, right=0.0)
 
 
-def contaminating_flux(stars: np.ndarray, neighbours: np.ndarray, row: np.ndarray, fwhm, band) -> np.ndarray:
+def contaminating_flux(
+    stars: np.ndarray, neighbours: np.ndarray, row: np.ndarray, fwhm: np.ndarray, band: np.ndarray
+) -> np.ndarray:
     """Flux of neighbours in PSF fits, in units of the star's own, for observations (n,) of `stars[row]`.
 
     Args:
@@ -110,6 +121,9 @@ def contaminating_flux(stars: np.ndarray, neighbours: np.ndarray, row: np.ndarra
         row: index into `stars` of each observation.
         fwhm: seeing of each, arcsec.
         band: index of its band.
+
+    Returns:
+        (n,) neighbours' over the star's own.
     """
     first = np.searchsorted(neighbours["star"], stars["star"], side="left")
     last = np.searchsorted(neighbours["star"], stars["star"], side="right")
@@ -123,8 +137,19 @@ def contaminating_flux(stars: np.ndarray, neighbours: np.ndarray, row: np.ndarra
     return np.bincount(observation, light, minlength=len(row))
 
 
-def nearest_catalogued(stars: np.ndarray, neighbours: np.ndarray, within_arcsec: float = 15.0):
-    """object_id (-1 if none) and distance (NaN if none) of each star's nearest entry of the catalogue."""
+def nearest_catalogued(
+    stars: np.ndarray, neighbours: np.ndarray, within_arcsec: float = 15.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """object_id (-1 if none) and distance (NaN if none) of each star's nearest entry of the catalogue.
+
+    Args:
+        stars: the block's stars.
+        neighbours: the block's neighbours.
+        within_arcsec: how far the archive looks.
+
+    Returns:
+        (n,) int64 object_id, (n,) distance in arcsec.
+    """
     object_id, distance = np.full(len(stars), -1, dtype=np.int64), np.full(len(stars), np.nan)
     separation = np.hypot(neighbours["dx_arcsec"], neighbours["dy_arcsec"])
     found = np.flatnonzero(neighbours["catalogued"] & (separation < within_arcsec))

@@ -17,6 +17,15 @@ def extinctions(ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.nd
 
     The scale is the survey's own R_f, so that dereddening with R_f is right on average; how A_f depends on the star's
     own spectrum is the table's.
+
+    Args:
+        ebv: (n,) mag.
+        teff: (n,) effective temperatures, K.
+        logg: (n,) surface gravities, dex.
+        fe_h: (n,) [Fe/H], dex.
+
+    Returns:
+        Mag, in the order of `PASSBANDS`.
     """
     corrections = bolometric_corrections()
     ratios = corrections.extinction_ratios(teff, logg, fe_h)
@@ -27,7 +36,21 @@ def extinctions(ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.nd
     return np.asarray(ebv)[:, None] * scale * ratios
 
 
-def apparent_magnitudes(absolute, distance_pc, ebv, teff, logg, fe_h) -> np.ndarray:
-    """Reddened apparent magnitudes (n, 10) in the order of `PASSBANDS`, from absolute ones (n, 10)."""
+def apparent_magnitudes(
+    absolute: np.ndarray, distance_pc: np.ndarray, ebv: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray
+) -> np.ndarray:
+    """Reddened apparent magnitudes (n, 10) in the order of `PASSBANDS`, from absolute ones (n, 10).
+
+    Args:
+        absolute: (n, 10) absolute magnitudes.
+        distance_pc: (n,) distances.
+        ebv: (n,) reddenings (raw SFD scale), mag.
+        teff: (n,) effective temperatures, K.
+        logg: (n,) surface gravities, dex.
+        fe_h: (n,) [Fe/H], dex.
+
+    Returns:
+        Mag.
+    """
     modulus = 5 * np.log10(np.asarray(distance_pc) / 10)
     return absolute + modulus[:, None] + extinctions(ebv, teff, logg, fe_h)

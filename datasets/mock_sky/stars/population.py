@@ -23,7 +23,7 @@ MODULI = np.arange(0.0, 17.0, MODULUS_STEP) + MODULUS_STEP / 2
 
 
 def selection_function(v_mag: np.ndarray) -> np.ndarray:
-    """The chance that GALAH observed a star of this V: mostly 12 to 14, with its brighter programmes beside."""
+    """The chance that GALAH observed a star of this V: mostly 12 to 14, and its brighter programmes."""
     edges = np.array([9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 14.6])
     return np.array([0.0, 0.3, 0.5, 0.75, 1.0, 0.5, 0.07, 0.0])[np.searchsorted(edges, v_mag, side="right")]
 
@@ -92,7 +92,16 @@ def _isochrone_cells() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def draw_stars(seed: int, block: int, count: int) -> dict[str, np.ndarray]:
-    """The intrinsic properties, place and dust of the `count` stars of a block; see `sky.STAR_COLUMNS`."""
+    """The intrinsic properties, place and dust of the `count` stars of a block; see `sky.STAR_COLUMNS`.
+
+    Args:
+        seed: of the sky.
+        block: number of the block.
+        count: of its stars.
+
+    Returns:
+        Columns (count,), `absolute` (count, 10).
+    """
     draws = Draws(seed, "population", block)
     model, tables = _model(), isochrones()
     component, feh_cell, age_cell, eep_cell = np.unravel_index(

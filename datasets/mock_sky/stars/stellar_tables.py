@@ -25,7 +25,16 @@ def _position(nodes: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def trilinear(grid: np.ndarray, axes: tuple[np.ndarray, ...], points: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Values of `grid` (a, b, c, k) at the points (x, y, z), each of shape (n,); returns (n, k)."""
+    """Values of `grid` (a, b, c, k) at the points (x, y, z), interpolated linearly in each coordinate.
+
+    Args:
+        grid: (a, b, c, k) values at the nodes.
+        axes: the nodes (a,), (b,) and (c,), ascending.
+        points: three coordinates, (n,) each; moved to the edge where they are outside.
+
+    Returns:
+        (n, k).
+    """
     (i, fi), (j, fj), (k, fk) = (_position(axis, point) for axis, point in zip(axes, points, strict=True))
     result = np.zeros((len(i), grid.shape[3]))
     for di, wi in ((0, 1 - fi), (1, fi)):
@@ -52,6 +61,14 @@ class Isochrones:
         """The star at each point (n,): initial_mass, mass, teff, logg, mbol; linear between neighbouring grid points.
 
         Equal EEPs are equal stages of evolution, so that straight lines between them are good (Dotter 2016).
+
+        Args:
+            feh: [Fe/H], dex.
+            log_age: log10 of the age in years.
+            eep: equivalent evolutionary point.
+
+        Returns:
+            Masses (solar), K, dex and mag, (n,) each.
         """
         values = trilinear(self.grid, (self.feh, self.log_age, self.eep), (feh, log_age, eep))
         initial_mass, mass, log_teff, logg, log_l = values.T
@@ -91,17 +108,46 @@ class BolometricCorrections:
     correction: np.ndarray
     extinction: np.ndarray
 
-    def absolute_magnitudes(self, mbol, teff, logg, fe_h) -> np.ndarray:
-        """M_x = Mbol - BC_x of each star, (n, 10) in the order of `PASSBANDS`; arguments of shape (n,)."""
+    def absolute_magnitudes(self, mbol: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
+        """M_x = Mbol - BC_x of each star, (n, 10) in the order of `PASSBANDS`; arguments of shape (n,).
+
+        Args:
+            mbol: bolometric magnitudes.
+            teff: effective temperatures, K.
+            logg: surface gravities, dex.
+            fe_h: [Fe/H], dex.
+
+        Returns:
+            Mag.
+        """
         return np.asarray(mbol)[:, None] - trilinear(self.correction, self.axes, (teff, logg, fe_h))
 
-    def absolute_v(self, mbol, teff, logg, fe_h) -> np.ndarray:
-        """M_V alone, (n,)."""
+    def absolute_v(self, mbol: np.ndarray, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
+        """M_V alone, (n,).
+
+        Args:
+            mbol: as of `absolute_magnitudes`.
+            teff: as of `absolute_magnitudes`.
+            logg: as of `absolute_magnitudes`.
+            fe_h: as of `absolute_magnitudes`.
+
+        Returns:
+            Mag.
+        """
         column = PASSBANDS.index("V")
         return mbol - trilinear(self.correction[..., column : column + 1], self.axes, (teff, logg, fe_h))[:, 0]
 
-    def extinction_ratios(self, teff, logg, fe_h) -> np.ndarray:
-        """A_x / A_V (R_V = 3.1) of each star, (n, 10)."""
+    def extinction_ratios(self, teff: np.ndarray, logg: np.ndarray, fe_h: np.ndarray) -> np.ndarray:
+        """A_x / A_V (R_V = 3.1) of each star, (n, 10).
+
+        Args:
+            teff: effective temperatures (n,), K.
+            logg: surface gravities, dex.
+            fe_h: [Fe/H], dex.
+
+        Returns:
+            In the order of `PASSBANDS`.
+        """
         return trilinear(self.extinction, self.axes, (teff, logg, fe_h))
 
 

@@ -155,7 +155,7 @@ def test_the_same_rows_through_faults(archive, truth):
 
 
 class Answering:
-    """In the service's place: answers what it was told to."""
+    """In the service's place: gives prepared answers."""
 
     def __init__(self, table: Table):
         self.table = table

@@ -286,7 +286,7 @@ def test_a_full_disk_ends_it_and_it_goes_on_later(server, tmp_path):
             full.prefetch(targets(), CUTOUT_SIZE_PX)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
     full.prefetch(targets(), CUTOUT_SIZE_PX)
     assert_the_same_sky(full)
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 
 from datasets.build.parts import PART_SIZE, Job
-from datasets.files import save_atomically
+from datasets.files import save
 from datasets.smss_stamps.configs import CONFIGS
 
 PROVENANCE = {
@@ -26,7 +26,7 @@ def write_parts(folder, config, n_stars, rejected=lambda row: row % 10 == 4, rea
     rng = np.random.default_rng(5)
     is_example = np.array([not rejected(row) for row in range(n_stars)], bool)
     stars = {name: values_of(name, field, n_stars, rng) for name, field in CONFIGS[config].fields().items()}
-    save_atomically(job.selected, {name: values for name, values in stars.items() if values.ndim <= 2})
+    save(job.selected, {name: values for name, values in stars.items() if values.ndim <= 2})
     for index, path in enumerate(job.parts(n_stars)):
         rows = np.arange(PART_SIZE * index, min(PART_SIZE * (index + 1), n_stars))
         kept, lost = rows[is_example[rows]], rows[~is_example[rows]]
@@ -34,7 +34,7 @@ def write_parts(folder, config, n_stars, rejected=lambda row: row % 10 == 4, rea
         digest = hashlib.sha256(b"".join(values.tobytes() for values in part.values())).digest()
         part |= {"rejected_row": lost, "rejected_reason": np.array([reason] * len(lost), np.str_)}
         part |= {"rejected_by_service": np.zeros(len(lost), bool), "digest": np.frombuffer(digest, np.uint8)}
-        save_atomically(path, part)
+        save(path, part)
     cuts = [{"cut": "flags", "description": "flags = 0", "removed": 7}]
     cuts += [{"cut": "bright", "description": "G < 16", "removed": None}]
     job.selection.write_text(json.dumps({"n_scanned": n_stars + 7 + 3, "cuts": cuts, "n_not_drawn": 3}))

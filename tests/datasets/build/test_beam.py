@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.build.beam import BeamError, BeamWorkers
+from datasets.build.beam import BeamError, BeamWorkers, _settings_of_children
 from datasets.build.parts import Job, make_part
 from datasets.build.scan import select
 from datasets.build.workers import Workers
@@ -21,8 +22,8 @@ N_STARS = 36  # a whole part and a short one
 PARTS = """
 import functools, json, os, sys
 from pathlib import Path
-from datasets.beam import BeamWorkers
-from datasets.parts import Job, make_part
+from datasets.build.beam import BeamWorkers
+from datasets.build.parts import Job, make_part
 
 job = Job("mock", 0, Path(sys.argv[1]))
 with BeamWorkers(job.folder, n_workers=2) as workers:
@@ -32,8 +33,8 @@ print(json.dumps("OMP_NUM_THREADS" in os.environ))
 FAULTS = """
 import functools, json, sys
 from pathlib import Path
-from datasets.beam import BeamError, BeamWorkers
-from tests.datasets.test_beam import touch
+from datasets.build.beam import BeamError, BeamWorkers
+from tests.datasets.build.test_beam import touch
 
 folder = Path(sys.argv[1])
 def said(options, before=lambda workers: None, tasks=range(4)):
@@ -101,6 +102,16 @@ def test_faults_are_told_in_a_sentence_and_lose_nothing(tmp_path):
     assert all(sentence.count("\n") == 0 and len(sentence) < 500 for sentence in (failed, unseen, not_a_number))
     left = {path.name for path in folder.iterdir()}
     assert left <= {"made-0", "made-1", "made-3"}, "the sign for the workers is gone"
+
+
+def test_workers_are_told_where_the_package_is(tmp_path, monkeypatch):
+    """From any folder, whether or not Beam is installed."""
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    environment = os.environ | _settings_of_children()
+    command = [sys.executable, "-c", "import datasets; print(datasets.__file__)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == str(ROOT / "datasets/__init__.py"), done.stderr
+    assert environment["PYTHONPATH"].endswith("elsewhere")
 
 
 def test_without_apache_beam(tmp_path, monkeypatch):

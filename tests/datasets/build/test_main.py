@@ -65,13 +65,13 @@ def interruptions():
         monkeypatch.setattr(prepare, "make_part", fail_after(parts.make_part, 1))
 
     def between_bytes(monkeypatch):
-        monkeypatch.setattr(parts.os, "replace", fail_after(os.replace, 4))
+        monkeypatch.setattr(os, "replace", fail_after(os.replace, 4))
 
     def in_packing(monkeypatch):
         monkeypatch.setattr("datasets.smss_stamps.smss_stamps_dataset_builder.load", fail_after(load, 2))
 
     def before_publishing(monkeypatch):
-        monkeypatch.setattr(prepare.os, "replace", fail_after(os.replace, 7))
+        monkeypatch.setattr(os, "replace", fail_after(os.replace, 8))
 
     return [in_scan, in_parts, between_bytes, in_packing, before_publishing]
 

@@ -131,7 +131,7 @@ def test_nearly_all_cosmic_rays_are_masked(clean, monkeypatch):
     struck = np.array([image > 40 + 8 * sigma for image, _ in shots])
     masked = np.array([mask == MASK_COSMIC_RAY for _, mask in shots])
     assert masked.sum() > 1000
-    assert 0.9 < np.mean(masked[struck]) < 1  # a few are left for the pipeline to bear
+    assert 0.9 < np.mean(masked[struck]) < 1  # a few are left for the pipeline
     assert np.mean(struck[masked]) > 0.8
 
 

@@ -96,7 +96,7 @@ def with_edges(single):
 
 
 def set_precision(tables, single):
-    """Every float that a cut reads in one precision, but for the parallax, which is always double in Gaia's table."""
+    """Every float that a cut reads in one precision, except the parallax, which is always double in Gaia's table."""
     for name, edges in EDGES.items():
         for column in set(edges) - {"parallax"}:
             if tables[name][column].dtype.kind == "f":

@@ -14,7 +14,7 @@ ARCSEC = 1 / 3600
 
 
 def apogee_file(path, **columns):
-    """An allStar table of good entries at (10 deg, -30 deg) but for what `columns` say."""
+    """An allStar table of good entries at (10 deg, -30 deg), except for what `columns` say."""
     n = len(next(iter(columns.values())))
     defaults = {
         "APOGEE_ID": [f"2M{i:016d}" for i in range(n)],

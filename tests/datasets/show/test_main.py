@@ -192,7 +192,7 @@ def peaks(figure):
 
 
 def test_a_star_of_a_dataset_is_shown_as_it_was_built(tmp_path):
-    dusty = replace(STAR, ebmv_sfd=1.0)  # as from a dust map of the user's
+    dusty = replace(STAR, ebmv_sfd=1.0)  # as from the user's own dust map
     figure = show.figure_2_of(prepare(tmp_path, stars=(dusty,)), STAR.object_id)
     assert figure.get_suptitle() == f"mock sky, seed 0, object_id {STAR.object_id}, dereddened by E(B-V) = 1.000 mag"
     stamp = make_stamp(SKY, STAR.object_id, STAR.ra_deg, STAR.dec_deg, 1.0)
