@@ -1,0 +1,29 @@
+"""While tests run, what the annotations of these modules say is checked at every call: types, and shapes of arrays.
+
+A pytest plugin: the hook has to be there before the modules are imported.
+"""
+
+import os
+
+import jaxtyping
+import pytest
+
+CHECKED = (
+    "acf_jax.models",
+    "acf_jax.keys",
+    "acf_jax.data.scaling",
+    "acf_jax.data.augment",
+    "acf_jax.data.batches",
+    "acf_jax.calibration",
+)
+# An int where a float is asked for is fine, as PEP 484 has it.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+
+if not os.environ.get("ACF_UNCHECKED"):
+    jaxtyping.install_import_hook(CHECKED, CHECKER)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """For tests that give what the annotations forbid, to see it refused as users would."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
