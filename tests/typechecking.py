@@ -1,14 +1,13 @@
 """While tests run, what the annotations of these modules say is checked at every call: types, and shapes of arrays.
 
-A pytest plugin: the hook has to be there before the modules are imported.
+A pytest plugin: the hook has to be there before the modules are imported. `JAXTYPING_DISABLE=1` switches it off.
 """
-
-import os
 
 import jaxtyping
 import pytest
 
 CHECKED = (
+    "acf_jax.shapes",
     "acf_jax.models",
     "acf_jax.keys",
     "acf_jax.data.scaling",
@@ -19,8 +18,7 @@ CHECKED = (
 # An int where a float is asked for is fine, as PEP 484 has it.
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
-if not os.environ.get("ACF_UNCHECKED"):
-    jaxtyping.install_import_hook(CHECKED, CHECKER)
+jaxtyping.install_import_hook(CHECKED, CHECKER)
 
 
 @pytest.fixture

@@ -59,7 +59,8 @@ class ACFConfig:
             ValueError: if the numbers contradict each other.
             TypeError: if there is no such field.
         """
-        values = dict(model)
+        # JSON has lists for tuples.
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
         names = {field.name for field in dataclasses.fields(CSWinConfig)}
         backbone = {name: values.pop(name) for name in sorted(names & values.keys())}
         return cls(backbone=CSWinConfig(num_bands=len(bands), **backbone), **values)

@@ -152,11 +152,9 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]  # in elements
 
     @classmethod
-    def rebuild(
-        cls, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any
-    ) -> "Tensor":
+    def rebuild(cls, *fields: Any) -> "Tensor":
         """Stands in for PyTorch's function, which has further arguments for gradients."""
-        return cls(storage, offset, shape, strides)
+        return cls(*fields[:4])
 
     def read(self, flat: np.ndarray) -> np.ndarray:
         """Its elements, copied out of the storage's.
