@@ -88,6 +88,9 @@ class ErrorCalibration:
             labels: in the same units.
             targets: the parameters' names.
 
+        Returns:
+            What was fitted.
+
         Raises:
             ValueError: if shapes disagree, or a parameter has fewer than `MIN_STARS` stars.
         """
@@ -110,12 +113,15 @@ class ErrorCalibration:
         return cls(tuple(targets), knots, tuple(parameters))
 
     def std(self, mean: Predicted, mc_std: Predicted, noise_std: Predicted | None) -> Predicted:
-        """Calibrated standard deviations; NaN for a star without a prediction.
+        """Calibrated standard deviations.
 
         Args:
             mean: predicted parameters, as in `fit`; so the others.
             mc_std: Monte Carlo standard deviations.
             noise_std: None for a network that predicts no noise.
+
+        Returns:
+            One a prediction, in its unit; NaN for a star without one.
 
         Raises:
             ValueError: if shapes disagree, or a noise is given or missing contrary to the fit.

@@ -120,6 +120,9 @@ class TrainingDomain:
             label_max: likewise.
             error_limits: by target: what an error must exceed to be called large.
 
+        Returns:
+            What was fitted.
+
         Raises:
             ValueError: if a value is not finite, or stars are fewer than `MIN_STARS`.
         """

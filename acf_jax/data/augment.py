@@ -23,6 +23,9 @@ def augment(
         flips: mirror half of the stamps.
         rotations: `quarter`, multiples of 90 degrees, which move pixels and change none; `free`, any angle, by
             bilinear interpolation, which smooths; `none`.
+
+    Returns:
+        The stamp, of the same size.
     """
     flip_key, turn_key, angle_key = jax.random.split(key, 3)
     if flips:

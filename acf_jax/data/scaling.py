@@ -131,6 +131,9 @@ class InputScaling:
             use_parallax: False for an ACPF.
             use_growth_curve: whether the network is told the stamps' growth curves.
 
+        Returns:
+            The fitted scaling.
+
         Raises:
             ValueError: if a method is unknown, or a stamp, parallax or error is not finite.
         """

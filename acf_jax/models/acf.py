@@ -60,7 +60,9 @@ class ACFConfig:
             TypeError: if there is no such field.
         """
         # JSON has lists for tuples.
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in model.items()
+        }
         names = {field.name for field in dataclasses.fields(CSWinConfig)}
         backbone = {name: values.pop(name) for name in sorted(names & values.keys())}
         return cls(backbone=CSWinConfig(num_bands=len(bands), **backbone), **values)
@@ -112,7 +114,16 @@ class ACF(nn.Module):
         scalars: Scalars | None,
         deterministic: bool = False,
     ) -> Float[Array, "star {self.config.num_outputs}"]:
-        """One full pass; see `encode` and `predict`."""
+        """One full pass: `encode`, then `predict`.
+
+        Args:
+            stamps: scaled.
+            scalars: as `predict` takes them.
+            deterministic: False drops paths and numbers, with `rngs={"drop_path": key, "dropout": key}`.
+
+        Returns:
+            As `predict`.
+        """
         return self.predict(self.encode(stamps, deterministic), scalars, deterministic)
 
     def encode(self, stamps: Stamps, deterministic: bool = True) -> Features:
@@ -165,6 +176,14 @@ def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 
 
     Equal in distribution to `model.init`, whose compilation costs a quarter of a minute, and the same on every device
     and version of JAX: a weight's values depend on the seed and its place in the tree.
+
+    Args:
+        model: the network.
+        seed: of all weights.
+        stamp_shape: height, width and bands of a stamp.
+
+    Returns:
+        The tree of parameters, as `model.apply` takes it under "params".
     """
     key, stamps, scalars = jax.random.key(0), jnp.zeros((1, *stamp_shape)), jnp.zeros((1, model.config.num_scalars))
     shapes = jax.eval_shape(lambda: model.init(key, stamps, scalars, deterministic=True))["params"]
@@ -180,7 +199,16 @@ def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 
 
 
 def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
-    """The distribution of `cswin.weight_init`, drawn by NumPy."""
+    """The distribution of `cswin.weight_init`, drawn by NumPy.
+
+    Args:
+        generator: moves on by as many numbers.
+        shape: of the result.
+        std: what is left after the cut.
+
+    Returns:
+        float64 numbers.
+    """
     low, high = ndtr(-WEIGHT_CUT), ndtr(WEIGHT_CUT)
     return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
 

@@ -152,7 +152,16 @@ class _Layers(nn.Module):
         kernel: Float[Array, "channel feature"],
         bias: Float[Array, " feature"],
     ) -> Float[Array, "*axes feature"]:
-        """The product in `config.dtype`, the bias in float32 at least: its gradient is a sum over a batch's tokens."""
+        """A product in `config.dtype` plus the bias.
+
+        Args:
+            x: what is multiplied, in any dtype.
+            kernel: the weights.
+            bias: added in float32 at least: its gradient is a sum over a batch's tokens.
+
+        Returns:
+            In `config.dtype`.
+        """
         product = x.astype(self.config.dtype) @ kernel.astype(self.config.dtype)
         return (widened(product) + widened(bias)).astype(product.dtype)
 
@@ -208,7 +217,16 @@ class StripeAttention(nn.Module):
 
     @nn.compact
     def __call__(self, q: FeatureMap, k: FeatureMap, v: FeatureMap) -> FeatureMap:
-        """What the queries `q` find under the keys `k` among the values `v`."""
+        """One attention, stripe by stripe.
+
+        Args:
+            q: queries.
+            k: keys.
+            v: values.
+
+        Returns:
+            The values, averaged with the weights of their keys for each query.
+        """
         height, width, channels = q.shape[1:]
         head_dim = channels // self.num_heads
         q, k, v = (stripes_from_image(x, self.stripe_height, self.stripe_width) for x in (q, k, v))
@@ -365,7 +383,16 @@ class CSWin(_Layers):
         return (weights * x).sum(axis=(1, 2))
 
     def stage(self, stage: int, x: FeatureMap, deterministic: bool) -> FeatureMap:
-        """Stage `stage` (from 0): its blocks, one after the other."""
+        """A stage's blocks, one after the other.
+
+        Args:
+            stage: its number, from 0.
+            x: the map that it is given.
+            deterministic: as in the call.
+
+        Returns:
+            The map after the last block.
+        """
         config = self.config
         depth, stripe_width = config.depths[stage], config.stripe_widths[stage]
         # The authors' rule: the last stage, and any map no larger than its stripes, has a single branch.
@@ -390,6 +417,11 @@ def rematerialised(block: type[Block], remat: str) -> type[Block]:
 
 def intermediates(model: CSWin, params: dict[str, Any], stamps: Stamps) -> dict[str, Any]:
     """Every named intermediate map of a deterministic forward pass.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        stamps: scaled.
 
     Returns:
         "patch_embed_out", "stage1_out", "merge1_out", ... "norm_out": (batch, height, width, channels); and under

@@ -27,7 +27,15 @@ PUBLISHED: dict[tuple[int, tuple[int, ...]], tuple[str, tuple[int, ...]]] = {
 
 
 def backbone_params_from_file(path: str | Path, config: CSWinConfig, stamp_size: int = 48) -> dict[str, Any]:
-    """Parameters of `CSWin(config)` out of a `.pth` or `.safetensors` file.
+    """Parameters of `CSWin(config)` out of a file.
+
+    Args:
+        path: a `.pth` or `.safetensors` file.
+        config: of the network to fill.
+        stamp_size: pixels on a side.
+
+    Returns:
+        As `cswin_params_from_torch`.
 
     Raises:
         WeightsFileError: if the file cannot be read.
@@ -56,6 +64,9 @@ def adapt_imagenet_state_dict(
         state_dict: name -> array, with or without the classifier.
         config: of the network to fill.
         stamp_size: pixels on a side.
+
+    Returns:
+        Name -> array.
 
     Raises:
         ValueError: if the weights are those of a network of other sizes, listing what differs.
