@@ -14,7 +14,16 @@ class ACFError(Exception):
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested dictionaries: a line `- name: old` and a line `+ name: new` each."""
+    """What differs between two nested dictionaries.
+
+    Args:
+        old: names with values, or with further dictionaries.
+        new: likewise.
+        prefix: stands before every name.
+
+    Returns:
+        A line `- name: old` and a line `+ name: new` each; `a.b` is what is called b in a.
+    """
     lines = []
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)

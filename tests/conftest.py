@@ -30,3 +30,5 @@ def skip_remote_tests_without_a_network(request):
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("same")
+
+pytest_plugins = ["tests.typechecking"]

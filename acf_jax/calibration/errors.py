@@ -1,7 +1,7 @@
 """Errors that mean what they say, fitted to stars that the network was not trained on.
 
 Monte Carlo dropout knows only what the network does not know: its spread leaves out the noise of stamps and labels, and
-its scale hangs on the dropout rate. Two remedies, each parameter on its own:
+its scale depends on the dropout rate. Two remedies, each parameter on its own:
 
 * Variance scaling: sigma^2 = (a mc^2 + b noise^2 + c) exp(s), with a, b, c >= 0 of greatest likelihood. b is there if
   the network predicts a noise; s, a sum of piecewise linear functions of the predicted parameters, is there if it
@@ -17,10 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import ndtr
+
+Predicted = Float[np.ndarray, "star target"]
+Residuals = Float[np.ndarray, " star"]
+Terms = Float[np.ndarray, "star term"]
+Shapes = Float[np.ndarray, "star knot"]
+Weights = tuple[Float[np.ndarray, " term"], Float[np.ndarray, " knot"]]
+"""What `Terms` and `Shapes` are multiplied by: a, b and c; and s at the knots of all predicted parameters."""
 
 LEVELS = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.6827)
 """Nominal coverage of the intervals that there are."""
@@ -63,20 +73,23 @@ class ErrorCalibration:
     @classmethod
     def fit(
         cls,
-        mean: np.ndarray,
-        mc_std: np.ndarray,
-        noise_std: np.ndarray | None,
-        labels: np.ndarray,
+        mean: Predicted,
+        mc_std: Predicted,
+        noise_std: Predicted | None,
+        labels: Predicted,
         targets: Sequence[str],
     ) -> ErrorCalibration:
         """From stars that the network was not trained on. Stars without a finite label or prediction are left out.
 
         Args:
-            mean: (n, n_targets) predicted parameters, in physical units.
-            mc_std: (n, n_targets) Monte Carlo standard deviations.
-            noise_std: (n, n_targets) standard deviations of the noise as the network predicts it; None if it does not.
-            labels: (n, n_targets).
+            mean: predicted parameters, in physical units.
+            mc_std: Monte Carlo standard deviations.
+            noise_std: standard deviations of the noise as the network predicts it; None if it does not.
+            labels: in the same units.
             targets: the parameters' names.
+
+        Returns:
+            What was fitted.
 
         Raises:
             ValueError: if shapes disagree, or a parameter has fewer than `MIN_STARS` stars.
@@ -99,34 +112,47 @@ class ErrorCalibration:
             parameters.append(_fit_parameter(residual[good], terms[good], shapes[good], knots, int((~good).sum())))
         return cls(tuple(targets), knots, tuple(parameters))
 
-    def std(self, mean: np.ndarray, mc_std: np.ndarray, noise_std: np.ndarray | None) -> np.ndarray:
-        """Calibrated standard deviations (n, n_targets); NaN for a star without a prediction.
+    def std(self, mean: Predicted, mc_std: Predicted, noise_std: Predicted | None) -> Predicted:
+        """Calibrated standard deviations.
 
         Args:
-            mean: (n, n_targets) predicted parameters, as in `fit`; so the others.
-            mc_std: (n, n_targets).
-            noise_std: (n, n_targets); None for a network that predicts no noise.
+            mean: predicted parameters, as in `fit`; so the others.
+            mc_std: Monte Carlo standard deviations.
+            noise_std: None for a network that predicts no noise.
+
+        Returns:
+            One a prediction, in its unit; NaN for a star without one.
 
         Raises:
             ValueError: if shapes disagree, or a noise is given or missing contrary to the fit.
         """
         mean, mc_std, noise_std = _checked(mean, mc_std, noise_std, len(self.targets))
         if (noise_std is None) != (self.parameters[0].noise_factor is None):
-            fitted = "with" if noise_std is None else "without"
-            raise ValueError(f"These errors were calibrated {fitted} noise_std: predict {fitted} it, or fit them anew.")
+            with_ = "with" if noise_std is None else "without"
+            raise ValueError(f"These errors were calibrated {with_} noise_std: predict {with_} it, or fit them anew.")
         shapes = _shape_functions(mean, self.knots)
         columns = []
         for i, fitted in enumerate(self.parameters):
-            factors = [fitted.mc_factor, *([] if noise_std is None else [fitted.noise_factor]), fitted.variance]
+            noise_factor = [] if fitted.noise_factor is None else [fitted.noise_factor]
+            factors = np.array([fitted.mc_factor, *noise_factor, fitted.variance])
             weights = np.concatenate(fitted.shape) if fitted.shape else np.zeros(shapes.shape[1])
-            columns.append(np.sqrt(_variance(_terms(mc_std, noise_std, i), factors, shapes, weights)))
+            columns.append(np.sqrt(_variance(_terms(mc_std, noise_std, i), shapes, (factors, weights))))
         std = np.stack(columns, axis=1)
         return np.where(np.isfinite(mean), std, np.nan)
 
     def interval(
-        self, mean: np.ndarray, mc_std: np.ndarray, noise_std: np.ndarray | None, level: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Conformal intervals of nominal coverage `level`: their lower and upper bounds, (n, n_targets) each.
+        self, mean: Predicted, mc_std: Predicted, noise_std: Predicted | None, level: float
+    ) -> tuple[Predicted, Predicted]:
+        """Conformal intervals.
+
+        Args:
+            mean: predicted parameters, as in `fit`; so the others.
+            mc_std: Monte Carlo standard deviations.
+            noise_std: None for a network that predicts no noise.
+            level: their nominal coverage.
+
+        Returns:
+            Their lower and their upper bounds.
 
         Raises:
             ValueError: as `std`, or if `level` is not one of `LEVELS`.
@@ -157,18 +183,20 @@ class ErrorCalibration:
         return cls(tuple(stored["targets"]), _as_tuples(stored["knots"]), parameters)
 
 
-def conformal_quantile(scores: np.ndarray, level: float) -> float:
+def conformal_quantile(scores: Residuals, level: float) -> float:
     """The smallest score below which a new, exchangeable one falls with a probability of `level` at least.
 
     Args:
-        scores: (n,) finite, of held-out stars.
+        scores: finite, of held-out stars.
         level: above 0; infinity where n is too small for it.
     """
     rank = int(np.ceil((len(scores) + 1) * level - 1e-9))
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else float("inf")
 
 
-def _fit_parameter(residual, terms, shapes, knots, n_left_out) -> ParameterCalibration:
+def _fit_parameter(
+    residual: Residuals, terms: Terms, shapes: Shapes, knots: Sequence[Sequence[float]], n_left_out: int
+) -> ParameterCalibration:
     candidates = []
     for of_one in (shapes[:, :0], shapes):  # without and with s
         fitted = _fit_variance(residual, terms, of_one)
@@ -189,25 +217,25 @@ def _fit_parameter(residual, terms, shapes, knots, n_left_out) -> ParameterCalib
     )
 
 
-def _held_out_std(residual, terms, shapes, start) -> np.ndarray:
-    """Each star's sigma, fitted to the stars of the other folds, from where the fit to all ended: (n,)."""
+def _held_out_std(residual: Residuals, terms: Terms, shapes: Shapes, start: Weights) -> Residuals:
+    """Each star's sigma, fitted to the stars of the other folds, from where the fit to all ended."""
     fold = np.arange(len(residual)) % N_FOLDS
     std = np.empty(len(residual))
     for k in range(N_FOLDS):
-        factors, weights = _fit_variance(residual[fold != k], terms[fold != k], shapes[fold != k], start)
-        std[fold == k] = np.sqrt(_variance(terms[fold == k], factors, shapes[fold == k], weights))
+        weights = _fit_variance(residual[fold != k], terms[fold != k], shapes[fold != k], start)
+        std[fold == k] = np.sqrt(_variance(terms[fold == k], shapes[fold == k], weights))
     return std
 
 
-def _fit_variance(residual, terms, shapes, start=None) -> tuple[np.ndarray, np.ndarray]:
-    """Factors (a, b, c) and the weights of the shape functions, of greatest likelihood."""
+def _fit_variance(residual: Residuals, terms: Terms, shapes: Shapes, start: Weights | None = None) -> Weights:
+    """The weights of greatest likelihood."""
     # With each term's mean made the typical squared residual, what is sought is of order one.
     typical = terms.mean(axis=0)
     scale = np.where(typical > 0, _robust_variance(residual) / np.maximum(typical, 1e-300), 1.0)
     scaled = terms * scale
     n_terms = terms.shape[1]
 
-    def loss_and_gradient(theta):
+    def loss_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
         basic, shape = scaled @ theta[:n_terms], np.exp(shapes @ theta[n_terms:])
         variance = basic * shape
         # d loss / d log(variance)
@@ -225,8 +253,8 @@ def _fit_variance(residual, terms, shapes, start=None) -> tuple[np.ndarray, np.n
     return found[:n_terms] * scale, found[n_terms:]
 
 
-def _loss(residual: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """A Gaussian's negative log-likelihood, but for a constant, with outliers bounded in their influence: (n,).
+def _loss(residual: Residuals, variance: Residuals) -> Residuals:
+    """A Gaussian's negative log-likelihood, but for a constant, with outliers bounded in their influence.
 
     The consistency factor makes it least at the true variance if the residuals are Gaussian.
     """
@@ -244,33 +272,35 @@ def _mean_bounded_square(bound: float) -> float:
 _CONSISTENCY = _mean_bounded_square(OUTLIER_SIGMA)
 
 
-def _variance(terms, factors, shapes, weights) -> np.ndarray:
-    return (terms @ np.asarray(factors, np.float64)) * np.exp(shapes @ weights)
+def _variance(terms: Terms, shapes: Shapes, weights: Weights) -> Residuals:
+    return (terms @ weights[0]) * np.exp(shapes @ weights[1])
 
 
-def _terms(mc_std, noise_std, i: int) -> np.ndarray:
-    """What a, b and c multiply: (n, 3), or (n, 2) without b."""
+def _terms(mc_std: Predicted, noise_std: Predicted | None, i: int) -> Terms:
+    """What a, b and c multiply; without a noise there is no b."""
     columns = [mc_std[:, i] ** 2, *([] if noise_std is None else [noise_std[:, i] ** 2]), np.ones(len(mc_std))]
     return np.stack(columns, axis=1)
 
 
-def _knots(column: np.ndarray) -> tuple[float, ...]:
+def _knots(column: Residuals) -> tuple[float, ...]:
     finite = column[np.isfinite(column)]
     return tuple(np.unique(np.quantile(finite, KNOTS)).tolist()) if finite.size else (0.0,)
 
 
-def _shape_functions(mean: np.ndarray, knots: Sequence[Sequence[float]]) -> np.ndarray:
-    """One at a knot, zero at the others of that parameter, linear between: (n, knots of all parameters)."""
+def _shape_functions(mean: Predicted, knots: Sequence[Sequence[float]]) -> Shapes:
+    """One at a knot, zero at the others of that parameter, linear between; parameter by parameter."""
     columns = [np.interp(mean[:, i], of_one, unit) for i, of_one in enumerate(knots) for unit in np.eye(len(of_one))]
     return np.stack(columns, axis=1)
 
 
-def _robust_variance(residual: np.ndarray) -> float:
+def _robust_variance(residual: Residuals) -> float:
     """Of the residuals' central half about zero, as if Gaussian; never 0."""
     return max(float(np.median(np.abs(residual)) * 1.4826) ** 2, 1e-12)
 
 
-def _checked(mean, mc_std, noise_std, n_targets: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _checked(
+    mean: ArrayLike, mc_std: ArrayLike, noise_std: ArrayLike | None, n_targets: int
+) -> tuple[Predicted, Predicted, Predicted | None]:
     mean, mc_std = np.asarray(mean, np.float64), np.asarray(mc_std, np.float64)
     noise_std = None if noise_std is None else np.asarray(noise_std, np.float64)
     shapes = {each.shape for each in (mean, mc_std, noise_std) if each is not None}
@@ -279,5 +309,5 @@ def _checked(mean, mc_std, noise_std, n_targets: int) -> tuple[np.ndarray, np.nd
     return mean, mc_std, noise_std
 
 
-def _as_tuples(value):
+def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, list | tuple) else value

@@ -15,17 +15,27 @@ of 1, tau^-1 would be 11 times the variance of the labels themselves, so the unc
 it.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from jaxtyping import Float
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
+
+Samples = Float[np.ndarray, "sample star target"]
 
 GRID_SIZE = 33  # trial values of tau: the likelihood may have more than one maximum
 RELATIVE_TOLERANCE = 1e-6  # of the fitted variance
 
 
 def from_length_scale(
-    length_scale: float, *, keep_probability: float, n_stars: int, l2_coefficient: float, label_std=1.0
-) -> np.ndarray:
+    length_scale: float,
+    *,
+    keep_probability: float,
+    n_stars: int,
+    l2_coefficient: float,
+    label_std: float | Sequence[float] = 1.0,
+) -> Float[np.ndarray | np.float64, "..."]:
     """tau^-1 for tau = p l^2 / (2 N lambda), in the labels' units squared.
 
     Args:
@@ -52,34 +62,36 @@ def from_length_scale(
     return np.square(label_std, dtype=np.float64) / tau
 
 
-def log_likelihood(samples: np.ndarray, labels: np.ndarray, tau_inverse: np.ndarray) -> np.ndarray:
+def log_likelihood(
+    samples: Samples, labels: Float[np.ndarray, "star target"], tau_inverse: Float[np.ndarray, " target"]
+) -> Float[np.ndarray, "star target"]:
     """Predictive log-likelihood of each label (Gal & Ghahramani 2016, Eq. 8), in nats.
 
     The predictive distribution is the mixture of T normal distributions of variance tau^-1 about the samples: its first
     two moments are Eq. 13 and 15.
 
     Args:
-        samples: (n_samples, n, n_targets), in physical units.
-        labels: (n, n_targets), in the same.
-        tau_inverse: (n_targets,), in their squares.
+        samples: in physical units.
+        labels: in the same.
+        tau_inverse: in their squares.
 
     Returns:
-        (n, n_targets)
+        One a label.
     """
     samples, labels, tau_inverse = (np.asarray(values, np.float64) for values in (samples, labels, tau_inverse))
     exponents = -0.5 * (samples - labels) ** 2 / tau_inverse
     return logsumexp(exponents, axis=0) - np.log(len(samples)) - 0.5 * np.log(2 * np.pi * tau_inverse)
 
 
-def fit(samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def fit(samples: Samples, labels: Float[np.ndarray, "star target"]) -> Float[np.ndarray, " target"]:
     """tau^-1 of greatest likelihood on stars that were not trained on.
 
     Args:
-        samples: (n_samples, n, n_targets), in physical units: `Prediction.samples`.
-        labels: (n, n_targets), in the same. A star without a finite label or prediction is left out.
+        samples: in physical units: `Prediction.samples`.
+        labels: in the same. A star without a finite label or prediction is left out.
 
     Returns:
-        (n_targets,), in the labels' units squared.
+        In the labels' units squared.
 
     Raises:
         ValueError: if shapes disagree, no star is left, or some sample of every star is its label.
@@ -92,8 +104,7 @@ def fit(samples: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array([_fit_one(samples[..., i], labels[:, i], i) for i in range(labels.shape[1])])
 
 
-def _fit_one(samples: np.ndarray, labels: np.ndarray, target: int) -> float:
-    """tau^-1 from samples (n_samples, n) and labels (n,)."""
+def _fit_one(samples: Float[np.ndarray, "sample star"], labels: Float[np.ndarray, " star"], target: int) -> float:
     good = np.isfinite(samples).all(axis=0) & np.isfinite(labels)
     if not good.any():
         raise ValueError(f"Target {target}: no star has both a finite label and a finite prediction.")
@@ -104,7 +115,7 @@ def _fit_one(samples: np.ndarray, labels: np.ndarray, target: int) -> float:
     if low == 0:
         raise ValueError(f"Target {target}: a sample of every star equals its label: are these labels predictions?")
 
-    def loss(log_variance):
+    def loss(log_variance: float) -> float:
         return 0.5 * log_variance - logsumexp(-0.5 * squares * np.exp(-log_variance), axis=0).mean()
 
     grid = np.linspace(np.log(low), np.log(high), GRID_SIZE)

@@ -14,6 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Float32
+
+Points = Float[np.ndarray, "point axis"]
+Distances = Float32[np.ndarray, " point"]
 
 QUANTILE = 0.99
 """Of the held-out stars' distances, which becomes 1: the rate of false alarms is one minus this."""
@@ -26,14 +30,14 @@ CORE, WING, EDGE = 1 / 24, 1 / 6, 1 / 3  # of a stamp's side: 2, 8 and 16 of 48 
 SOFTENING_UJY_PER_PX = 1.0  # about the sky's noise: fainter light counts linearly, brighter by its logarithm
 
 
-def light_profile(stamps: np.ndarray) -> np.ndarray:
+def light_profile(stamps: Float[np.ndarray, "star y x band"]) -> Float32[np.ndarray, "star 3*band"]:
     """Brightness, colours, concentration and sky of stamps.
 
     Args:
-        stamps: (n, y, x, bands) in uJy / pix.
+        stamps: in uJy / pix.
 
     Returns:
-        (n, 3 bands) float32, of softened logarithms (Lupton et al. 1999) of mean surface brightness: the core's mean
+        Softened logarithms (Lupton et al. 1999) of mean surface brightness: the core's mean
         over bands, its differences from band to band, and in each band wing less core, and edge. NaN for a stamp with
         a pixel that is not finite.
     """
@@ -52,12 +56,12 @@ def light_profile(stamps: np.ndarray) -> np.ndarray:
 class Ellipsoid:
     """Mean and covariance of a set of points, as the map that makes the points at distance 1 the unit sphere."""
 
-    center: np.ndarray  # (d,) float32
-    whitening: np.ndarray  # (d, d) float32
+    center: Float32[np.ndarray, " axis"]
+    whitening: Float32[np.ndarray, "axis axis"]
 
     @classmethod
-    def fit(cls, points: np.ndarray) -> Ellipsoid:
-        """Of points (n, d); the scale and origin of a column do not matter."""
+    def fit(cls, points: Points) -> Ellipsoid:
+        """Of points; the scale and origin of a column do not matter."""
         from sklearn.covariance import ledoit_wolf  # here, because it takes half a second
 
         points = np.asarray(points, np.float64)
@@ -73,8 +77,8 @@ class Ellipsoid:
         """The one whose distances are this one's divided by `distance`."""
         return Ellipsoid(self.center, (self.whitening / distance).astype(np.float32))
 
-    def distance(self, points: np.ndarray) -> np.ndarray:
-        """Of points (n, d) from the centre: (n,) float32; NaN for points that are not finite."""
+    def distance(self, points: Points) -> Distances:
+        """Of points from the centre; NaN for points that are not finite."""
         with np.errstate(invalid="ignore", over="ignore"):
             distance = np.linalg.norm((np.asarray(points, np.float32) - self.center) @ self.whitening, axis=1)
         return np.where(np.isfinite(points).all(axis=1), distance, np.float32(np.nan))
@@ -96,10 +100,10 @@ class TrainingDomain:
     @classmethod
     def fit(
         cls,
-        features: np.ndarray,
-        profiles: np.ndarray,
-        held_out_features: np.ndarray,
-        held_out_profiles: np.ndarray,
+        features: Float[np.ndarray, "train feature"],
+        profiles: Float[np.ndarray, "train profile"],
+        held_out_features: Float[np.ndarray, "held_out feature"],
+        held_out_profiles: Float[np.ndarray, "held_out profile"],
         *,
         label_min: Mapping[str, float],
         label_max: Mapping[str, float],
@@ -108,13 +112,16 @@ class TrainingDomain:
         """From stars that the network was trained on, and others of the same kind.
 
         Args:
-            features: (n_train, d) the backbone's.
-            profiles: (n_train, 3 bands), from `light_profile`.
-            held_out_features: (n_held_out, d), of stars that the network was not trained on; they set the threshold.
-            held_out_profiles: (n_held_out, 3 bands).
+            features: the backbone's.
+            profiles: from `light_profile`.
+            held_out_features: of stars that the network was not trained on; they set the threshold.
+            held_out_profiles: of the same.
             label_min: of the training labels, by target, in its unit.
             label_max: likewise.
             error_limits: by target: what an error must exceed to be called large.
+
+        Returns:
+            What was fitted.
 
         Raises:
             ValueError: if a value is not finite, or stars are fewer than `MIN_STARS`.
@@ -127,21 +134,28 @@ class TrainingDomain:
             )
         if not all(np.isfinite(a).all() for a in (features, profiles, held_out_features, held_out_profiles)):
             raise ValueError("Features and profiles must be finite: leave out the stars whose inputs are not.")
+        parts = [Ellipsoid.fit(train) for train in (features, profiles)]
         # Scaled to each other by the training stars: held-out stars that served twice would promise too much.
-        parts = [part.divided_by(_threshold(part.distance(train))) for part, train in _fitted(features, profiles)]
+        parts = [
+            part.divided_by(_threshold(part.distance(train)))
+            for part, train in zip(parts, (features, profiles), strict=True)
+        ]
         larger = np.maximum(parts[0].distance(held_out_features), parts[1].distance(held_out_profiles))
         parts = [part.divided_by(_threshold(larger)) for part in parts]
-        return cls(*parts, n_train, n_held_out, QUANTILE, dict(label_min), dict(label_max), dict(error_limits))
+        limits = dict(label_min), dict(label_max), dict(error_limits)
+        return cls(parts[0], parts[1], n_train, n_held_out, QUANTILE, *limits)
 
-    def distance(self, features: np.ndarray, stamps: np.ndarray) -> np.ndarray:
+    def distance(
+        self, features: Float[np.ndarray, "star feature"], stamps: Float[np.ndarray, "star y x band"]
+    ) -> Distances:
         """How far stars are from the training set; beyond 1 they are unlike it.
 
         Args:
-            features: (n, d), the backbone's (`mc_dropout.encode`).
-            stamps: (n, y, x, bands) in uJy / pix.
+            features: the backbone's (`mc_dropout.encode`).
+            stamps: in uJy / pix.
 
         Returns:
-            (n,) float32; NaN where a feature or pixel is not finite.
+            NaN where a feature or pixel is not finite.
 
         Raises:
             ValueError: if features or bands are not as many as in training.
@@ -195,21 +209,18 @@ class TrainingDomain:
             _ellipsoid(arrays[f"{name}_center"], arrays[f"{name}_whitening"]) for name in ("features", "profiles")
         )
         targets = [str(target) for target in arrays["targets"]]
-        numbers = [
-            dict(zip(targets, map(float, arrays[name]), strict=True))
+        numbers = {
+            name: dict(zip(targets, map(float, arrays[name]), strict=True))
             for name in ("label_min", "label_max", "error_limits")
-        ]
-        return cls(features, profiles, *map(int, arrays["n_stars"]), float(arrays["quantile"]), *numbers)
+        }
+        n_train, n_held_out = map(int, arrays["n_stars"])
+        return cls(features, profiles, n_train, n_held_out, float(arrays["quantile"]), **numbers)
 
 
-def _fitted(*sets: np.ndarray) -> list[tuple[Ellipsoid, np.ndarray]]:
-    return [(Ellipsoid.fit(points), points) for points in sets]
-
-
-def _threshold(distances: np.ndarray) -> float:
+def _threshold(distances: Distances) -> float:
     """That `QUANTILE` of further stars stay below (Vovk et al. 2005), the largest where the stars are too few."""
     rank = min(int(np.ceil((len(distances) + 1) * QUANTILE)), len(distances))
-    return max(float(np.sort(distances)[rank - 1]), np.finfo(np.float32).tiny)
+    return max(float(np.sort(distances)[rank - 1]), float(np.finfo(np.float32).tiny))
 
 
 def _ellipsoid(center: np.ndarray, whitening: np.ndarray) -> Ellipsoid:

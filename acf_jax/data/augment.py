@@ -5,19 +5,27 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float, Key
+
+from acf_jax.shapes import AnyArray
 
 ROTATIONS = ("none", "quarter", "free")
 
 
-def augment(key: jax.Array, stamp: jax.Array, *, flips: bool, rotations: str) -> jax.Array:
-    """One stamp (y, x, band) flipped and rotated at random, all bands alike.
+def augment(
+    key: Key[Array, ""], stamp: Float[AnyArray, "side side band"], *, flips: bool, rotations: str
+) -> Float[AnyArray, "side side band"]:
+    """One stamp flipped and rotated at random, all bands alike.
 
     Args:
         key: of this stamp in this step.
-        stamp: a square stamp.
+        stamp: its first axis is y.
         flips: mirror half of the stamps.
         rotations: `quarter`, multiples of 90 degrees, which move pixels and change none; `free`, any angle, by
             bilinear interpolation, which smooths; `none`.
+
+    Returns:
+        The stamp, of the same size.
     """
     flip_key, turn_key, angle_key = jax.random.split(key, 3)
     if flips:
@@ -31,8 +39,8 @@ def augment(key: jax.Array, stamp: jax.Array, *, flips: bool, rotations: str) ->
     return stamp
 
 
-def rotate(stamp: jax.Array, angle_rad: jax.Array) -> jax.Array:
-    """A stamp (y, x, band) rotated about its centre, from the x axis (columns) towards the y axis (rows).
+def rotate(stamp: Float[AnyArray, "y x band"], angle_rad: float | Float[Array, ""]) -> Float[Array, "y x band"]:
+    """A stamp rotated about its centre, from the x axis (columns) towards the y axis (rows).
 
     Bilinear; what comes from outside the stamp is 0, the level of the subtracted sky.
     """
@@ -40,7 +48,7 @@ def rotate(stamp: jax.Array, angle_rad: jax.Array) -> jax.Array:
     y, x = jnp.meshgrid(jnp.arange(ny) - (ny - 1) / 2, jnp.arange(nx) - (nx - 1) / 2, indexing="ij")
     cos, sin = jnp.cos(angle_rad), jnp.sin(angle_rad)
     # Where each pixel of the result comes from: the inverse rotation.
-    source = jnp.stack([cos * y - sin * x + (ny - 1) / 2, sin * y + cos * x + (nx - 1) / 2])
+    source = [cos * y - sin * x + (ny - 1) / 2, sin * y + cos * x + (nx - 1) / 2]
     return jax.vmap(lambda band: map_coordinates(band, source, order=1), in_axes=-1, out_axes=-1)(stamp)
 
 

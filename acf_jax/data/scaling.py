@@ -14,8 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from acf_jax.models import growth_curve
+from acf_jax.shapes import AnyArray, PerStar, Scalars, Stamps
 
 STAR_RADIUS_PX = 6.0  # holds nearly all of the star's light and little of the sky's noise
 SKY_RADIUS_PX = 18.0  # beyond it, little light of the star
@@ -23,16 +25,19 @@ EIGENVALUE_FLOOR = 1e-6  # of the largest: a band that copies another must not b
 PARALLAX_FLOOR_MAS = 1e-2  # below it a parallax is noise, and a negative one has no logarithm
 
 
+UnitAndMatrix = tuple[Float[np.ndarray, " band"], Float[np.ndarray, "band channel"]]
+
+
 class StampStatistics(NamedTuple):
     """What the training stamps say about fluxes, in uJy / pix."""
 
     star_rms: float  # of the pixels near the star, over bands; median over stars
-    sky_sigma: np.ndarray  # (n_bands,) 1.4826 MAD of the outer pixels, median over stars
-    covariance: np.ndarray  # (n_bands, n_bands) uncentred, of pixels near the star in units of each star's own rms
+    sky_sigma: Float[np.ndarray, " band"]  # 1.4826 MAD of the outer pixels, median over stars
+    covariance: Float[np.ndarray, "band band"]  # uncentred, of pixels near the star in units of each star's own rms
 
 
-def stamp_statistics(stamps: np.ndarray) -> StampStatistics:
-    """Statistics of training stamps (n, y, x, band) in uJy / pix."""
+def stamp_statistics(stamps: Float[np.ndarray, "star y x band"]) -> StampStatistics:
+    """Statistics of training stamps in uJy / pix."""
     stamps = np.asarray(stamps, np.float32)
     _, ny, nx, _ = stamps.shape
     radius = np.hypot(*np.meshgrid(np.arange(ny) - ny // 2, np.arange(nx) - nx // 2, indexing="ij"))
@@ -45,23 +50,23 @@ def stamp_statistics(stamps: np.ndarray) -> StampStatistics:
     return StampStatistics(float(np.median(rms)), sky_sigma, relative.T @ relative / len(relative))
 
 
-def whitening(covariance: np.ndarray) -> np.ndarray:
+def whitening(covariance: Float[np.ndarray, "band band"]) -> Float[np.ndarray, "band band"]:
     """The symmetric matrix W with W C W = 1: unlike the eigenvectors themselves, it leaves no sign or order open."""
     eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     eigenvalues = np.maximum(eigenvalues, EIGENVALUE_FLOOR * eigenvalues[-1])
     return (eigenvectors / np.sqrt(eigenvalues)) @ eigenvectors.T
 
 
-def _linear(stats: StampStatistics, softening_sigma: float):
+def _linear(stats: StampStatistics, softening_sigma: float) -> UnitAndMatrix:
     n_bands = len(stats.sky_sigma)
     return np.full(n_bands, stats.star_rms), np.eye(n_bands)
 
 
-def _whitened(stats: StampStatistics, softening_sigma: float):
+def _whitened(stats: StampStatistics, softening_sigma: float) -> UnitAndMatrix:
     return np.full(len(stats.sky_sigma), stats.star_rms), whitening(stats.covariance)
 
 
-def _asinh(stats: StampStatistics, softening_sigma: float):
+def _asinh(stats: StampStatistics, softening_sigma: float) -> UnitAndMatrix:
     unit = softening_sigma * stats.sky_sigma
     return unit, np.eye(len(unit)) / np.mean(np.arcsinh(stats.star_rms / unit))
 
@@ -70,7 +75,7 @@ class StampMethod(NamedTuple):
     """One way of scaling stamps: a function of flux / unit, and the fit that gives unit and matrix."""
 
     function: Callable
-    fit: Callable
+    fit: Callable[[StampStatistics, float], UnitAndMatrix]
 
 
 STAMP_METHODS = {
@@ -102,9 +107,9 @@ class InputScaling:
     @classmethod
     def fit(
         cls,
-        stamps: np.ndarray,
-        parallax: np.ndarray,
-        parallax_error: np.ndarray,
+        stamps: Float[np.ndarray, "star y x band"],
+        parallax: Float[np.ndarray, " parallax"],
+        parallax_error: Float[np.ndarray, " parallax"],
         *,
         bands: str,
         stamp_method: str = "whitened",
@@ -113,10 +118,21 @@ class InputScaling:
         use_parallax: bool = True,
         use_growth_curve: bool = False,
     ) -> InputScaling:
-        """From training stamps (n, y, x, band) in uJy / pix, parallaxes and their errors (n,) in mas.
+        """From stars of the training split.
 
-        Parallaxes of stars beyond those of the stamps may follow. `asinh_softening_sigma` is where asinh turns from
-        linear to logarithmic, in units of the sky's sigma.
+        Args:
+            stamps: in uJy / pix.
+            parallax: in mas, of the same stars; those of further stars may follow.
+            parallax_error: in mas.
+            bands: of the stamps, in order.
+            stamp_method: one of `STAMP_METHODS`.
+            parallax_method: one of `PARALLAX_METHODS`.
+            asinh_softening_sigma: where asinh turns from linear to logarithmic, in units of the sky's sigma.
+            use_parallax: False for an ACPF.
+            use_growth_curve: whether the network is told the stamps' growth curves.
+
+        Returns:
+            The fitted scaling.
 
         Raises:
             ValueError: if a method is unknown, or a stamp, parallax or error is not finite.
@@ -143,32 +159,36 @@ class InputScaling:
             growth_scale=tuple(growth.std(0, dtype=np.float64).tolist()),
         )
 
-    def stamps(self, stamps: jax.Array) -> jax.Array:
-        """Stamps (..., y, x, band) in uJy / pix as network inputs (..., y, x, channel)."""
+    def stamps(self, stamps: Float[AnyArray, "*pixels band"]) -> Float[Array, "*pixels channel"]:
+        """Stamps in uJy / pix as network inputs."""
         scaled = STAMP_METHODS[self.stamp_method].function(stamps / jnp.asarray(self.unit, jnp.float32))
         # Whitened colours are small differences of large numbers, which a GPU's TF32 product would round away.
         return jnp.matmul(scaled, jnp.asarray(self.matrix, jnp.float32), precision=jax.lax.Precision.HIGHEST)
 
-    def astrometry(self, parallax: jax.Array, parallax_error: jax.Array) -> jax.Array:
-        """Parallaxes and their errors (n,) in mas as network inputs (n, 2)."""
+    def astrometry(self, parallax: PerStar, parallax_error: PerStar) -> Float[Array, "star 2"]:
+        """Parallaxes and their errors in mas as network inputs."""
         features = jnp.stack(PARALLAX_METHODS[self.parallax_method](parallax, parallax_error), axis=-1)
         return (features - jnp.asarray(self.center, jnp.float32)) / jnp.asarray(self.scale, jnp.float32)
 
     def scalars(
-        self, stamps: jax.Array, parallax: jax.Array | None, parallax_error: jax.Array | None, use_parallax: bool
-    ) -> jax.Array | None:
-        """What the scalar branch reads of stars (n,): scaled astrometry, then the scaled growth curve of the stamps.
+        self,
+        stamps: Stamps,
+        parallax: PerStar | None,
+        parallax_error: PerStar | None,
+        use_parallax: bool,
+    ) -> Scalars | None:
+        """What the scalar branch reads: scaled astrometry, then the scaled growth curve of the stamps.
 
         Args:
-            stamps: (n, y, x, band) in uJy / pix, not scaled.
-            parallax: (n,) in mas; not looked at without `use_parallax`.
-            parallax_error: (n,) in mas.
+            stamps: in uJy / pix, not scaled.
+            parallax: in mas; not looked at without `use_parallax`.
+            parallax_error: likewise.
             use_parallax: False for an ACPF.
 
         Returns:
-            (n, ACFConfig.num_scalars); None if that is 0.
+            `ACFConfig.num_scalars` numbers a star; None if that is 0.
         """
-        parts = [self.astrometry(parallax, parallax_error)] if use_parallax else []
+        parts = [self.astrometry(parallax, parallax_error)] if use_parallax else []  # type: ignore[arg-type]
         if self.growth_center:
             growth = _growth_curve(stamps, parallax if use_parallax else None)
             center, scale = (jnp.asarray(values, jnp.float32) for values in (self.growth_center, self.growth_scale))
@@ -187,7 +207,7 @@ class InputScaling:
         return cls(**stored | tuples | {"matrix": tuple(map(tuple, stored["matrix"]))})
 
 
-def _growth_curve(stamps, parallax):
+def _growth_curve(stamps: Stamps, parallax: PerStar | None) -> Float[Array, "star feature"]:
     """`growth_curve.features`, of parallaxes that have a logarithm."""
     floored = None if parallax is None else jnp.maximum(jnp.asarray(parallax), PARALLAX_FLOOR_MAS)
     return growth_curve.features(jnp.asarray(stamps), floored)

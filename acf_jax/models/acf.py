@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array, Float, Key
 from scipy.special import ndtr, ndtri
 
 from acf_jax.models import growth_curve
 from acf_jax.models.cswin import STD_OF_CUT_NORMAL, WEIGHT_CUT, CSWin, CSWinConfig, gelu, weight_init
+from acf_jax.shapes import AnyArray, Features, Scalars, Stamps
 
 LOG_VARIANCE_RANGE = (-12.0, 6.0)  # of standardised labels: no star's noise is outside, and no likelihood overflows
 
@@ -41,7 +43,7 @@ class ACFConfig:
     head_widths: tuple[int, ...] = (320, 160)
     dropout_rate: float = 0.2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "targets", tuple(self.targets))
         object.__setattr__(self, "head_widths", tuple(self.head_widths))
         if not self.targets:
@@ -61,7 +63,10 @@ class ACFConfig:
             ValueError: if the numbers contradict each other.
             TypeError: if there is no such field.
         """
-        values = dict(model)
+        # JSON has lists for tuples.
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in model.items()
+        }
         names = {field.name for field in dataclasses.fields(CSWinConfig)}
         backbone = {name: values.pop(name) for name in sorted(names & values.keys())}
         return cls(backbone=CSWinConfig(num_bands=len(bands), **backbone), **values)
@@ -102,13 +107,17 @@ class ACF(nn.Module):
 
     config: ACFConfig = ACFConfig()
 
-    def setup(self):
+    def setup(self) -> None:
         """Names the parts: `backbone`, `astrometric`, `head_0` to `head_2`."""
         config, backbone = self.config, self.config.backbone
         # Never in half precision: that would save no time here, and cost the labels their last digits.
         self.head_dtype = jnp.promote_types(backbone.dtype, jnp.float32)
         kernel_init = weight_init(backbone.weight_std)
-        options = {"kernel_init": kernel_init, "dtype": self.head_dtype, "param_dtype": backbone.param_dtype}
+        options: dict[str, Any] = {
+            "kernel_init": kernel_init,
+            "dtype": self.head_dtype,
+            "param_dtype": backbone.param_dtype,
+        }
         self.backbone = CSWin(backbone)
         if config.num_scalars:
             self.astrometric = nn.Dense(config.astrometric_features, **options)
@@ -116,35 +125,54 @@ class ACF(nn.Module):
         self.head = [nn.Dense(width, **options) for width in widths]
         self.dropout = [nn.Dropout(config.dropout_rate) for _ in widths]
 
-    def __call__(self, stamps: jax.Array, scalars: jax.Array | None, deterministic: bool = False) -> jax.Array:
-        """One full pass; see `encode` and `predict`."""
+    def __call__(
+        self,
+        stamps: Stamps,
+        scalars: Scalars | None,
+        deterministic: bool = False,
+    ) -> Float[Array, "star {self.config.num_outputs}"]:
+        """One full pass: `encode`, then `predict`.
+
+        Args:
+            stamps: scaled.
+            scalars: as `predict` takes them.
+            deterministic: False drops paths and numbers, with `rngs={"drop_path": key, "dropout": key}`.
+
+        Returns:
+            As `predict`.
+        """
         return self.predict(self.encode(stamps, deterministic), scalars, deterministic)
 
-    def encode(self, stamps: jax.Array, deterministic: bool = True) -> jax.Array:
-        """Scaled stamps (batch, 48, 48, 6) -> features (batch, backbone.num_features).
+    def encode(self, stamps: Stamps, deterministic: bool = True) -> Features:
+        """Scaled stamps -> the backbone's features.
 
         Raises:
             ValueError: if the stamps don't fit the backbone.
         """
         return self.backbone(stamps, deterministic)
 
-    def predict(self, features: jax.Array, scalars: jax.Array | None, deterministic: bool = False) -> jax.Array:
+    def predict(
+        self,
+        features: Features,
+        scalars: Scalars | None,
+        deterministic: bool = False,
+    ) -> Float[Array, "star {self.config.num_outputs}"]:
         """The prediction module: dropout on the input of each dense layer (Eq. 11), in training and in prediction.
 
         Args:
-            features: (batch, features), from `encode`.
-            scalars: (batch, config.num_scalars), from `scaling.InputScaling.scalars`: the scaled parallax and its
+            features: from `encode`.
+            scalars: `config.num_scalars` a star, from `scaling.InputScaling.scalars`: the scaled parallax and its
                 error, the growth curve; None for a network that reads none.
             deterministic: True switches dropout off, otherwise `rngs={"dropout": key}` is needed.
 
         Returns:
-            (batch, config.num_outputs), standardised: the targets, then, if heteroscedastic, the variance of each
+            Standardised: the targets, then, if heteroscedastic, the variance of each
             about its label; float32 at least, whatever the backbone's dtype.
 
         Raises:
             ValueError: if a network that reads scalars is given none.
         """
-        x = features.astype(self.head_dtype)
+        x = jnp.asarray(features, self.head_dtype)
         if self.config.num_scalars:
             if scalars is None:
                 raise ValueError(
@@ -160,16 +188,24 @@ class ACF(nn.Module):
         return x
 
 
-def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 48, 6)) -> dict:
+def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 48, 6)) -> dict[str, Any]:
     """Fresh parameters: weights from a truncated normal distribution, biases 0 (paper Sec. 3.4), LayerNorms at 1 and 0.
 
     Equal in distribution to `model.init`, whose compilation costs a quarter of a minute, and the same on every device
     and version of JAX: a weight's values depend on the seed and its place in the tree.
+
+    Args:
+        model: the network.
+        seed: of all weights.
+        stamp_shape: height, width and bands of a stamp.
+
+    Returns:
+        The tree of parameters, as `model.apply` takes it under "params".
     """
     key, stamps, scalars = jax.random.key(0), jnp.zeros((1, *stamp_shape)), jnp.zeros((1, model.config.num_scalars))
     shapes = jax.eval_shape(lambda: model.init(key, stamps, scalars, deterministic=True))["params"]
 
-    def draw(path, leaf):
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> Array:
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         if not name.endswith("kernel"):
             return jnp.full(leaf.shape, name.endswith("scale"), leaf.dtype)
@@ -180,28 +216,43 @@ def init_params(model: ACF, seed: int, stamp_shape: tuple[int, int, int] = (48, 
 
 
 def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std: float) -> np.ndarray:
-    """The distribution of `cswin.weight_init`, drawn by NumPy."""
+    """The distribution of `cswin.weight_init`, drawn by NumPy.
+
+    Args:
+        generator: moves on by as many numbers.
+        shape: of the result.
+        std: what is left after the cut.
+
+    Returns:
+        float64 numbers.
+    """
     low, high = ndtr(-WEIGHT_CUT), ndtr(WEIGHT_CUT)
     return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
 
 
 def predict_per_star(
-    model: ACF, params: dict, features: jax.Array, scalars: jax.Array | None, keys: jax.Array
-) -> jax.Array:
+    model: ACF,
+    params: dict[str, Any],
+    features: Features,
+    scalars: Scalars | None,
+    keys: Key[Array, " star"],
+) -> Float[Array, "star output"]:
     """`ACF.predict` with dropout, each star under its own key.
 
     Args:
         model: the network.
         params: its parameters.
-        features: (n, features).
-        scalars: (n, num_scalars), or None for an ACPF.
-        keys: (n,) PRNG keys.
+        features: from `ACF.encode`.
+        scalars: None for an ACPF.
+        keys: one a star.
 
     Returns:
-        (n, num_outputs), standardised.
+        As `ACF.predict`.
     """
 
-    def one(features, scalars, key):
+    def one(
+        features: Float[AnyArray, " feature"], scalars: Float[AnyArray, " scalar"] | None, key: Key[Array, ""]
+    ) -> Float[Array, " output"]:
         scalars = None if scalars is None else scalars[None]
         return model.apply({"params": params}, features[None], scalars, method="predict", rngs={"dropout": key})[0]
 

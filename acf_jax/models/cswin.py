@@ -2,19 +2,22 @@
 
 The computation is the one of the CSWin authors' public code, operation by operation. Three details that are easily
 lost, because Flax has other defaults: LayerNorm's epsilon is 1e-5, GELU is the exact one, and convolutions pad
-symmetrically. Feature maps are (batch, height, width, channels) everywhere; a token is one of their pixels.
+symmetrically.
 
 Read downwards: the config, then an attention branch, a block, a stage, the network.
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jaxtyping import Array, Float
 
-from acf_jax.models.stripes import image_from_stripes, stripes_from_image
+from acf_jax.models.stripes import Stripes, image_from_stripes, stripes_from_image
+from acf_jax.shapes import FeatureMap, Stamps
 
 LAYER_NORM_EPSILON = 1e-5
 WEIGHT_CUT = 2  # where the normal distribution of the weights is cut, in its own standard deviations
@@ -54,7 +57,7 @@ class CSWinConfig:
     weight_std: float = 0.02  # of every initial weight, whatever its fan-in
     pooling: str = "mean"  # of the last map's tokens; "mean_attention", not the authors', appends a learned mean
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("depths", "num_heads", "stripe_widths"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if len(getattr(self, name)) != len(self.depths):
@@ -80,7 +83,7 @@ class CSWinConfig:
                 )
 
     @classmethod
-    def tiny(cls, **changes) -> "CSWinConfig":
+    def tiny(cls, **changes: Any) -> "CSWinConfig":
         """A network of half a million parameters, for tests and laptops."""
         return cls(**{"embed_dim": 16, "depths": (1, 2, 2, 1), **changes})
 
@@ -118,65 +121,78 @@ def weight_init(std: float) -> nn.initializers.Initializer:
     return nn.initializers.truncated_normal(std / STD_OF_CUT_NORMAL, lower=-WEIGHT_CUT, upper=WEIGHT_CUT)
 
 
-def gelu(x: jax.Array) -> jax.Array:
+def gelu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     """X times Phi(x), with the exact normal distribution function Phi, not its tanh approximation."""
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
-def widened(x: jax.Array) -> jax.Array:
+def widened(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     """In float32 at least: for sums, forward or in a gradient, of which bfloat16 would lose most terms."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-class _Layers:
-    """What the modules that have a `config` share: LayerNorm, weights with their biases, intermediates by name."""
+class _Layers(nn.Module):
+    """What the modules share: LayerNorm, weights with their biases, intermediates by name."""
+
+    config: CSWinConfig
 
     def layer_norm(self, name: str) -> nn.LayerNorm:
         return nn.LayerNorm(
             epsilon=LAYER_NORM_EPSILON, name=name, dtype=self.config.dtype, param_dtype=self.config.param_dtype
         )
 
-    def weights(self, *shape: int) -> tuple[jax.Array, jax.Array]:
+    def weights(self, *shape: int) -> tuple[Array, Array]:
         """The parameters "kernel" of this shape and "bias", one a channel."""
         config = self.config
         kernel = self.param("kernel", weight_init(config.weight_std), shape, config.param_dtype)
         return kernel, self.param("bias", nn.initializers.zeros_init(), shape[-1:], config.param_dtype)
 
-    def affine(self, x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        """The product in `config.dtype`, the bias in float32 at least: its gradient is a sum over a batch's tokens."""
+    def affine(
+        self,
+        x: Float[Array, "*axes channel"],
+        kernel: Float[Array, "channel feature"],
+        bias: Float[Array, " feature"],
+    ) -> Float[Array, "*axes feature"]:
+        """A product in `config.dtype` plus the bias.
+
+        Args:
+            x: what is multiplied, in any dtype.
+            kernel: the weights.
+            bias: added in float32 at least: its gradient is a sum over a batch's tokens.
+
+        Returns:
+            In `config.dtype`.
+        """
         product = x.astype(self.config.dtype) @ kernel.astype(self.config.dtype)
         return (widened(product) + widened(bias)).astype(product.dtype)
 
-    def capture(self, name: str, value: jax.Array) -> jax.Array:
+    def capture(self, name: str, value: Array) -> Array:
         """Keeps `value` under the module's `name` if the caller made the collection "intermediates" mutable."""
         self.sow("intermediates", name, value, reduce_fn=lambda _, new: new, init_fn=lambda: None)
         return value
 
 
-class Dense(nn.Module, _Layers):
+class Dense(_Layers):
     """A dense layer."""
 
-    config: CSWinConfig
     features: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(..., channels) -> (..., features)."""
+    def __call__(self, x: Float[Array, "*axes channel"]) -> Float[Array, "*axes {self.features}"]:
+        """Of every token alike."""
         return self.affine(x, *self.weights(x.shape[-1], self.features))
 
 
-class LePE(nn.Module, _Layers):
+class LePE(_Layers):
     """Locally-enhanced positional encoding (Dong et al. 2022, Eq. 7): a depthwise 3 x 3 convolution inside each stripe.
 
     Written as shifted multiply-adds, which train faster on a CPU than a grouped convolution. A shift as long as
     the stripe is wide meets nothing but padding and is left out.
     """
 
-    config: CSWinConfig
-
     @nn.compact
-    def __call__(self, v: jax.Array) -> jax.Array:
-        """(batch, stripes, height, width, channels) -> the same shape."""
+    def __call__(self, v: Stripes) -> Stripes:
+        """What is added to the attention of values `v`."""
         kernel, bias = (widened(weight) for weight in self.weights(3, 3, 1, v.shape[-1]))
         height, width = v.shape[2:4]
         above, left = min(1, height - 1), min(1, width - 1)
@@ -201,8 +217,17 @@ class StripeAttention(nn.Module):
     stripe_width: int
 
     @nn.compact
-    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-        """Three maps (batch, height, width, channels) -> one map of the same shape."""
+    def __call__(self, q: FeatureMap, k: FeatureMap, v: FeatureMap) -> FeatureMap:
+        """One attention, stripe by stripe.
+
+        Args:
+            q: queries.
+            k: keys.
+            v: values.
+
+        Returns:
+            The values, averaged with the weights of their keys for each query.
+        """
         height, width, channels = q.shape[1:]
         head_dim = channels // self.num_heads
         q, k, v = (stripes_from_image(x, self.stripe_height, self.stripe_width) for x in (q, k, v))
@@ -214,22 +239,21 @@ class StripeAttention(nn.Module):
         return image_from_stripes(attended + LePE(self.config, name="lepe")(v), height, width)
 
 
-class Block(nn.Module, _Layers):
+class Block(_Layers):
     """A CSWin Transformer block (Dong et al. 2022, Eq. 9): cross-shaped attention, then an MLP, each on a residual.
 
     Half of the channels attend in vertical stripes, half in horizontal ones. Where `whole_map` is set all channels
     attend over the whole map.
     """
 
-    config: CSWinConfig
     num_heads: int
     stripe_width: int
     whole_map: bool
     deterministic: bool
 
     @nn.compact
-    def __call__(self, x: jax.Array, drop_path_rate: jax.Array) -> tuple[jax.Array, None]:
-        """(batch, height, width, channels) -> the same shape; the None is there for `nn.scan`."""
+    def __call__(self, x: FeatureMap, drop_path_rate: Float[Array, ""]) -> tuple[FeatureMap, None]:
+        """One map to the next; the None is there for `nn.scan`."""
         channels = x.shape[-1]
         y = self.capture("norm1_out", self.layer_norm("norm1")(x))
         y = self.capture("qkv_out", Dense(self.config, 3 * channels, name="qkv")(y))
@@ -244,8 +268,8 @@ class Block(nn.Module, _Layers):
         x = x + self.drop_path(y, drop_path_rate)
         return self.capture("out", x), None
 
-    def attention(self, qkv: jax.Array) -> jax.Array:
-        """(batch, height, width, 3 x channels) -> the branches' attention side by side, before `proj`."""
+    def attention(self, qkv: FeatureMap) -> Float[Array, "star y x channel//3"]:
+        """The branches' attention side by side, before `proj`; the channels are those of q, then of k, then of v."""
         height, width = qkv.shape[1:3]
         if self.whole_map:
             branch = StripeAttention(self.config, self.num_heads, height, width, name="whole")
@@ -258,7 +282,7 @@ class Block(nn.Module, _Layers):
         second = self.capture("horizontal_out", horizontal(*sixths[1::2]))
         return jnp.concatenate([first, second], axis=-1)
 
-    def drop_path(self, x: jax.Array, rate: jax.Array) -> jax.Array:
+    def drop_path(self, x: FeatureMap, rate: Float[Array, ""]) -> FeatureMap:
         """Stochastic depth (Huang et al. 2016): drops a sample's branch; the others are scaled to keep the mean."""
         if self.deterministic or self.config.drop_path_rate == 0:
             return x
@@ -266,31 +290,30 @@ class Block(nn.Module, _Layers):
         return jnp.where(keep, x / (1 - rate).astype(x.dtype), 0)
 
 
-class StridedConv(nn.Module, _Layers):
+class StridedConv(_Layers):
     """A convolution of stride 2, padded symmetrically by half its size.
 
     Written as one product of the windows' pixels with the weights: XLA's own convolution has a gradient that is 30
     times slower on a CPU once it stands inside a loop, as it does where gradients are accumulated.
     """
 
-    config: CSWinConfig
     features: int
     size: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, height, width, channels) -> (batch, height / 2, width / 2, features)."""
+    def __call__(self, x: FeatureMap) -> Float[Array, "star y//2 x//2 {self.features}"]:
+        """A map of half the size."""
         kernel, bias = self.weights(self.size, self.size, x.shape[-1], self.features)
         # Columns first: the channels of the result are ordered as the kernel's axes, row by row.
         windows = strided_windows(strided_windows(x, 2, self.size), 1, self.size)
         return self.affine(windows, kernel.reshape(-1, self.features), bias)
 
 
-def strided_windows(x: jax.Array, axis: int, size: int) -> jax.Array:
+def strided_windows(x: FeatureMap, axis: int, size: int) -> Float[Array, "star _ _ {size}*channel"]:
     """Windows of `size` pixels around every second pixel along `axis`, side by side in the channels.
 
     Args:
-        x: (batch, height, width, channels); zeros lie around it.
+        x: zeros lie around it.
         axis: 1 or 2.
         size: of a window, odd.
 
@@ -303,20 +326,19 @@ def strided_windows(x: jax.Array, axis: int, size: int) -> jax.Array:
     return jnp.concatenate(pixels, axis=-1)
 
 
-class Downsample(nn.Module, _Layers):
+class Downsample(_Layers):
     """A convolution of stride 2 and a LayerNorm: the patch embedding (7 x 7) and the merges between stages (3 x 3)."""
 
-    config: CSWinConfig
     features: int
     size: int
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """(batch, height, width, channels) -> (batch, height / 2, width / 2, features)."""
+    def __call__(self, x: FeatureMap) -> Float[Array, "star y//2 x//2 {self.features}"]:
+        """A map of half the size."""
         return self.layer_norm("norm")(StridedConv(self.config, self.features, self.size, name="conv")(x))
 
 
-class CSWin(nn.Module, _Layers):
+class CSWin(_Layers):
     """Stamps -> features. Parameters of a stage's blocks are stacked along their first axis, in the blocks' order.
 
     Intermediate maps come by name: `intermediates(model, params, stamps)`.
@@ -330,15 +352,15 @@ class CSWin(nn.Module, _Layers):
     config: CSWinConfig = CSWinConfig()
 
     @nn.compact
-    def __call__(self, stamps: jax.Array, deterministic: bool = True) -> jax.Array:
+    def __call__(self, stamps: Stamps, deterministic: bool = True) -> Float[Array, "star {self.config.num_features}"]:
         """The features of a batch of stamps.
 
         Args:
-            stamps: (batch, height, width, bands), scaled.
+            stamps: scaled.
             deterministic: False drops paths, with `rngs={"drop_path": key}`, if `config.drop_path_rate` is not 0.
 
         Returns:
-            (batch, config.num_features), in `config.dtype`.
+            In `config.dtype`.
 
         Raises:
             ValueError: if the stamps' size is not divisible by a stage's stride and stripe width, or their bands are
@@ -346,7 +368,7 @@ class CSWin(nn.Module, _Layers):
         """
         config = self.config
         config.check_stamps(stamps.shape)
-        x = Downsample(config, config.embed_dim, 7, name="patch_embed")(stamps.astype(config.dtype))
+        x = Downsample(config, config.embed_dim, 7, name="patch_embed")(jnp.asarray(stamps, config.dtype))
         self.capture("patch_embed_out", x)
         for stage in range(len(config.depths)):
             if stage:
@@ -357,8 +379,8 @@ class CSWin(nn.Module, _Layers):
         mean = x.mean(axis=(1, 2))
         return mean if config.pooling == "mean" else jnp.concatenate([mean, self.attention_pool(x)], axis=-1)
 
-    def attention_pool(self, x: jax.Array) -> jax.Array:
-        """Tokens (batch, height, width, channels) averaged with weights learned from them: (batch, channels)."""
+    def attention_pool(self, x: FeatureMap) -> Float[Array, "star channel"]:
+        """Tokens averaged with weights learned from them."""
         score = nn.Dense(
             1, use_bias=False, name="pool", kernel_init=weight_init(self.config.weight_std),
             dtype=self.config.dtype, param_dtype=self.config.param_dtype,
@@ -366,8 +388,17 @@ class CSWin(nn.Module, _Layers):
         weights = jax.nn.softmax(widened(score), axis=(1, 2)).astype(x.dtype)
         return (weights * x).sum(axis=(1, 2))
 
-    def stage(self, stage: int, x: jax.Array, deterministic: bool) -> jax.Array:
-        """Stage `stage` (from 0): its blocks, one after the other."""
+    def stage(self, stage: int, x: FeatureMap, deterministic: bool) -> FeatureMap:
+        """A stage's blocks, one after the other.
+
+        Args:
+            stage: its number, from 0.
+            x: the map that it is given.
+            deterministic: as in the call.
+
+        Returns:
+            The map after the last block.
+        """
         config = self.config
         depth, stripe_width = config.depths[stage], config.stripe_widths[stage]
         # The authors' rule: the last stage, and any map no larger than its stripes, has a single branch.
@@ -380,7 +411,7 @@ class CSWin(nn.Module, _Layers):
             unroll=depth if depth <= UNROLLED_DEPTH else 1,
         )
         arguments = (config, config.num_heads[stage], stripe_width, whole_map, deterministic)
-        return blocks(*arguments, name=f"stage{stage + 1}")(x, config.drop_path_rates[stage])[0]
+        return blocks(*arguments, name=f"stage{stage + 1}")(x, jnp.asarray(config.drop_path_rates[stage]))[0]
 
 
 def rematerialised(block: type[Block], remat: str) -> type[Block]:
@@ -390,8 +421,13 @@ def rematerialised(block: type[Block], remat: str) -> type[Block]:
     return nn.remat(block) if remat == "blocks" else block
 
 
-def intermediates(model: CSWin, params: dict, stamps: jax.Array) -> dict:
+def intermediates(model: CSWin, params: dict[str, Any], stamps: Stamps) -> dict[str, Any]:
     """Every named intermediate map of a deterministic forward pass.
+
+    Args:
+        model: the network.
+        params: its parameters.
+        stamps: scaled.
 
     Returns:
         "patch_embed_out", "stage1_out", "merge1_out", ... "norm_out": (batch, height, width, channels); and under

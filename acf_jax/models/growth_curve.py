@@ -8,6 +8,9 @@ that is not in the stamp (docs/results.md says what it brings).
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
+
+from acf_jax.shapes import PerStar, Stamps
 
 RADII_PX = (3.0, 6.0, 12.0)
 # Seeing differs between bands and exposures, so one aperture alone would be poor: three tell light and its spread.
@@ -15,8 +18,8 @@ LUMINOSITY_RADIUS = 2  # of RADII_PX: the widest loses least
 FLUX_FLOOR_UJY = 1.0  # 23.9 mag, far below the faintest star of a sample: a smaller sum is noise, and has no logarithm
 
 
-def apertures(height: int, width: int) -> np.ndarray:
-    """Weights (3, height, width) of circular apertures about the stamp's centre, their edges one pixel wide.
+def apertures(height: int, width: int) -> Float[np.ndarray, "aperture {height} {width}"]:
+    """Weights of circular apertures about the stamp's centre, their edges one pixel wide.
 
     The centre is the stamp's own, so that flipping or turning a stamp by quarters changes nothing.
     """
@@ -30,16 +33,16 @@ def num_features(num_bands: int, use_parallax: bool) -> int:
     return len(RADII_PX) * (2 * num_bands - 1) + (num_bands if use_parallax else 0)
 
 
-def features(stamps: jax.Array, parallax: jax.Array | None) -> jax.Array:
+def features(stamps: Stamps, parallax: PerStar | None) -> Float[Array, "star feature"]:
     """Log fluxes, colours and, with a parallax, log luminosities.
 
     Args:
-        stamps: (n, y, x, band) in uJy / pix, bands from blue to red.
-        parallax: (n,) in mas, positive; None leaves the luminosities out.
+        stamps: in uJy / pix, bands from blue to red.
+        parallax: in mas, positive; None leaves the luminosities out.
 
     Returns:
-        (n, num_features): log10 flux by aperture and band; its differences between neighbouring bands; and log10 of
-        flux / parallax^2 in the widest aperture by band, which is Eq. 17 times -0.4.
+        `num_features` numbers a star: log10 flux by aperture and band; its differences between neighbouring bands; and
+        log10 of flux / parallax^2 in the widest aperture by band, which is Eq. 17 times -0.4.
     """
     # A product in the precision of the inputs: colours are small differences, which a GPU's TF32 would round away.
     weights = jnp.asarray(apertures(*stamps.shape[1:3]))

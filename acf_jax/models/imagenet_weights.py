@@ -3,8 +3,10 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from acf_jax.errors import differences
 from acf_jax.models.cswin import CSWinConfig
@@ -16,7 +18,7 @@ CLASSIFIER = "head."
 BLOCK = re.compile(r"stage(\d+)\.(\d+)\.")
 # The published networks: (channels of the first stage, blocks a stage) -> name, heads a stage. Heads do not show in the
 # weights' shapes, and the same weights cut into other heads are another network.
-PUBLISHED = {
+PUBLISHED: dict[tuple[int, tuple[int, ...]], tuple[str, tuple[int, ...]]] = {
     (64, (1, 2, 21, 1)): ("CSWin-T", (2, 4, 8, 16)),
     (64, (2, 4, 32, 2)): ("CSWin-S", (2, 4, 8, 16)),
     (96, (2, 4, 32, 2)): ("CSWin-B", (4, 8, 16, 32)),
@@ -24,8 +26,16 @@ PUBLISHED = {
 }
 
 
-def backbone_params_from_file(path: str | Path, config: CSWinConfig, stamp_size: int = 48) -> dict[str, dict]:
-    """Parameters of `CSWin(config)` out of a `.pth` or `.safetensors` file.
+def backbone_params_from_file(path: str | Path, config: CSWinConfig, stamp_size: int = 48) -> dict[str, Any]:
+    """Parameters of `CSWin(config)` out of a file.
+
+    Args:
+        path: a `.pth` or `.safetensors` file.
+        config: of the network to fill.
+        stamp_size: pixels on a side.
+
+    Returns:
+        As `cswin_params_from_torch`.
 
     Raises:
         WeightsFileError: if the file cannot be read.
@@ -55,6 +65,9 @@ def adapt_imagenet_state_dict(
         config: of the network to fill.
         stamp_size: pixels on a side.
 
+    Returns:
+        Name -> array.
+
     Raises:
         ValueError: if the weights are those of a network of other sizes, listing what differs.
     """
@@ -69,7 +82,9 @@ def adapt_imagenet_state_dict(
     return adapted
 
 
-def bands_from_colours(kernel: np.ndarray, num_bands: int) -> np.ndarray:
+def bands_from_colours(
+    kernel: Float[np.ndarray, "channel 3 height width"], num_bands: int
+) -> Float[np.ndarray, "channel {num_bands} height width"]:
     """A first convolution on red, green and blue -> one on bands, from the bluest to the reddest.
 
     Blue, green and red are taken as three equal pieces of the spectrum that the bands divide equally among themselves,
@@ -82,11 +97,11 @@ def bands_from_colours(kernel: np.ndarray, num_bands: int) -> np.ndarray:
     for colours stay blind to grey.
 
     Args:
-        kernel: (channels, 3, height, width), red first.
+        kernel: red first.
         num_bands: any number from 1.
 
     Returns:
-        (channels, num_bands, height, width).
+        The kernel on bands, in the dtype of `kernel`.
     """
     # In units of 1 / (3 bands) of the spectrum, in which all edges are whole numbers.
     band, colour = 3 * np.arange(num_bands)[:, None], num_bands * np.arange(3)

@@ -16,7 +16,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -106,7 +106,7 @@ def _read_zip(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
     return _arrays(content, lambda storage: archive.read(f"{root}data/{storage.key}"))
 
 
-def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
+def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
     file.seek(0)
     if _Unpickler(file).load() != LEGACY_MAGIC:
         raise WeightsFileError("was not written by torch.save: use it, or safetensors")
@@ -152,9 +152,9 @@ class Tensor(NamedTuple):
     strides: tuple[int, ...]  # in elements
 
     @classmethod
-    def rebuild(cls, storage: Storage, offset: int, shape: tuple, strides: tuple, *_) -> "Tensor":
+    def rebuild(cls, *fields: Any) -> "Tensor":
         """Stands in for PyTorch's function, which has further arguments for gradients."""
-        return cls(storage, offset, shape, strides)
+        return cls(*fields[:4])
 
     def read(self, flat: np.ndarray) -> np.ndarray:
         """Its elements, copied out of the storage's.
@@ -174,25 +174,25 @@ class Tensor(NamedTuple):
 class Inert:
     """Stands where a file names a class or function that is none of the four: may be made, called and filled."""
 
-    def __init__(self, *_args, **_options):
+    def __init__(self, *_args: Any, **_options: Any) -> None:
         pass
 
-    def __call__(self, *_args, **_options):
+    def __call__(self, *_args: Any, **_options: Any) -> None:
         """Nothing."""
 
-    def __setitem__(self, _key, _value):
+    def __setitem__(self, _key: Any, _value: Any) -> None:
         pass
 
-    def __setstate__(self, _state):
+    def __setstate__(self, _state: Any) -> None:
         pass
 
-    def append(self, _item):
+    def append(self, _item: Any) -> None:
         """Takes what a pickled list or set is filled with."""
 
     extend = add = append
 
 
-def _first(value, *_):
+def _first(value: Any, *_: Any) -> Any:
     """Stands in for PyTorch's function that makes a parameter of a tensor."""
     return value
 
@@ -206,7 +206,7 @@ KNOWN = {
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: IO[bytes]):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, Storage] = {}
 
@@ -214,7 +214,7 @@ class _Unpickler(pickle.Unpickler):
         # A storage's class is a name, not an object that the file could call.
         return name if module == "torch" and name in STORAGE_DTYPES else KNOWN.get((module, name), Inert)
 
-    def persistent_load(self, pid: tuple) -> Any:
+    def persistent_load(self, pid: tuple[Any, ...]) -> Any:
         kind, storage_class, *_ = pid
         is_view = any(part is not None for part in pid[5:])  # written by the earliest PyTorch only
         if kind != "storage" or storage_class not in STORAGE_DTYPES or is_view:
@@ -223,7 +223,7 @@ class _Unpickler(pickle.Unpickler):
         return self.storages.setdefault(key, Storage(key, STORAGE_DTYPES[storage_class], size))
 
 
-def _arrays(content: Any, read_bytes: Callable[[Storage], bytes]) -> dict[str, np.ndarray]:
+def _arrays(content: Any, read_bytes: Callable[[Storage], bytes | memoryview]) -> dict[str, np.ndarray]:
     """The state dict among what a file holds, read."""
 
     @functools.cache  # several tensors may lie on one storage

@@ -1,6 +1,7 @@
 """Parameters of the CSWin authors' PyTorch code <-> parameters of `cswin.CSWin`; needs no PyTorch."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,7 @@ KERNEL_AXES = {2: (1, 0), 4: (2, 3, 1, 0)}
 
 def cswin_params_from_torch(
     state_dict: Mapping[str, np.ndarray], config: CSWinConfig, stamp_size: int = 48
-) -> dict[str, dict]:
+) -> dict[str, Any]:
     """Flax parameters from the authors' named arrays.
 
     Args:
@@ -44,7 +45,7 @@ def cswin_params_from_torch(
     """
     shapes = parameter_shapes(config, stamp_size)
     _check_fit("The state dict does", _torch_shapes_of(shapes), state_dict)
-    params: dict[str, dict] = {}
+    params: dict[str, Any] = {}
     for path, leaf in shapes.items():
         arrays = [np.asarray(state_dict[name]) for name in torch_shapes(path, leaf.shape)]
         if path.endswith("kernel"):
@@ -58,7 +59,7 @@ def cswin_params_from_torch(
 
 
 def torch_from_cswin_params(
-    params: Mapping[str, Mapping], config: CSWinConfig, stamp_size: int = 48
+    params: Mapping[str, Any], config: CSWinConfig, stamp_size: int = 48
 ) -> dict[str, np.ndarray]:
     """The authors' named arrays from Flax parameters: the inverse of `cswin_params_from_torch`, bit by bit.
 
@@ -77,7 +78,7 @@ def torch_from_cswin_params(
     shapes = parameter_shapes(config, stamp_size)
     leaves = _by_path(params)
     _check_fit("The parameters do", {path: leaf.shape for path, leaf in shapes.items()}, leaves)
-    state_dict = {}
+    state_dict: dict[str, np.ndarray] = {}
     for path, leaf in leaves.items():
         blocks = np.asarray(leaf) if _is_stacked(path) else [np.asarray(leaf)]
         if path.endswith("kernel"):
@@ -121,13 +122,13 @@ def _is_stacked(path: str) -> bool:
     return path.startswith("stage")
 
 
-def _by_path(tree: Mapping) -> dict:
+def _by_path(tree: Mapping[str, Any]) -> dict[str, Any]:
     """Path -> leaf of a tree of parameters."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _check_fit(subject: str, expected: dict[str, tuple], arrays: Mapping) -> None:
+def _check_fit(subject: str, expected: dict[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> None:
     """Raises ValueError, listing the entries of the two that differ as a diff does, if the arrays are others."""
     given = {name: tuple(np.shape(array)) for name, array in arrays.items()}
     lines = [(name, "+", shape) for name, shape in expected.items() if given.get(name) != shape]

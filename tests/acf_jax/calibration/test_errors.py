@@ -166,6 +166,7 @@ def test_too_few_stars_are_refused():
         fit(drawn)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_does_not_fit_is_refused():
     (mean, mc_std, noise_std, labels), _ = draw(100, 21, b=1.0)
     with pytest.raises(ValueError, match=r"labels \(99, 2\) and predictions \(100, 2\)"):

@@ -97,6 +97,7 @@ def test_stars_without_label_or_prediction_are_left_out():
     np.testing.assert_array_equal(fit(samples, labels), expected)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("samples", "labels", "sentence"),
     [

@@ -154,6 +154,7 @@ def test_a_domain_survives_numpy_s_files_without_pickling(domain, tmp_path):
         assert getattr(again, name) == values
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_arrays_whose_shapes_disagree_are_refused(domain):
     arrays = domain.to_arrays()
     with pytest.raises(ValueError, match=r"must be \(d,\) and \(d, d\)"):
@@ -162,6 +163,7 @@ def test_arrays_whose_shapes_disagree_are_refused(domain):
         TrainingDomain.from_arrays(arrays | {"label_min": np.zeros(3)})
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_another_network_s_features_and_stamps_are_refused(domain):
     features, stamps = make_features(3, 1), make_stamps(3, 1)
     for wrong in ((features[:, 1:], stamps), (features, stamps[..., 1:]), (features, stamps[0])):

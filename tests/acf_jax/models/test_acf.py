@@ -62,6 +62,17 @@ def test_the_papers_sizes():
     assert kernels == {"astrometric": (2, 128), "head_0": (640, 320), "head_1": (320, 160), "head_2": (160, 3)}
 
 
+def test_a_config_s_section_holds_the_backbone_s_fields_beside_the_others():
+    section = {"embed_dim": 16, "depths": (1, 2, 2, 1), "targets": ["teff"], "use_parallax": False}
+    backbone = CSWinConfig(num_bands=4, embed_dim=16, depths=(1, 2, 2, 1))
+    assert ACFConfig.from_sections(section, "griz") == ACFConfig(backbone, ("teff",), use_parallax=False)
+    assert set(section) == {"embed_dim", "depths", "targets", "use_parallax"}  # and is left as it was
+    with pytest.raises(TypeError, match="dropout"):
+        ACFConfig.from_sections({"dropout": 0.2}, "griz")
+    with pytest.raises(ValueError, match="stripe_widths"):
+        ACFConfig.from_sections({"depths": (1,), "num_heads": (2,)}, "griz")
+
+
 def test_acpf_has_no_astrometric_branch_and_takes_no_notice_of_the_parallax(features, astrometry):
     model = ACF(ACFConfig(backbone=BACKBONE, use_parallax=False, head_widths=(16, 8)))
     params = random_params(model)

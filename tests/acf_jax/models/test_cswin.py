@@ -59,6 +59,7 @@ def test_contradicting_sizes_are_refused(changes, sentence):
         CSWinConfig.tiny(**{"num_heads": (2, 8, 8, 16), **changes})
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("shape", "sentence"),
     [
@@ -101,7 +102,7 @@ def test_other_stamp_sizes_and_depths(shape, sizes):
 
 def test_gelu_is_exact():
     x = np.linspace(-6, 6, 101, dtype=np.float32)
-    np.testing.assert_allclose(gelu(x), jax.nn.gelu(x, approximate=False), atol=6 * 2**-24, rtol=1e-6)
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), jax.nn.gelu(x, approximate=False), atol=6 * 2**-24, rtol=1e-6)
 
 
 @pytest.mark.parametrize("direction", ["vertical", "horizontal"])
@@ -123,11 +124,12 @@ def test_each_half_of_the_channels_has_its_direction(stamps):
     """A row is as far as the second half of a block's attention sees, a column as far as the first half does."""
     block = Block(SMALL, num_heads=2, stripe_width=1, whole_map=False, deterministic=True)
     x = stamps[:1, :6, :6, :4]
-    params = random_params(block, x, 0.0)
+    rate = jnp.zeros(())
+    params = random_params(block, x, rate)
 
     @jax.jit
     def attention(x):
-        _, state = block.apply({"params": params}, x, 0.0, mutable="intermediates")
+        _, state = block.apply({"params": params}, x, rate, mutable="intermediates")
         return state["intermediates"]["vertical_out"], state["intermediates"]["horizontal_out"]
 
     moved = x.copy()

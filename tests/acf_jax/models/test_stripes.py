@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ maps_and_stripes = st.fixed_dictionaries(
 
 def numbered_image(batch, rows, columns, height, width, channels, **_):
     shape = (batch, rows * height, columns * width, channels)
-    return np.arange(np.prod(shape)).reshape(shape)
+    return jnp.asarray(np.arange(np.prod(shape), dtype=np.float32).reshape(shape))
 
 
 @settings(deadline=None, max_examples=30)
@@ -20,7 +21,7 @@ def numbered_image(batch, rows, columns, height, width, channels, **_):
 def test_stripes_are_slices_of_the_image(sizes):
     image = numbered_image(**sizes)
     height, width = sizes["height"], sizes["width"]
-    stripes = np.asarray(stripes_from_image(image, height, width))
+    stripes, image = np.asarray(stripes_from_image(image, height, width)), np.asarray(image)
     assert stripes.shape[1] == sizes["rows"] * sizes["columns"]
     for number, stripe in enumerate(stripes.swapaxes(0, 1)):
         row, column = divmod(number, sizes["columns"])
@@ -45,4 +46,4 @@ def test_stripes_that_do_not_divide_are_refused(sizes, excess, in_height):
     shape[not in_height] += 1 + excess % (stripe[not in_height] - 1)
     sentence = f"Stripes of {stripe[0]} x {stripe[1]} tokens don't divide a map of {shape[0]} x {shape[1]} tokens"
     with pytest.raises(ValueError, match=sentence):
-        stripes_from_image(np.zeros((sizes["batch"], *shape, sizes["channels"])), *stripe)
+        stripes_from_image(jnp.zeros((sizes["batch"], *shape, sizes["channels"])), *stripe)
