@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from acf_jax.files import whole_file
 from benchmarks.command import make_parser, print_json, read_config
 from datasets.build.workers import available_cpus
 
@@ -38,7 +39,8 @@ def run_one(task: tuple) -> dict:
     result_file = folder / "result.json"
     if not result_file.exists():
         result = train_and_measure(config_file, steps, variant, seed, folder, data_dir)
-        result_file.write_text(json.dumps(result))
+        with whole_file(result_file, "x") as file:
+            file.write(json.dumps(result))
     return json.loads(result_file.read_text())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from acf_jax.bundle import model_card
 from acf_jax.bundle.example_stars import made_up_stars
 from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
 from acf_jax.errors import ACFError
-from acf_jax.files import without_folders
+from acf_jax.files import whole_folder, without_folders
 from acf_jax.inference import bundle_files, mc_dropout
 from acf_jax.inference.bundle_files import write_checksums
 from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
@@ -66,15 +65,9 @@ def write_bundle(
         raise BundleError(f"{out_dir} is there already: remove it, or choose another folder for the bundle.")
     trained = load(source)
     metrics = read_metrics(source, evaluation_dir, trained)
-    temporary = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        _write_files(temporary, trained, metrics, n_samples, size_px)
-        written = load(temporary)
-        temporary.rename(out_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return written
+    with whole_folder(out_dir) as folder:
+        _write_files(folder, trained, metrics, n_samples, size_px)
+        return load(folder)
 
 
 def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Network) -> dict | None:

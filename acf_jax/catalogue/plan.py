@@ -11,13 +11,13 @@ import json
 import math
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.errors import differences
+from acf_jax.files import whole_file
 
 PLAN = "plan.json"
 
@@ -59,9 +59,9 @@ def settle(plan: Plan, folder: Path) -> str:
     """
     path = folder / PLAN
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _write(path, json.dumps(asdict(plan) | {"date": today()}, indent=1))
+            with whole_file(path, "x", replace=False) as file:  # another process may just have written the same
+                file.write(json.dumps(asdict(plan) | {"date": today()}, indent=1))
     except OSError as error:
         raise CatalogueError(
             f"{folder} cannot be written ({error.strerror or error}): give another --out, or make room there."
@@ -78,21 +78,6 @@ def settle(plan: Plan, folder: Path) -> str:
             + "\nGive another --out, or the same settings to go on with it."
         )
     return date
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, unless another process has just done so."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(text)
-        try:
-            os.link(temporary, path)  # unlike a rename, it never replaces a plan that another process has just written
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def today() -> str:

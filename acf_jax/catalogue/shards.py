@@ -9,9 +9,10 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from acf_jax.catalogue.columns import Rows, columns
+from acf_jax.catalogue.errors import told_if_not_written
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, to_arrow
-from acf_jax.catalogue.files.whole_file import whole_file
 from acf_jax.catalogue.plan import Plan
+from acf_jax.files import whole_file
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -27,7 +28,7 @@ def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: b
     """
     described = columns(targets, has_input_row)
     schema = arrow_schema(described)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         pq.write_table(to_arrow(rows, described, schema), file, write_page_checksum=True)
 
 

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.data.prepared import PreparedDataset
+from acf_jax.files import whole_file
 
 STARS, REJECTED = "stars.parquet", "rejected.parquet"
 _NUMBERS = {  # columns of a star, and what is missing
@@ -151,12 +152,12 @@ def dataset_without_stamps(
         config: of the dataset that there might have been.
         archive: where they were sought.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kinds = {"split": pyarrow.string(), "input_row": pyarrow.int64()}
     names = needed_columns(bands, ("input_row",))
     nobody = pyarrow.table({name: pyarrow.array([], kinds.get(name, pyarrow.float64())) for name in names})
-    pq.write_table(nobody, folder / STARS)
-    pq.write_table(rejected, folder / REJECTED)
+    for name, table in ((STARS, nobody), (REJECTED, rejected)):
+        with whole_file(folder / name) as file:
+            pq.write_table(table, file)
     metadata = {"bands": bands, "fingerprint": "no star has a stamp", "provenance": {"archive": archive}}
     return PreparedDataset(folder, "smss_stamps", config, "0.0.0", metadata, splits={}, fields=())
 

@@ -14,6 +14,7 @@ from acf_jax.catalogue.figures.maps import MAPS, NONE, Map, columns_of, fill, fl
 from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.info import missing_columns
+from acf_jax.files import whole_file
 from acf_jax.plots.predictions import COLUMN_IN, for_print
 
 _DRAW: Mapping[str, tuple[Callable, float, str]] = {  # by whom, height in inches, in words
@@ -65,11 +66,11 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
     }
     stars = f"{sample}, flagged stars left out" if excluded else sample
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
         for name, without in missing.items():
             lacks = f"the catalogue has no column {' or '.join(without)}"
             told["figures"][name] = {"not_drawn": lacks} if without else _write(name, maps[name], out_dir, stars)
-        (out_dir / "figures.json").write_text(json.dumps(told, indent=2) + "\n")
+        with whole_file(out_dir / "figures.json", "x") as file:
+            file.write(json.dumps(told, indent=2) + "\n")
     except OSError as error:
         raise CatalogueError(f"The figures cannot be written to {out_dir}: {error.strerror}.") from error
     return told
@@ -84,7 +85,8 @@ def _write(name: str, of_figure: Map, out_dir: Path, stars: str) -> dict:
     title = textwrap.fill(f"{stars}; n = {of_figure.tally.n_used:,}", 60)
     figure = for_print(COLUMN_IN, height_in, lambda figure: draw(figure, of_figure, title))
     files = {f"{name}.png": {}, f"{name}.pdf": {"metadata": {"CreationDate": None}}}
-    for file, options in files.items():
-        figure.savefig(out_dir / file, dpi=300, **options)
+    for path, options in files.items():
+        with whole_file(out_dir / path) as file:
+            figure.savefig(file, format=path[-3:], dpi=300, **options)
     frame = {"distance": _DISTANCE, "frame": vars(FRAME)} if name == "figure_16" else {}
     return {"files": list(files), "caption": caption, **entry, **frame}

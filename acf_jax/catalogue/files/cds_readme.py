@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from acf_jax.catalogue.columns import Column
+from acf_jax.catalogue.errors import told_if_not_written
 from acf_jax.catalogue.files import side_file
 from acf_jax.catalogue.files.contents import Flags, flattened
 from acf_jax.catalogue.files.records import ascii_text
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 AUTHORS = "the makers of this catalogue, with ACF-JAX"
 PAPER = "=2025A&A...698A.322"
@@ -74,7 +75,7 @@ def write_readme(
         *_notes(flags, provenance),
         _references(),
     ]
-    with whole_file(Path(path)) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         file.write(("\n".join(sections) + "\n").encode("ascii"))
 
 

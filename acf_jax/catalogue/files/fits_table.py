@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.contents import Contents, parsed_provenance
 from acf_jax.catalogue.files.fits_checksum import DataSum, header_checksum
 from acf_jax.catalogue.files.records import ascii_text, ascii_width, from_records, record_dtype, to_records
 from acf_jax.catalogue.files.votable import described, standard_unit
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -32,7 +32,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
     widths = contents.text_widths(ascii_width)
     dtype = record_dtype(contents.columns, widths)
     header = _header(contents, widths, dtype)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         file.write(_primary())
         header_at = file.tell()
         file.write(header.tostring().encode())

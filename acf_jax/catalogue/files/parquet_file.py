@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, in_memory
 from acf_jax.catalogue.files.contents import Contents, parsed_provenance
 from acf_jax.catalogue.files.votable import header_without_data
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 _PROVENANCE = "acf_jax.provenance"
 
@@ -30,7 +30,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
     """
     widths = contents.text_widths()
     schema = _schema(contents, widths)
-    with whole_file(path) as file, pq.ParquetWriter(file, schema) as writer:
+    with told_if_not_written(path), whole_file(path) as file, pq.ParquetWriter(file, schema) as writer:
         for rows in contents.batches(progress):
             arrays = [
                 pa.array(rows[column.name], field.type, from_pandas=column.is_float)  # from_pandas: NaN is a null

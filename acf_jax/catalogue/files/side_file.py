@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.contents import Contents
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 Layout = dict[str, tuple[int, int]]
 """First and last byte of each column of fixed width, counted from 1 as the CDS does."""
@@ -44,7 +44,7 @@ def write_side_file(table: Path, contents: Contents, layout: Layout | None = Non
         "flags": [{"bit": flag.value, "name": flag.name, "meaning": text} for flag, text in contents.flags],
         "provenance": contents.provenance,
     }
-    with whole_file(side_path(table)) as file:
+    with told_if_not_written(side_path(table)), whole_file(side_path(table)) as file:
         file.write(json.dumps(metadata, indent=1).encode())
 
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.csv
 
 from acf_jax.catalogue.columns import columns as all_columns
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files import side_file
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, in_memory
 from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.text_values import text_rows
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 from acf_jax.labels import LABELS
 
 _ECSV = ".ecsv"
@@ -28,7 +28,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
     is_ecsv = path.suffix.lower() == _ECSV
     if not is_ecsv:
         side_file.write_side_file(path, contents)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         if is_ecsv:
             text.write(_ecsv_header(contents))

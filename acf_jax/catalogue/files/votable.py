@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.contents import Contents, parsed_provenance
 from acf_jax.catalogue.files.records import NULLS, ascii_width, big_endian, from_records, record_dtype, to_records
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import Field, TableElement, VOTableFile
@@ -52,7 +52,7 @@ def write(path: Path, contents: Contents, progress: str) -> None:
     widths = contents.text_widths(ascii_width)
     dtype = record_dtype(contents.columns, widths, with_nulls=True)
     before, after = (part.encode() for part in _xml(contents, widths, declare_null=False).split("</TABLE>"))
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         file.write(before + _DATA)
         rest = b""
         for rows in contents.batches(progress):
