@@ -25,6 +25,7 @@ from acf_jax.catalogue.rows import make_rows
 from acf_jax.catalogue.shards import write_shard
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
+from acf_jax.data.batches import filled_batches
 from acf_jax.devices.sharding import n_devices, on_all_devices
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.inputs import StarInputs
@@ -164,7 +165,7 @@ def read_inputs(reader: StampReader, shard: ShardInHand, rows: np.ndarray, size:
     stamps, reasons = reader.read(facts["split"], facts["index"], facts["object_id"])
     for row, reason in zip(rows, reasons, strict=True):
         shard.reasons[row] = reason
-    filled = np.minimum(np.arange(size), len(rows) - 1)
+    filled, _ = next(filled_batches(len(rows), size))
     astrometry = (facts[name][filled].astype(np.float32) for name in ("parallax", "parallax_error"))
     return StarInputs(stamps[filled], *astrometry, facts["object_id"][filled])
 
