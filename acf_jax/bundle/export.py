@@ -79,11 +79,7 @@ def prediction_function(trained: Network, n_samples: int) -> Callable:
     n_targets = len(trained.targets)
 
     def predict(stamps, parallax, parallax_error, ids, seed):
-        scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
-        stamps = scaling.stamps(stamps)
-        finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
-        if scalars is not None:
-            finite &= jnp.isfinite(scalars).all(axis=1)
+        stamps, scalars, finite = scaling.network_inputs(stamps, parallax, parallax_error, model.config.use_parallax)
         features = model.apply({"params": params}, stamps, method="encode")
         keys = star_keys(jax.random.key(seed), ids)
         mean, std = _moments(_samples(model, head_params(params), features, scalars, keys, n_samples))
