@@ -25,7 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -38,6 +38,7 @@ from acf_jax.calibration.training_domain import TrainingDomain
 from acf_jax.catalogue import predicting
 from acf_jax.catalogue.making import default_batch_size
 from acf_jax.catalogue.plan import Plan
+from acf_jax.catalogue.predicting import Job
 from acf_jax.catalogue.shards import shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
@@ -58,18 +59,7 @@ from datasets.build.prepare import build
 N_SAMPLES = 100
 BURST_S = 0.5
 N_MADE = 512  # stars, where no dataset is prepared
-N_FITTED = 2_000  # stars that a network without calibration gets one from, out of the air
-
-
-class Repeated:
-    """The first stars of a dataset, which every shard of a plan holds anew."""
-
-    def __init__(self, facts: StarFacts, shard_size: int):
-        self._taken = facts.take(range(shard_size))
-
-    def take(self, rows: range) -> Mapping[str, np.ndarray]:
-        """As `StarFacts.take`."""
-        return self._taken
+N_FITTED = 2_000  # random stars, for the calibration of a network that has none
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -91,7 +81,17 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(options: argparse.Namespace, trained: Network, dataset: PreparedDataset, scratch: Path) -> dict:
-    """Stars a second of each part and of the whole."""
+    """Stars a second of each part and of the whole.
+
+    Args:
+        options: of the command line.
+        trained: the network.
+        dataset: whose first stars every shard holds anew.
+        scratch: a folder for shards.
+
+    Returns:
+        Figures by their names in the JSON object.
+    """
     facts, reader = StarFacts(dataset.folder, dataset.bands), StampReader(dataset)
     n_with_stamp, at_a_time = facts.n_examples, options.batch * n_devices()
     shard_size = max(min(n_with_stamp, options.shard_size) // at_a_time * at_a_time, min(n_with_stamp, at_a_time))
@@ -109,13 +109,14 @@ def measure(options: argparse.Namespace, trained: Network, dataset: PreparedData
         targets=trained.targets,
         has_input_row=facts.has_input_row,
     )
-    networks, repeated = {"ACF" if trained.model.config.use_parallax else "ACPF": trained}, Repeated(facts, shard_size)
-    parts = make_parts(networks, reader, repeated, plan, scratch)
+    name, stars = "ACF" if trained.model.config.use_parallax else "ACPF", facts.take(range(shard_size))
+    job = Job({name: trained}, reader, lambda rows: stars, plan)
+    parts = make_parts(job, scratch)
     n_batches = math.ceil(shard_size / at_a_time)
     per_call = {"read": shard_size, "copy": shard_size / n_batches, "forward": shard_size / n_batches,
                 "samples": shard_size / n_batches, "write": shard_size, "whole": n_stars}  # fmt: skip
-    whole(networks, reader, repeated, plan, scratch, range(1))  # everything is compiled then
-    seconds = {name: [] for name in parts}
+    whole(job, scratch, range(1))  # everything is compiled then
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.repeats):
         for name, part in parts.items():
             seconds[name].append(seconds_per_call(part))
@@ -150,22 +151,22 @@ def seconds_per_call(part: Callable) -> float:
     return (time.perf_counter() - start) / n_calls
 
 
-def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scratch: Path) -> dict[str, Callable]:
+def make_parts(job: Job, scratch: Path) -> dict[str, Callable]:
     """What is timed: functions of nothing."""
-    ((name, trained),) = networks.items()
-    stars, size = facts.take(plan.rows(0)), plan.batch_size * n_devices()
+    ((name, trained),) = job.networks.items()
+    n_stars, size = job.plan.shard_size, job.plan.batch_size * n_devices()
     params = on_all_devices(trained.params)
-    shard = predicting.open_shard(networks, stars, 0)
-    rows = np.arange(min(size, plan.shard_size))
-    inputs = predicting.read_inputs(reader, shard, rows, size)
+    shard = predicting.open_shard(job, 0)
+    rows = np.arange(min(size, n_stars))
+    inputs = predicting.read_inputs(job, shard, rows)
     if not trained.model.config.use_parallax:
         inputs = inputs._replace(parallax=None, parallax_error=None)
     on_device = StarInputs(*spread_over_devices(inputs[:3]), inputs.object_id)
 
     def read():
-        for start in range(0, plan.shard_size, size):
-            part = slice(start, start + size)
-            reader.read(stars["split"][part], stars["index"][part], stars["object_id"][part])
+        for start in range(0, n_stars, size):
+            part = (shard.facts[name][start : start + size] for name in ("split", "index", "object_id"))
+            job.reader.read(*part)
 
     def forward():
         return mc_dropout.encode(trained.model, trained.input_scaling, params, *on_device[:3])
@@ -177,10 +178,10 @@ def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scrat
             trained.model, params, features, scalars, on_device.object_id, N_SAMPLES, 0, False
         )
 
-    filled = predicting.open_shard(networks, stars, 0)
-    answers = jax.device_get(predicting._launch(trained, params, predicting.Batch(filled, name, rows, inputs), plan))
-    for start in range(0, plan.shard_size, len(rows)):
-        here = np.arange(start, min(start + len(rows), plan.shard_size))
+    filled = predicting.open_shard(job, 0)
+    answers = jax.device_get(predicting.launch(job, params, predicting.Batch(filled, name, rows, inputs)))
+    for start in range(0, n_stars, len(rows)):
+        here = np.arange(start, min(start + len(rows), n_stars))
         predicting.receive(trained, predicting.Batch(filled, name, here, inputs), answers)
 
     return {
@@ -188,17 +189,21 @@ def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scrat
         "copy": lambda: spread_over_devices(inputs[:3]),
         "forward": forward,
         "samples": samples,
-        "write": lambda: predicting.finish(networks, filled, plan, shard_path(scratch, 0)),
-        "whole": lambda: whole(networks, reader, facts, plan, scratch, range(plan.n_shards)),
+        "write": lambda: predicting.finish(job, filled, shard_path(scratch, 0)),
+        "whole": lambda: whole(job, scratch, range(job.plan.n_shards)),
     }
 
 
-def whole(networks, reader: StampReader, facts: Repeated, plan: Plan, scratch: Path, shards: range) -> None:
-    """Some shards, as predict.py makes them."""
+def whole(job: Job, scratch: Path, shards: range) -> None:
+    """Make some shards as predict.py makes them.
+
+    Args:
+        job: what they are made from.
+        scratch: a folder for the last few of them.
+        shards: their numbers.
+    """
     with tqdm(disable=True) as bar:
-        predicting.predict_shards(
-            networks, reader, facts, plan, shards, lambda shard: shard_path(scratch, shard % 8), bar
-        )
+        predicting.predict_shards(job, shards, lambda shard: shard_path(scratch, shard % 8), bar)
 
 
 def open_or_make(options: argparse.Namespace, scratch: Path) -> PreparedDataset:

@@ -30,7 +30,7 @@ class Plan:
     shard_size: int  # rows of a shard; the last may have fewer
     n_samples: int  # T of Eq. 13
     seed: int  # of the samples
-    batch_size: int  # stars on each device at a time: on it hang the last digits
+    batch_size: int  # stars on each device at a time: the last digits depend on it
     dataset: Mapping[str, str]  # name, config, version, fingerprint
     networks: Mapping[str, str]  # fingerprints by name
     errors: Mapping[str, str]  # fingerprints of what was fitted after training: calibrated errors, training domain
