@@ -24,6 +24,9 @@ def whole_file(path: str | Path, mode: str = "x+b", *, replace: bool = True) -> 
         replace: whether a file that is at `path` by then is replaced, or stays and this one is dropped. Only a file
             system without hard links cannot tell two processes that end at the same moment: there the later one wins.
 
+    Yields:
+        The file; one of bytes can be read, too.
+
     Raises:
         OSError: if it cannot be written, or what `path` names cannot be replaced.
     """

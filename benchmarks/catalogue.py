@@ -92,29 +92,12 @@ def measure(options: argparse.Namespace, trained: Network, dataset: PreparedData
     Returns:
         Figures by their names in the JSON object.
     """
-    facts, reader = StarFacts(dataset.folder, dataset.bands), StampReader(dataset)
-    n_with_stamp, at_a_time = facts.n_examples, options.batch * n_devices()
-    shard_size = max(min(n_with_stamp, options.shard_size) // at_a_time * at_a_time, min(n_with_stamp, at_a_time))
-    n_shards = math.ceil(options.stars / shard_size)
-    n_stars = n_shards * shard_size
-    plan = Plan(
-        n_stars=n_stars,
-        shard_size=shard_size,
-        n_samples=N_SAMPLES,
-        seed=0,
-        batch_size=options.batch,
-        dataset=dataset.describe(),
-        networks={},
-        errors={},
-        targets=trained.targets,
-        has_input_row=facts.has_input_row,
-    )
-    name, stars = "ACF" if trained.model.config.use_parallax else "ACPF", facts.take(range(shard_size))
-    job = Job({name: trained}, reader, lambda rows: stars, plan)
+    job = make_job(options, trained, dataset)
+    n_stars, shard_size = job.plan.n_stars, job.plan.shard_size
     parts = make_parts(job, scratch)
-    n_batches = math.ceil(shard_size / at_a_time)
-    per_call = {"read": shard_size, "copy": shard_size / n_batches, "forward": shard_size / n_batches,
-                "samples": shard_size / n_batches, "write": shard_size, "whole": n_stars}  # fmt: skip
+    batch = shard_size / math.ceil(shard_size / (options.batch * n_devices()))
+    per_call = {"read": shard_size, "copy": batch, "forward": batch, "samples": batch, "write": shard_size,
+                "whole": n_stars}  # fmt: skip
     whole(job, scratch, range(1))  # everything is compiled then
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.repeats):
@@ -131,9 +114,39 @@ def measure(options: argparse.Namespace, trained: Network, dataset: PreparedData
         **{f"{name}_stars_per_s": rounded(value) for name, value in stars_per_s.items() if name != "whole"},
         "stars_per_s": rounded(stars_per_s["whole"]),
         "whole_over_slower_part": rounded(slower / stars_per_s["whole"]),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        * (1 if sys.platform == "darwin" else 1024),
+        "peak_rss_bytes": peak_rss_bytes(),
     }
+
+
+def make_job(options: argparse.Namespace, trained: Network, dataset: PreparedDataset) -> Job:
+    """What the shards are made from.
+
+    Args:
+        options: of the command line.
+        trained: the network.
+        dataset: whose first stars every shard holds anew.
+
+    Returns:
+        A job of whole shards of whole batches, if there are stars enough for one.
+    """
+    facts, at_a_time = StarFacts(dataset.folder, dataset.bands), options.batch * n_devices()
+    n_with_stamp = facts.n_examples
+    shard_size = max(min(n_with_stamp, options.shard_size) // at_a_time * at_a_time, min(n_with_stamp, at_a_time))
+    plan = Plan(
+        n_stars=math.ceil(options.stars / shard_size) * shard_size,
+        shard_size=shard_size,
+        n_samples=N_SAMPLES,
+        seed=0,
+        batch_size=options.batch,
+        dataset=dataset.describe(),
+        networks={},
+        errors={},
+        targets=trained.targets,
+        has_input_row=facts.has_input_row,
+    )
+    stars = facts.take(range(shard_size))
+    name = "ACF" if trained.model.config.use_parallax else "ACPF"
+    return Job({name: trained}, StampReader(dataset), lambda rows: stars, plan)
 
 
 def peak_rss_bytes() -> int:
@@ -153,7 +166,8 @@ def seconds_per_call(part: Callable) -> float:
 
 def make_parts(job: Job, scratch: Path) -> dict[str, Callable]:
     """What is timed: functions of nothing."""
-    ((name, trained),) = job.networks.items()
+    ((name, trained),), reader = job.networks.items(), job.reader
+    assert reader is not None
     n_stars, size = job.plan.shard_size, job.plan.batch_size * n_devices()
     params = on_all_devices(trained.params)
     shard = predicting.open_shard(job, 0)
@@ -161,12 +175,13 @@ def make_parts(job: Job, scratch: Path) -> dict[str, Callable]:
     inputs = predicting.read_inputs(job, shard, rows)
     if not trained.model.config.use_parallax:
         inputs = inputs._replace(parallax=None, parallax_error=None)
-    on_device = StarInputs(*spread_over_devices(inputs[:3]), inputs.object_id)
+    stamps, parallax, error = spread_over_devices(inputs[:3])
+    on_device = StarInputs(stamps, parallax, error, inputs.object_id)
 
     def read():
         for start in range(0, n_stars, size):
             part = (shard.facts[name][start : start + size] for name in ("split", "index", "object_id"))
-            job.reader.read(*part)
+            reader.read(*part)
 
     def forward():
         return mc_dropout.encode(trained.model, trained.input_scaling, params, *on_device[:3])

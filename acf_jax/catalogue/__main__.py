@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from acf_jax.catalogue.figures.maps import GOOD, flag_names
 from acf_jax.catalogue.flags import TABLE, Flag
@@ -78,12 +79,13 @@ def _flags(text: str) -> Flag:
 
 
 def _parser() -> argparse.ArgumentParser:
-    options = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    options: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
         prog="python -m acf_jax.catalogue", description=_DESCRIPTION, epilog=_EPILOG, **options
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    info = commands.add_parser("info", help="what the file holds", description=survey.__doc__.split("\n")[0], **options)
+    description = str(survey.__doc__).split("\n")[0]
+    info = commands.add_parser("info", help="what the file holds", description=description, **options)
     figures = commands.add_parser(
         "figures", help="Figs. 14, 15 and 16", description=_FIGURES, epilog=_flag_table(), **options
     )

@@ -85,7 +85,7 @@ def make_catalogue(
     left_behind = unfinished(folder, files)
     mine = plan.shards_of(options.process, options.n_processes)
     missing = [shard for shard in mine if not is_whole(shard_path(folder, shard), plan, shard)]
-    n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in shards) for shards in (mine, missing))
+    n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in numbers) for numbers in (mine, missing))
     shown: dict[str, Any] = {} if options.progress else {"disable": True}  # given else, it would overrule TQDM_DISABLE
     with tqdm(total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **shown) as bar:
         if missing:
@@ -95,14 +95,17 @@ def make_catalogue(
     if not all(path.exists() for path in shards):
         return []
     described, told = columns(plan.targets, plan.has_input_row), provenance(plan, networks, dataset, date)
-    contents = Contents.from_shards(shards, described, told, flags.TABLE)
-    for path in files:
-        write_catalogue(contents, path, options.progress)
-    described_file = next((path for path in files if path.suffix == ".dat"), files[0])  # byte by byte where it can be
-    cds_readme.write_readme(readme, described_file, contents)
+    _put_together(Contents.from_shards(shards, described, told, flags.TABLE), files, readme, options.progress)
     for part, _ in left_behind & unfinished(folder, files):  # unchanged all the time: no process is writing it
         part.unlink(missing_ok=True)
     return [*files, readme]
+
+
+def _put_together(contents: Contents, files: Sequence[Path], readme: Path, progress: bool) -> None:
+    for path in files:
+        write_catalogue(contents, path, progress)
+    described_file = next((path for path in files if path.suffix == ".dat"), files[0])  # byte by byte where it can be
+    cds_readme.write_readme(readme, described_file, contents)
 
 
 def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:

@@ -23,6 +23,12 @@ def shard_path(folder: Path, shard: int) -> Path:
 def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: bool) -> None:
     """Write rows of the catalogue.
 
+    Args:
+        path: of the file.
+        rows: columns by name, each (n,).
+        targets: labels in the catalogue.
+        has_input_row: whether it is of a user's table.
+
     Raises:
         CatalogueError: if the disk is full or the file cannot be written.
     """
@@ -36,6 +42,14 @@ def is_whole(path: Path, plan: Plan, shard: int) -> bool:
     """Whether a shard is there and can be read; its ends are looked at, not every byte.
 
     Every page has a checksum, which is compared when the shards are put together.
+
+    Args:
+        path: of the file.
+        plan: of the catalogue.
+        shard: its number.
+
+    Returns:
+        False if it is to be made (anew).
     """
     try:
         with pq.ParquetFile(path) as file:

@@ -28,7 +28,16 @@ _PROVENANCE = "PROVJSON"
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file; a missing identifier is TNULL, a missing float NaN, a missing text blank."""
+    """Write the file; a missing identifier is TNULL, a missing float NaN, a missing text blank.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     widths = contents.text_widths(ascii_width)
     dtype = record_dtype(contents.columns, widths)
     header = _header(contents, widths, dtype)
@@ -42,9 +51,21 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     header, start, dtype = _table(path)
-    if missing := [name for name in names if name not in dtype.names]:
+    if missing := [name for name in names if name not in (dtype.names or ())]:
         raise CatalogueError(f"{path} has no column {', '.join(missing)}.")
     n_rows = header["NAXIS2"]
     with open(path, "rb") as file:

@@ -22,7 +22,16 @@ read_provenance = side_file.read_provenance
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file: numbers to the right and texts to the left of their columns, a missing value blank."""
+    """Write the file: numbers to the right and texts to the left of their columns, a missing value blank.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     layout = _layout(contents)
     side_file.write_side_file(path, contents, layout)
     with told_if_not_written(path), whole_file(path) as file:
@@ -31,7 +40,19 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     layout = side_file.read_layout(path)
     if missing := [name for name in names if name not in layout]:
         raise CatalogueError(f"{path} has no column {', '.join(missing)}.")

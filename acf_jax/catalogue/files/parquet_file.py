@@ -27,6 +27,14 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
     A missing identifier stays -1 and a missing text empty, which the VOTable header declares: astropy and pandas turn a
     column of integers with nulls into float64, where Gaia's identifiers of 19 digits would lose their last ones.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
     """
     widths = contents.text_widths()
     schema = _schema(contents, widths)
@@ -40,7 +48,19 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     try:
         with pq.ParquetFile(path) as file:
             if missing := [name for name in names if name not in file.schema_arrow.names]:

@@ -21,7 +21,16 @@ def side_path(table: Path) -> Path:
 
 
 def write_side_file(table: Path, contents: Contents, layout: Layout | None = None) -> None:
-    """Write the columns' units, UCDs and descriptions, the flags and the provenance; with a layout, the bytes too."""
+    """Write the columns' units, UCDs and descriptions, the flags and the provenance.
+
+    Args:
+        table: beside which the metadata lie.
+        contents: of that file.
+        layout: the bytes of each column, where it is of fixed width.
+
+    Raises:
+        CatalogueError: if the disk is full or the file cannot be written.
+    """
     described = []
     for column in contents.columns:
         entry = {

@@ -24,7 +24,16 @@ _ECSV = ".ecsv"
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file in UTF-8, a missing value as nothing between two commas."""
+    """Write the file in UTF-8, a missing value as nothing between two commas.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     is_ecsv = path.suffix.lower() == _ECSV
     if not is_ecsv:
         side_file.write_side_file(path, contents)
@@ -40,7 +49,19 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     try:
         for batch in _batches(path, names):
             for start in range(0, batch.num_rows, batch_rows):
