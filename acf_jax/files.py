@@ -1,8 +1,9 @@
-"""Files that are whole or not there, after a power failure and beside other processes too."""
+"""Files and folders that are whole or not there, after a power failure and beside other processes too."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import IO, Any
 
 
 @contextmanager
-def whole_file(path: str | Path, mode: str = "x+b") -> Iterator[IO]:
+def whole_file(path: str | Path, mode: str = "x+b", *, replace: bool = True) -> Iterator[IO]:
     """A file, open for writing, that takes the place of `path` when the block ends well.
 
     Until then it is a hidden file beside `path`, `.NAME.<32 hexadecimal digits>.part`; it is removed when the block
@@ -20,22 +21,67 @@ def whole_file(path: str | Path, mode: str = "x+b") -> Iterator[IO]:
     Args:
         path: of the file; its folder is made.
         mode: as of `open`: "x+b" for bytes, "x" for text in UTF-8.
+        replace: whether a file that is at `path` by then is replaced, or stays and this one is dropped. Only a file
+            system without hard links cannot tell two processes that end at the same moment: there the later one wins.
+
+    Yields:
+        The file; one of bytes can be read, too.
 
     Raises:
         OSError: if it cannot be written, or what `path` names cannot be replaced.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")  # unique among machines too
+    part = _beside(path)
+    part.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
+        if replace or not _linked(part, path):
+            os.replace(part, path)
     finally:
         with suppress(OSError):  # what is to be told has been told
             part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """A new folder, to be filled with files, that becomes `path` when the block ends well.
+
+    Until then it is a hidden folder beside `path`, named as `whole_file` names its file, and likewise removed.
+
+    Raises:
+        OSError: if it cannot be written, or `path` is there and not an empty folder.
+    """
+    part = _beside(path)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for there in (*part.iterdir(), part):
+            descriptor = os.open(there, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        os.replace(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _beside(path: str | Path) -> Path:
+    """The name of what is not whole yet: on the same file system, and unique among machines too."""
+    return Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex}.part")
+
+
+def _linked(part: Path, path: str | Path) -> bool:
+    """Give a file a second name, unless that is taken; False if the file system has no links."""
+    try:
+        os.link(part, path)  # unlike a rename, it never replaces what another process has just written
+    except FileExistsError:
+        pass
+    except OSError:
+        return False
+    return True
 
 
 def without_folders(value: Any) -> Any:

@@ -25,7 +25,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -37,6 +37,7 @@ from acf_jax.calibration.training_domain import TrainingDomain
 from acf_jax.catalogue import predicting
 from acf_jax.catalogue.making import default_batch_size
 from acf_jax.catalogue.plan import Plan
+from acf_jax.catalogue.predicting import Job
 from acf_jax.catalogue.shards import shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
@@ -57,18 +58,7 @@ from datasets.build.prepare import build
 N_SAMPLES = 100
 BURST_S = 0.5
 N_MADE = 512  # stars, where no dataset is prepared
-N_FITTED = 2_000  # stars that a network without calibration gets one from, out of the air
-
-
-class Repeated:
-    """The first stars of a dataset, which every shard of a plan holds anew."""
-
-    def __init__(self, facts: StarFacts, shard_size: int):
-        self._taken = facts.take(range(shard_size))
-
-    def take(self, rows: range) -> Mapping[str, np.ndarray]:
-        """As `StarFacts.take`."""
-        return self._taken
+N_FITTED = 2_000  # random stars, for the calibration of a network that has none
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,31 +80,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def measure(options: argparse.Namespace, trained: Network, dataset: PreparedDataset, scratch: Path) -> dict:
-    """Stars a second of each part and of the whole."""
-    facts, reader = StarFacts(dataset.folder, dataset.bands), StampReader(dataset)
-    n_with_stamp, at_a_time = facts.n_examples, options.batch * n_devices()
-    shard_size = max(min(n_with_stamp, options.shard_size) // at_a_time * at_a_time, min(n_with_stamp, at_a_time))
-    n_shards = math.ceil(options.stars / shard_size)
-    n_stars = n_shards * shard_size
-    plan = Plan(
-        n_stars=n_stars,
-        shard_size=shard_size,
-        n_samples=N_SAMPLES,
-        seed=0,
-        batch_size=options.batch,
-        dataset=dataset.describe(),
-        networks={},
-        errors={},
-        targets=trained.targets,
-        has_input_row=facts.has_input_row,
-    )
-    networks, repeated = {"ACF" if trained.model.config.use_parallax else "ACPF": trained}, Repeated(facts, shard_size)
-    parts = make_parts(networks, reader, repeated, plan, scratch)
-    n_batches = math.ceil(shard_size / at_a_time)
-    per_call = {"read": shard_size, "copy": shard_size / n_batches, "forward": shard_size / n_batches,
-                "samples": shard_size / n_batches, "write": shard_size, "whole": n_stars}  # fmt: skip
-    whole(networks, reader, repeated, plan, scratch, range(1))  # everything is compiled then
-    seconds = {name: [] for name in parts}
+    """Stars a second of each part and of the whole.
+
+    Args:
+        options: of the command line.
+        trained: the network.
+        dataset: whose first stars every shard holds anew.
+        scratch: a folder for shards.
+
+    Returns:
+        Figures by their names in the JSON object.
+    """
+    job = make_job(options, trained, dataset)
+    n_stars, shard_size = job.plan.n_stars, job.plan.shard_size
+    parts = make_parts(job, scratch)
+    batch = shard_size / math.ceil(shard_size / (options.batch * n_devices()))
+    per_call = {"read": shard_size, "copy": batch, "forward": batch, "samples": batch, "write": shard_size,
+                "whole": n_stars}  # fmt: skip
+    whole(job, scratch, range(1))  # everything is compiled then
+    seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.repeats):
         for name, part in parts.items():
             seconds[name].append(seconds_per_call(part))
@@ -129,9 +113,39 @@ def measure(options: argparse.Namespace, trained: Network, dataset: PreparedData
         **{f"{name}_stars_per_s": rounded(value) for name, value in stars_per_s.items() if name != "whole"},
         "stars_per_s": rounded(stars_per_s["whole"]),
         "whole_over_slower_part": rounded(slower / stars_per_s["whole"]),
-        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        * (1 if sys.platform == "darwin" else 1024),
+        "peak_rss_bytes": peak_rss_bytes(),
     }
+
+
+def make_job(options: argparse.Namespace, trained: Network, dataset: PreparedDataset) -> Job:
+    """What the shards are made from.
+
+    Args:
+        options: of the command line.
+        trained: the network.
+        dataset: whose first stars every shard holds anew.
+
+    Returns:
+        A job of whole shards of whole batches, if there are stars enough for one.
+    """
+    facts, at_a_time = StarFacts(dataset.folder, dataset.bands), options.batch * n_devices()
+    n_with_stamp = facts.n_examples
+    shard_size = max(min(n_with_stamp, options.shard_size) // at_a_time * at_a_time, min(n_with_stamp, at_a_time))
+    plan = Plan(
+        n_stars=math.ceil(options.stars / shard_size) * shard_size,
+        shard_size=shard_size,
+        n_samples=N_SAMPLES,
+        seed=0,
+        batch_size=options.batch,
+        dataset=dataset.describe(),
+        networks={},
+        errors={},
+        targets=trained.targets,
+        has_input_row=facts.has_input_row,
+    )
+    stars = facts.take(range(shard_size))
+    name = "ACF" if trained.model.config.use_parallax else "ACPF"
+    return Job({name: trained}, StampReader(dataset), lambda rows: stars, plan)
 
 
 def peak_rss_bytes() -> int:
@@ -149,22 +163,24 @@ def seconds_per_call(part: Callable) -> float:
     return (time.perf_counter() - start) / n_calls
 
 
-def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scratch: Path) -> dict[str, Callable]:
+def make_parts(job: Job, scratch: Path) -> dict[str, Callable]:
     """What is timed: functions of nothing."""
-    ((name, trained),) = networks.items()
-    stars, size = facts.take(plan.rows(0)), plan.batch_size * n_devices()
+    ((name, trained),), reader = job.networks.items(), job.reader
+    assert reader is not None
+    n_stars, size = job.plan.shard_size, job.plan.batch_size * n_devices()
     params = on_all_devices(trained.params)
-    shard = predicting.open_shard(networks, stars, 0)
-    rows = np.arange(min(size, plan.shard_size))
-    inputs = predicting.read_inputs(reader, shard, rows, size)
+    shard = predicting.open_shard(job, 0)
+    rows = np.arange(min(size, n_stars))
+    inputs = predicting.read_inputs(job, shard, rows)
     if not trained.model.config.use_parallax:
         inputs = inputs._replace(parallax=None, parallax_error=None)
-    on_device = StarInputs(*spread_over_devices(inputs[:3]), inputs.object_id)
+    stamps, parallax, error = spread_over_devices(inputs[:3])
+    on_device = StarInputs(stamps, parallax, error, inputs.object_id)
 
     def read():
-        for start in range(0, plan.shard_size, size):
-            part = slice(start, start + size)
-            reader.read(stars["split"][part], stars["index"][part], stars["object_id"][part])
+        for start in range(0, n_stars, size):
+            part = (shard.facts[name][start : start + size] for name in ("split", "index", "object_id"))
+            reader.read(*part)
 
     def forward():
         return mc_dropout.encode(trained.model, trained.input_scaling, params, *on_device[:3])
@@ -176,10 +192,10 @@ def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scrat
             trained.model, params, features, scalars, on_device.object_id, N_SAMPLES, 0, False
         )
 
-    filled = predicting.open_shard(networks, stars, 0)
-    answers = jax.device_get(predicting._launch(trained, params, predicting.Batch(filled, name, rows, inputs), plan))
-    for start in range(0, plan.shard_size, len(rows)):
-        here = np.arange(start, min(start + len(rows), plan.shard_size))
+    filled = predicting.open_shard(job, 0)
+    answers = jax.device_get(predicting.launch(job, params, predicting.Batch(filled, name, rows, inputs)))
+    for start in range(0, n_stars, len(rows)):
+        here = np.arange(start, min(start + len(rows), n_stars))
         predicting.receive(trained, predicting.Batch(filled, name, here, inputs), answers)
 
     return {
@@ -187,17 +203,21 @@ def make_parts(networks, reader: StampReader, facts: Repeated, plan: Plan, scrat
         "copy": lambda: spread_over_devices(inputs[:3]),
         "forward": forward,
         "samples": samples,
-        "write": lambda: predicting.finish(networks, filled, plan, shard_path(scratch, 0)),
-        "whole": lambda: whole(networks, reader, facts, plan, scratch, range(plan.n_shards)),
+        "write": lambda: predicting.finish(job, filled, shard_path(scratch, 0)),
+        "whole": lambda: whole(job, scratch, range(job.plan.n_shards)),
     }
 
 
-def whole(networks, reader: StampReader, facts: Repeated, plan: Plan, scratch: Path, shards: range) -> None:
-    """Some shards, as predict.py makes them."""
+def whole(job: Job, scratch: Path, shards: range) -> None:
+    """Make some shards as predict.py makes them.
+
+    Args:
+        job: what they are made from.
+        scratch: a folder for the last few of them.
+        shards: their numbers.
+    """
     with tqdm(disable=True) as bar:
-        predicting.predict_shards(
-            networks, reader, facts, plan, shards, lambda shard: shard_path(scratch, shard % 8), bar
-        )
+        predicting.predict_shards(job, shards, lambda shard: shard_path(scratch, shard % 8), bar)
 
 
 def open_or_make(options: argparse.Namespace, scratch: Path) -> PreparedDataset:

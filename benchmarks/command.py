@@ -46,6 +46,8 @@ def print_json(options: argparse.Namespace, figures: dict) -> None:
 def read_config(config_file: str):
     """The config that a file's `get_config` makes."""
     spec = importlib.util.spec_from_file_location("chosen_config", config_file)
+    assert spec is not None  # as of any file whose name ends in .py; so is its loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config()

@@ -68,8 +68,8 @@ def peak_memory_bytes(compiled: jax.stages.Compiled | None = None) -> int | None
     """Peak of the first device's allocator so far, or what a compiled program asks for; None without either."""
     if counts_memory():
         return jax.local_devices()[0].memory_stats()["peak_bytes_in_use"]
-    if compiled is None:
+    needs = None if compiled is None else compiled.memory_analysis()
+    if needs is None:
         return None
-    needs = compiled.memory_analysis()
     results = needs.output_size_in_bytes - needs.alias_size_in_bytes  # a donated argument's place is taken by a result
     return needs.argument_size_in_bytes + results + needs.temp_size_in_bytes

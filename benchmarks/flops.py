@@ -7,6 +7,7 @@ and counts the body of a loop once, however often it runs.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from jax.extend import core
@@ -16,7 +17,7 @@ def multiply_adds(function: Callable, *arguments) -> int:
     """Multiply-adds of the matrix products and convolutions in `function(*arguments)`.
 
     Counted are `dot_general` (einsum, matmul, Dense) and `conv_general_dilated`, however deeply nested: what a `scan`
-    repeats as often as it does, of the branches of a `cond` the dearest one, what `remat` computes twice twice, under
+    repeats as often as it does, of the branches of a `cond` the one with most, what `remat` computes twice twice, under
     `pmap` or `shard_map` one device's share. A convolution counts as if padding, and the zeros between the pixels of a
     dilated one, were pixels; so the gradient of a strided one counts more than twice its forward pass.
 
@@ -42,14 +43,15 @@ def _in_jaxpr(jaxpr: core.Jaxpr) -> int:
 
 def _in_equation(equation: core.JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
+    operands: list[Any] = [variable.aval for variable in equation.invars]
+    results: list[Any] = [variable.aval for variable in equation.outvars]
     if name == "dot_general":
         (contracted_axes, _), _ = params["dimension_numbers"]
-        terms = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted_axes)
-        return equation.outvars[0].aval.size * terms
+        return results[0].size * math.prod(operands[0].shape[axis] for axis in contracted_axes)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval
+        kernel = operands[1]
         out_channels = kernel.shape[params["dimension_numbers"].rhs_spec[0]]
-        return equation.outvars[0].aval.size * (kernel.size // out_channels)
+        return results[0].size * (kernel.size // out_channels)
     nested = [_in_jaxpr(jaxpr) for jaxpr in _nested_jaxprs(params)]
     if name == "while" and any(nested):
         raise ValueError(

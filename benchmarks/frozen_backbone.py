@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 
+import jax.numpy as jnp
 import numpy as np
 
 from acf_jax.baselines import photometric_network
@@ -36,7 +37,7 @@ def scalars(context: Context, split: str) -> np.ndarray:
     def compute() -> dict[str, np.ndarray]:
         parts = []
         for rows in context.batches(split):
-            stamps = np.nan_to_num(context.dataset.arrays(split, ("stamp",), rows)["stamp"])
+            stamps = jnp.nan_to_num(context.dataset.arrays(split, ("stamp",), rows.tolist())["stamp"])
             astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
             use_parallax = trained.model.config.use_parallax
             parts.append(np.asarray(trained.input_scaling.scalars(stamps, *astrometry, use_parallax)))
@@ -46,7 +47,16 @@ def scalars(context: Context, split: str) -> np.ndarray:
 
 
 def measure(context: Context, steps: int, seed: int) -> dict[str, dict[str, float]]:
-    """{what the predictions were made of: {target: standard deviation of the residuals}}."""
+    """Train the two modules and compare them with the network.
+
+    Args:
+        context: of the trained network.
+        steps: of the new modules' training.
+        seed: of the same.
+
+    Returns:
+        {what the predictions were made of: {target: standard deviation of the residuals}}.
+    """
     inputs = {split: (context.features(split=split), scalars(context, split)) for split in SPLITS}
     labels = {split: labels_of(context.stars(split), context.targets) for split in SPLITS}
     stars = context.stars("validation")

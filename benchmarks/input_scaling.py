@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from acf_jax.files import whole_file
 from benchmarks.command import make_parser, print_json, read_config
 from datasets.build.workers import available_cpus
 
@@ -31,14 +33,30 @@ N_SAMPLES = 50
 G_BAND = 2  # in u v g r i z
 
 
-def run_one(task: tuple) -> dict:
+@dataclass(frozen=True)
+class Task:
+    """One variant under one seed."""
+
+    variant: str
+    seed: int
+    config_file: str
+    steps: int
+    data_dir: str
+    out: str
+
+    @property
+    def folder(self) -> Path:
+        """Of its run."""
+        return Path(self.out) / f"{self.variant.replace(', ', '_').replace(' ', '_')}_{self.steps}_{self.seed}"
+
+
+def run_one(task: Task) -> dict:
     """Train one variant under one seed, unless it was done before, on one processor core."""
-    config_file, steps, variant, seed, out, data_dir = task
-    folder = Path(out) / f"{variant.replace(', ', '_').replace(' ', '_')}_{steps}_{seed}"
-    result_file = folder / "result.json"
+    result_file = task.folder / "result.json"
     if not result_file.exists():
-        result = train_and_measure(config_file, steps, variant, seed, folder, data_dir)
-        result_file.write_text(json.dumps(result))
+        result = train_and_measure(task)
+        with whole_file(result_file, "x") as file:
+            file.write(json.dumps(result))
     return json.loads(result_file.read_text())
 
 
@@ -48,7 +66,7 @@ def claim_core(cores: multiprocessing.Queue) -> None:
         os.sched_setaffinity(0, {cores.get()})
 
 
-def train_and_measure(config_file: str, steps: int, variant: str, seed: int, folder: Path, data_dir: str) -> dict:
+def train_and_measure(task: Task) -> dict:
     """Train, and take the residuals of the last step's network against the truth."""
     # JAX counts the cores when it starts, so it starts here, in a worker that has its own.
     from acf_jax.data.prepared import find_dataset, open_dataset
@@ -57,12 +75,12 @@ def train_and_measure(config_file: str, steps: int, variant: str, seed: int, fol
     from acf_jax.metrics.residuals import binned_residuals
     from acf_jax.training.loop import train
 
-    config = read_config(config_file)
-    config.seed, config.num_steps = seed, steps
-    config.input.update(VARIANTS[variant])
-    train(config, folder, data_dir)
-    trained = load(folder, "latest")
-    arrays = open_dataset(find_dataset(data_dir, config.dataset.name, config.dataset.config)).arrays("validation")
+    config = read_config(task.config_file)
+    config.seed, config.num_steps = task.seed, task.steps
+    config.input.update(VARIANTS[task.variant])
+    train(config, task.folder, task.data_dir)
+    trained = load(task.folder, "latest")
+    arrays = open_dataset(find_dataset(task.data_dir, config.dataset.name, config.dataset.config)).arrays("validation")
     inputs = (arrays[name] for name in ("stamp", "parallax", "parallax_error", "object_id"))
     predicted = dict(
         zip(trained.targets, mc_dropout.predict(trained, *inputs, n_samples=N_SAMPLES).mean.T, strict=True)
@@ -70,9 +88,9 @@ def train_and_measure(config_file: str, steps: int, variant: str, seed: int, fol
     residuals = {target: predicted[target] - arrays[f"true_{target}"] for target in TARGETS}
     bins = binned_residuals(residuals["logg"], arrays["true_mag"][:, G_BAND], G_EDGES_MAG)
     return {
-        "variant": variant,
-        "seed": seed,
-        "steps": steps,
+        "variant": task.variant,
+        "seed": task.seed,
+        "steps": task.steps,
         "n": len(residuals["teff"]),
         "dataset": trained.sidecar["dataset"]["fingerprint"],
         **{target: float(residuals[target].std()) for target in TARGETS},
@@ -126,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=available_cpus(), help="trainings side by side, a core each")
     options = parser.parse_args(arguments)
     tasks = [
-        (options.config, options.steps, variant, seed, options.out, options.data_dir)
+        Task(variant, seed, options.config, options.steps, options.data_dir, options.out)
         for seed in options.seeds
         for variant in options.variants
     ]

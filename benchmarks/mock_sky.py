@@ -27,7 +27,7 @@ def measure(n_stars: int, seed: int = 0) -> dict[str, float]:
         for detection in archive.detections(object_id):
             cutout = archive.cutout(detection, ra_deg, dec_deg, CUTOUT_SIZE_PX)
             n_frames += 1
-            n_bytes += len(cutout.image) + len(cutout.mask)
+            n_bytes += len(cutout.image) + len(cutout.mask or b"")
     frames_s = time.process_time() - start
     return {
         "stars_per_s_per_core": round(n_stars / (frames_s + n_stars * catalogue_s_per_star), 2),

@@ -85,8 +85,8 @@ def open_run(config, data_dir: str | None) -> tuple[Run, Iterator[dict]]:
         return run, training_batches(train, config.batch_size, config.seed)
     check_devices(config)
     batch, targets = random_batch(config), config.model.targets
-    facts = {"metadata": {"bands": config.dataset.bands}, "splits": {"train": N_TRAINING_STARS}, "fields": tuple(batch)}
-    dataset = PreparedDataset(Path("random"), "random", "random", "0.0.0", **facts)
+    metadata, splits = {"bands": config.dataset.bands}, {"train": N_TRAINING_STARS}
+    dataset = PreparedDataset(Path("random"), "random", "random", "0.0.0", metadata, splits, tuple(batch))
     inputs = (batch[name] for name in ("stamp", "parallax", "parallax_error"))
     input_scaling = InputScaling.fit(*inputs, bands=config.dataset.bands, **dataclasses.asdict(config.input))
     label_scaling = LabelScaling.fit(np.stack([batch[target] for target in targets], axis=-1), targets)
@@ -106,7 +106,7 @@ def random_batch(config) -> dict[str, np.ndarray]:
 # How it is timed.
 
 
-def compile_timed(function, *arguments) -> tuple[Callable, float]:
+def compile_timed(function, *arguments) -> tuple[jax.stages.Compiled, float]:
     """A jitted or pmapped function, compiled for these arguments, and the seconds from its Python code to that."""
     start = time.perf_counter()
     compiled = function.lower(*arguments).compile()
@@ -114,14 +114,14 @@ def compile_timed(function, *arguments) -> tuple[Callable, float]:
 
 
 def seconds_per_call(calls: list[Callable], repeats: int) -> list[float]:
-    """Median wall-clock seconds of each of some calls, taken in turn so that a slower minute befalls all of them."""
+    """Median wall-clock seconds of each of some calls, taken in turn so that a busy minute slows all of them."""
     bursts = []
     for call in calls:
         jax.block_until_ready(call())
         start = time.perf_counter()
         jax.block_until_ready(call())
         bursts.append(math.ceil(BURST_S / (time.perf_counter() - start)))
-    seconds = [[] for _ in calls]
+    seconds: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
         for call, burst, times in zip(calls, bursts, seconds, strict=True):
             start = time.perf_counter()
@@ -135,7 +135,19 @@ def seconds_per_call(calls: list[Callable], repeats: int) -> list[float]:
 def figures(
     part: str, batch_size: int, seconds: float, compile_s: float, memory_bytes: int | None, at_peak_s: float | None
 ) -> dict:
-    """The figures of a part, by their names in the JSON object; `at_peak_s` is what the device's peak would allow."""
+    """The figures of a part.
+
+    Args:
+        part: its name.
+        batch_size: images of a call.
+        seconds: of a call.
+        compile_s: before the first one.
+        memory_bytes: at the most; None if not known.
+        at_peak_s: of a call at the device's peak; None if that is not known.
+
+    Returns:
+        Values by their names in the JSON object.
+    """
     values = {
         "images_per_s": rounded(batch_size / seconds),
         "ms": rounded(1e3 * seconds),
@@ -155,7 +167,16 @@ def rounded(value: float) -> float:
 
 
 def measure(config, parts: Sequence[str], repeats: int, data_dir: str | None) -> tuple[dict, dict]:
-    """What was measured and on what: facts, and the figures of one dtype. To be called in a process of its own.
+    """Measure one dtype, in a process of its own.
+
+    Args:
+        config: the ConfigDict of network and training.
+        parts: of `PARTS`.
+        repeats: timings that a median is of.
+        data_dir: where the prepared dataset is; None: a random batch again and again.
+
+    Returns:
+        Facts about network and device, and figures.
 
     Raises:
         TrainingError, DatasetError: if config, dataset and devices don't fit together, or memory does not suffice.
@@ -177,7 +198,7 @@ def measure(config, parts: Sequence[str], repeats: int, data_dir: str | None) ->
         "multiply_adds_per_image": n_multiply_adds // config.batch_size,
         "peak_memory_source": "device allocator" if counts_memory() else "compiled program",
     }
-    measured = {}
+    measured: dict[str, float | None] = {}
     try:
         if {"forward", "mc"} & set(parts):
             measured |= measure_prediction(run, batch, "mc" in parts, repeats, at_peak_s)
@@ -194,11 +215,21 @@ def measure(config, parts: Sequence[str], repeats: int, data_dir: str | None) ->
 
 
 def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, at_peak_s) -> dict:
-    """`forward` and, in turn with it, `mc100`; on all devices, as prediction runs."""
+    """Measure `forward` and, in turn with it, `mc100`; on all devices, as prediction runs.
+
+    Args:
+        run: whose network.
+        batch: {field: (batch_size, ...)}.
+        with_samples: whether `mc100` is measured.
+        repeats: timings that a median is of.
+        at_peak_s: of a forward pass at the peak of one device; None if that is not known.
+
+    Returns:
+        Figures.
+    """
     batch_size, params = run.config.batch_size, on_all_devices(acf.init_params(run.model, run.config.seed))
-    stars = StarInputs(
-        *spread_over_devices([batch[name] for name in ("stamp", "parallax", "parallax_error")]), batch["object_id"]
-    )
+    stamps, parallax, error = spread_over_devices([batch[name] for name in ("stamp", "parallax", "parallax_error")])
+    stars = StarInputs(stamps, parallax, error, batch["object_id"])
     encode, compile_s = compile_timed(mc_dropout.encode, run.model, run.input_scaling, params, *stars[:3])
     at_peak_s = at_peak_s / n_devices() if at_peak_s else None
 
@@ -225,7 +256,18 @@ def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, 
 
 
 def measure_training(run: Run, batch: dict, batches: Iterator | None, repeats: int, at_peak_s) -> dict:
-    """`train_step` and, given batches of a dataset, `train_loop`; on all devices."""
+    """Measure `train_step` and, given batches of a dataset, `train_loop`; on all devices.
+
+    Args:
+        run: what is trained.
+        batch: {field: (batch_size, ...)}.
+        batches: of a dataset, endless; None if there is none.
+        repeats: timings that a median is of.
+        at_peak_s: of a forward pass at the peak of one device; None if that is not known.
+
+    Returns:
+        Figures.
+    """
     targets, batch_size = run.config.model.targets, run.config.batch_size
     state = loop.create_state(run)
     on_devices = jax.pmap(lambda arrays: arrays)(loop.device_batch(batch, targets))
@@ -250,7 +292,17 @@ def measure_training(run: Run, batch: dict, batches: Iterator | None, repeats: i
 
 
 def loop_seconds_per_step(step: Callable, batches: Iterator[dict], targets: tuple[str, ...], n_steps: int) -> float:
-    """As `training.run_steps`: the host reads a step's loss and makes the next batch while the device works."""
+    """As `training.run_steps`: the host reads a step's loss and makes the next batch while the device works.
+
+    Args:
+        step: batch on the devices -> metrics.
+        batches: endless.
+        targets: of the labels in a batch.
+        n_steps: that are timed.
+
+    Returns:
+        Wall-clock seconds of a step.
+    """
     pending = None
     for i in range(-PREFETCHED, n_steps):  # batches that lay ready are not counted
         if i == 0:
@@ -279,7 +331,16 @@ def table(measured: dict[str, dict]) -> str:
 
 
 def cell(value: float | None, factor: float, form: str) -> str:
-    """A figure in the table."""
+    """A figure in the table.
+
+    Args:
+        value: None is a blank.
+        factor: of its unit.
+        form: as of `format`.
+
+    Returns:
+        Text.
+    """
     return "" if value is None else format(factor * value, form)
 
 
@@ -325,7 +386,7 @@ def prepare_process(batch_size: int) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     options = parse_arguments(arguments)
-    measured = {}
+    measured: dict[str, dict] = {}
     for dtype in DTYPES:
         if dtype not in options.dtypes:
             continue
@@ -341,7 +402,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def report(options: argparse.Namespace, facts: dict, measured: dict[str, dict]) -> None:
-    """Print the table and, if asked, the JSON object: float32's figures by their names, bfloat16's under its own."""
+    """Print the table and, if asked, the JSON object: float32's figures by their names, bfloat16's under its own.
+
+    Args:
+        options: of the command line.
+        facts: about network and device.
+        measured: figures by dtype.
+    """
     facts = {"config": options.config, "batch_size": options.batch, **facts}
     print(", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items()))
     print(table(measured))

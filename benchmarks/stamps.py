@@ -13,6 +13,7 @@ import io
 import math
 import time
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from astropy.io import fits
@@ -20,7 +21,7 @@ from astropy.wcs import WCS
 from reproject import reproject_interp
 
 from benchmarks import command
-from datasets.archives.interface import Cutout, Detection
+from datasets.archives.interface import Archive, Cutout, Detection
 from datasets.imaging.alignment import fill_masked
 from datasets.imaging.calibration import dilated, flux_scale, measure_sky, star_profile
 from datasets.mock_sky.archive import MockArchive
@@ -52,7 +53,7 @@ class Star:
 
     def stamp(self) -> Stamp:
         """The pipeline's stamp."""
-        return make_stamp(self, self.object_id, self.ra_deg, self.dec_deg, self.ebmv_sfd)
+        return make_stamp(cast(Archive, self), self.object_id, self.ra_deg, self.dec_deg, self.ebmv_sfd)
 
 
 def stars_with_stamps(n_stars: int) -> list[Star]:
@@ -93,7 +94,7 @@ def plain_stamp(star: Star) -> np.ndarray:
 def _plain_frame(star: Star, detection: Detection) -> tuple[np.ndarray, np.ndarray, WCS]:
     with fits.open(io.BytesIO(star.served[detection].image)) as hdus:
         pixels, wcs = hdus[0].data.astype(np.float64), WCS(hdus[0].header)
-    with fits.open(io.BytesIO(star.served[detection].mask)) as hdus:
+    with fits.open(io.BytesIO(star.served[detection].mask or b"")) as hdus:
         masked = hdus[0].data != 0
     x, y = (float(v) for v in wcs.all_world2pix(star.ra_deg, star.dec_deg, 0))
     fwhm_px = detection.fwhm / PIXEL_SCALE_ARCSEC

@@ -24,13 +24,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from acf_jax.bundle.writing import BundleError, write_bundle
-from acf_jax.checkpoints import CheckpointError
+from acf_jax.bundle.writing import write_bundle
+from acf_jax.commands.running import run
 from acf_jax.inference.fingerprint import network_fingerprint
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write a bundle, say where it is, and turn refusals into one line. Returns the exit status."""
+    """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m acf_jax.bundle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,18 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--evaluation", metavar="DIR", help="folder of metrics.json (default: evaluation in the run's folder, if any)"
     )
     options = parser.parse_args(arguments)
-    try:
-        trained = write_bundle(options.source, options.out, options.evaluation)
-    except (BundleError, CheckpointError) as error:
-        print(f"acf_jax.bundle: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"acf_jax.bundle: {error.filename or options.out}: {error.strerror or error}.", file=sys.stderr)
-        return 1
+    return run(lambda: _write(options), "acf_jax.bundle", out=options.out)
+
+
+def _write(options: argparse.Namespace) -> None:
+    trained = write_bundle(options.source, options.out, options.evaluation)
     for path in sorted(Path(options.out).iterdir()):
         print(f"{path.stat().st_size / 1e6:9.2f} MB  {path.name}")
     print(f"{options.out}: network {network_fingerprint(trained)[:12]}, step {trained.step:,}.")
-    return 0
 
 
 if __name__ == "__main__":

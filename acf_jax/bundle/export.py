@@ -64,12 +64,13 @@ def export_prediction(trained: Network, n_samples: int = N_SAMPLES, size_px: int
 @contextlib.contextmanager
 def _without_folders() -> Iterator[None]:
     """Each operation tells the line of code that it came from: here without the folders of this machine."""
-    before = jax.config.jax_hlo_source_file_canonicalization_regex
-    jax.config.update("jax_hlo_source_file_canonicalization_regex", ".*/")
+    setting = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, setting)
+    jax.config.update(setting, ".*/")
     try:
         yield
     finally:
-        jax.config.update("jax_hlo_source_file_canonicalization_regex", before)
+        jax.config.update(setting, before)
 
 
 def prediction_function(trained: Network, n_samples: int) -> Callable:
@@ -79,11 +80,7 @@ def prediction_function(trained: Network, n_samples: int) -> Callable:
     n_targets = len(trained.targets)
 
     def predict(stamps, parallax, parallax_error, ids, seed):
-        scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
-        stamps = scaling.stamps(stamps)
-        finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
-        if scalars is not None:
-            finite &= jnp.isfinite(scalars).all(axis=1)
+        stamps, scalars, finite = scaling.network_inputs(stamps, parallax, parallax_error, model.config.use_parallax)
         features = model.apply({"params": params}, stamps, method="encode")
         keys = star_keys(jax.random.key(seed), ids)
         mean, std = _moments(_samples(model, head_params(params), features, scalars, keys, n_samples))
@@ -100,8 +97,8 @@ def _samples(model, params, features, scalars, keys, n_samples: int) -> jax.Arra
 
     def draw(start):
         samples = start + jnp.arange(SAMPLES_AT_A_TIME)
-        of_stars = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, samples)
-        return jax.vmap(partial(predict_per_star, model, params, features, scalars))(of_stars)
+        keys_of_samples = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, samples)
+        return jax.vmap(partial(predict_per_star, model, params, features, scalars))(keys_of_samples)
 
     drawn = jax.lax.map(draw, jnp.arange(0, n_samples, SAMPLES_AT_A_TIME))
     return drawn.reshape(-1, *drawn.shape[2:])[:n_samples]

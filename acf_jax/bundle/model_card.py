@@ -75,9 +75,9 @@ def _label_table(labels: Mapping, units: Mapping) -> str:
     rows = [
         (
             f"{report.NAMES[target]} ({units[target]})",
-            *(f"{of_target[n]:.{DECIMALS[units[target]]}f}" for n in LABEL_COLUMNS),
+            *(f"{summary[n]:.{DECIMALS[units[target]]}f}" for n in LABEL_COLUMNS),
         )
-        for target, of_target in labels.items()
+        for target, summary in labels.items()
     ]
     return "\n".join(markdown_table(("", *LABEL_COLUMNS.values()), rows, n_text=1))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ from acf_jax.bundle import model_card
 from acf_jax.bundle.example_stars import made_up_stars
 from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
 from acf_jax.errors import ACFError
-from acf_jax.files import without_folders
+from acf_jax.files import whole_folder, without_folders
 from acf_jax.inference import bundle_files, mc_dropout
 from acf_jax.inference.bundle_files import write_checksums
 from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
@@ -66,19 +67,21 @@ def write_bundle(
         raise BundleError(f"{out_dir} is there already: remove it, or choose another folder for the bundle.")
     trained = load(source)
     metrics = read_metrics(source, evaluation_dir, trained)
-    temporary = out_dir.with_name(f".{out_dir.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        _write_files(temporary, trained, metrics, n_samples, size_px)
-        written = load(temporary)
-        temporary.rename(out_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return written
+    with whole_folder(out_dir) as folder:
+        _write_files(folder, trained, metrics, n_samples, size_px)
+        return load(folder)
 
 
 def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Network) -> dict | None:
-    """What `evaluate.py` measured of this very network, without folders of this machine; None if nothing was.
+    """What `evaluate.py` measured of this very network.
+
+    Args:
+        source: the run's folder, or a bundle.
+        evaluation_dir: where `metrics.json` is to be; None: where `evaluate.py` leaves it, if it is there.
+        trained: the network.
+
+    Returns:
+        What `metrics.json` holds, without folders of this machine; None if nothing was measured.
 
     Raises:
         BundleError: if it was asked for and is not there, is damaged, or belongs to another network.
@@ -91,21 +94,30 @@ def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Netwo
         return None
     try:
         metrics = json.loads(path.read_text())
-        of_metrics = metrics["checkpoint"]["step"], metrics["dataset"]["fingerprint"]
+        measured_on = metrics["checkpoint"]["step"], metrics["dataset"]["fingerprint"]
     except FileNotFoundError:
         raise BundleError(f"{path} is missing: `python evaluate.py --checkpoint {source}` writes it.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path} is damaged: `python evaluate.py --checkpoint {source}` writes it anew.") from error
-    if of_metrics != (trained.step, trained.sidecar["dataset"]["fingerprint"]):
+    if measured_on != (trained.step, trained.sidecar["dataset"]["fingerprint"]):
         raise BundleError(
-            f"{path} was measured on step {of_metrics[0]} of a network trained on dataset {of_metrics[1][:12]}; this "
+            f"{path} was measured on step {measured_on[0]} of a network trained on dataset {measured_on[1][:12]}; this "
             f"is step {trained.step}, trained on {trained.sidecar['dataset']['fingerprint'][:12]}: evaluate it first."
         )
     return without_folders(metrics)
 
 
 def describe(trained: Network, n_samples: int, size_px: int) -> dict:
-    """All about a network but its arrays, in JSON types."""
+    """All about a network but its arrays.
+
+    Args:
+        trained: the network.
+        n_samples: T of Eq. 13, of the exported function.
+        size_px: of a stamp's side, of the exported function.
+
+    Returns:
+        What `bundle.json` holds, in JSON types.
+    """
     calibration, domain = trained.error_calibration, trained.training_domain
     return {
         "format_version": bundle_files.FORMAT_VERSION,
@@ -140,16 +152,20 @@ def _write_files(folder: Path, trained: Network, metrics: dict | None, n_samples
     # Not by `save_file`, which on a full disk raises an error of its own.
     (folder / bundle_files.PARAMETERS).write_bytes(save(arrays, metadata={"fingerprint": described["fingerprint"]}))
     if trained.training_domain is not None:
-        np.savez(folder / bundle_files.TRAINING_DOMAIN, **trained.training_domain.to_arrays())
+        _write_arrays(folder / bundle_files.TRAINING_DOMAIN, trained.training_domain.to_arrays())
     exported = export_prediction(trained, n_samples, size_px)
     (folder / bundle_files.EXPORTED).write_bytes(exported)
-    np.savez(folder / bundle_files.EXAMPLE_STARS, **_answered_stars(trained, exported, n_samples, size_px))
+    _write_arrays(folder / bundle_files.EXAMPLE_STARS, _answered_stars(trained, exported, n_samples, size_px))
     shutil.copy(TEMPLATES / bundle_files.EXAMPLE, folder / bundle_files.EXAMPLE)
     if metrics is not None:
         _write_json(folder / bundle_files.METRICS, metrics)
     _write_json(folder / bundle_files.DESCRIPTION, described)
     (folder / bundle_files.MODEL_CARD).write_text(model_card.markdown(described, metrics))
     write_checksums(folder)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    np.savez(path, **arrays)
 
 
 def _write_json(path: Path, value: dict) -> None:

@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.figures.maps import GOOD, flag_names
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.catalogue.info import as_text, survey
+from acf_jax.commands.running import run
 
 _DESCRIPTION = """Look at a catalogue that predict.py has made: a Parquet, FITS, VOTable or CSV file, or the folder of
 one, also while it is being made. Catalogues of any length are read through in little memory.
@@ -39,15 +40,7 @@ shows, how many it leaves out and why.
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except CatalogueError as error:
-        print(f"acf_jax.catalogue: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nacf_jax.catalogue: stopped.", file=sys.stderr)
-        return 130
-    return 0
+    return run(lambda: options.action(options), "acf_jax.catalogue")
 
 
 def _info(options: argparse.Namespace) -> None:
@@ -86,18 +79,19 @@ def _flags(text: str) -> Flag:
 
 
 def _parser() -> argparse.ArgumentParser:
-    options = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+    options: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
         prog="python -m acf_jax.catalogue", description=_DESCRIPTION, epilog=_EPILOG, **options
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    info = commands.add_parser("info", help="what the file holds", description=survey.__doc__.split("\n")[0], **options)
+    description = str(survey.__doc__).split("\n")[0]
+    info = commands.add_parser("info", help="what the file holds", description=description, **options)
     figures = commands.add_parser(
         "figures", help="Figs. 14, 15 and 16", description=_FIGURES, epilog=_flag_table(), **options
     )
-    for command, run in ((info, _info), (figures, _draw)):
+    for command, action in ((info, _info), (figures, _draw)):
         command.add_argument("catalogue", type=Path, help="the file, or the folder of one or of its shards")
-        command.set_defaults(run=run)
+        command.set_defaults(action=action)
     info.add_argument("--json", action="store_true", help="for programs")
     figures.add_argument("--out", type=Path, metavar="DIR", help="folder for the figures (default: figures beside)")
     choice = figures.add_mutually_exclusive_group()

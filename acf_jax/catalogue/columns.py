@@ -55,7 +55,7 @@ _STAR = (
     Column("parallax_error", "float32", "mas", "stat.error;pos.parallax.trig", "its standard error", 4,
            "no Gaia source, or no parallax of it"),
 )  # fmt: skip
-_OF_TABLE = (
+_USER_TABLE = (
     Column("input_row", "int64", "", "meta.record", "row of the star in the table given, from 0"),
     Column("own_parallax", "int32", "", "meta.code", "1: the parallax is that of the table given; 0: Gaia's or none",
            None, "no stamp"),
@@ -71,11 +71,11 @@ _QUALITY = (
 
 def columns(targets: Sequence[str], has_input_row: bool = False) -> tuple[Column, ...]:
     """The columns of a catalogue of these labels, in order; `has_input_row` where it is of a user's table."""
-    of_targets = [column for target in targets for column in _of_target(target)]
-    return (*(_OF_TABLE if has_input_row else ()), *_STAR, *of_targets, *_QUALITY)
+    labels = [column for target in targets for column in _label_columns(target)]
+    return (*(_USER_TABLE if has_input_row else ()), *_STAR, *labels, *_QUALITY)
 
 
-def _of_target(target: str) -> list[Column]:
+def _label_columns(target: str) -> list[Column]:
     """Value, error, the error's parts, and the ends of two intervals."""
     words, ucd, decimals = _WORDS[target]
     unit, error = LABELS[target], f"stat.error;{ucd}"

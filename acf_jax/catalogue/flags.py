@@ -84,7 +84,7 @@ def compute(
     """The flags of n stars.
 
     What is missing sets no bit, except that a star without a result has `NO_RESULT`, beside the bits that its
-    position, photometry and parallax earn it.
+    position, photometry and parallax give it.
 
     Args:
         rows: the catalogue's columns, each (n,), missing values as in `columns`: of each target its value, `e_` and
@@ -100,10 +100,10 @@ def compute(
     """
     n_stars = len(rows["glat"])
     bits = {
-        **_of_results(rows, targets, n_stars),
-        **_of_domain(rows, domain, targets, n_stars),
-        **_of_parallax(rows),
-        **_of_facts(facts),
+        **_result_flags(rows, targets, n_stars),
+        **_domain_flags(rows, domain, targets, n_stars),
+        **_parallax_flags(rows),
+        **_fact_flags(facts),
         Flag.LOW_LATITUDE: np.abs(rows["glat"]) < LATITUDE_DEG,
     }
     flags = np.zeros(n_stars, np.int32)
@@ -112,7 +112,7 @@ def compute(
     return flags
 
 
-def _of_results(rows, targets, n_stars) -> dict[Flag, np.ndarray]:
+def _result_flags(rows, targets, n_stars) -> dict[Flag, np.ndarray]:
     has_result = np.logical_and.reduce([np.isfinite(rows[target]) for target in targets])
     calibrated = np.logical_and.reduce([np.isfinite(rows[f"e_{target}_cal"]) for target in targets])
     never = np.full(n_stars, np.nan)
@@ -124,7 +124,7 @@ def _of_results(rows, targets, n_stars) -> dict[Flag, np.ndarray]:
     }
 
 
-def _of_domain(rows, domain, targets, n_stars) -> dict[Flag, np.ndarray]:
+def _domain_flags(rows, domain, targets, n_stars) -> dict[Flag, np.ndarray]:
     if domain is None:
         return {}
     outside = np.zeros(n_stars, bool)
@@ -138,13 +138,13 @@ def _of_domain(rows, domain, targets, n_stars) -> dict[Flag, np.ndarray]:
     }
 
 
-def _of_parallax(rows) -> dict[Flag, np.ndarray]:
+def _parallax_flags(rows) -> dict[Flag, np.ndarray]:
     parallax, error = (np.asarray(rows[name], np.float64) for name in ("parallax", "parallax_error"))
     good = (parallax > 0) & (error <= PARALLAX_ERROR_LIMIT * parallax)
     return {Flag.PARALLAX_UNCERTAIN: np.isfinite(parallax) & ~good}
 
 
-def _of_facts(facts) -> dict[Flag, np.ndarray]:
+def _fact_flags(facts) -> dict[Flag, np.ndarray]:
     tests = {
         "network": (Flag.NO_PARALLAX, lambda network: network == "ACPF"),
         "self_dist1": (Flag.CROWDED, lambda distance: distance < NEIGHBOUR_ARCSEC),

@@ -27,14 +27,17 @@ def survey(catalogue: Path) -> dict:
     Raises:
         CatalogueError: if it cannot be read.
     """
-    targets = targets_of(catalogue)
-    counts, flags, reasons = Counter(), Counter(), Counter()
+    targets = targets_in(catalogue)
+    n_rows = n_with_result = n_without_flag = 0
+    flags: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     ranges = {target: (np.inf, -np.inf) for target in targets}
     for rows in formats.read_columns(catalogue, ["flags", "reason", *targets]):
         bits = rows["flags"]
-        counts += Counter(rows=bits.size, results=np.count_nonzero((bits & Flag.NO_RESULT.value) == 0))
-        counts += Counter(flagless=np.count_nonzero(bits == 0))
-        flags += Counter({flag.name: np.count_nonzero(bits & flag.value) for flag in Flag})
+        n_rows += bits.size
+        n_with_result += int(np.count_nonzero((bits & Flag.NO_RESULT.value) == 0))
+        n_without_flag += int(np.count_nonzero(bits == 0))
+        flags.update({str(flag.name): int(np.count_nonzero(bits & flag.value)) for flag in Flag})
         _count_reasons(reasons, rows["reason"])
         for target, (lowest, highest) in ranges.items():
             ranges[target] = (
@@ -43,17 +46,17 @@ def survey(catalogue: Path) -> dict:
             )
     return {
         "catalogue": str(catalogue),
-        "n_rows": int(counts["rows"]),
-        "n_with_result": int(counts["results"]),
-        "n_without_flag": int(counts["flagless"]),
-        "flags": {flag.name: int(flags[flag.name]) for flag in Flag},
+        "n_rows": n_rows,
+        "n_with_result": n_with_result,
+        "n_without_flag": n_without_flag,
+        "flags": {flag.name: flags[str(flag.name)] for flag in Flag},
         "reasons": dict(reasons.most_common()),
         "ranges": {name: list(map(float, ends)) for name, ends in ranges.items() if ends[0] <= ends[1]},
         "provenance": formats.read_provenance(catalogue),
     }
 
 
-def targets_of(catalogue: Path) -> list[str]:
+def targets_in(catalogue: Path) -> list[str]:
     """The parameters that a catalogue has columns of.
 
     Raises:
@@ -116,7 +119,7 @@ def _line(words: str, n: int, n_rows: int) -> str:
 
 
 def _flat(values: Mapping, prefix: str = "") -> list[tuple[str, object]]:
-    pairs = []
+    pairs: list[tuple[str, object]] = []
     for name, value in values.items():
         pairs += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
     return pairs

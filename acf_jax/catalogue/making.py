@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 from tqdm import tqdm
@@ -23,9 +24,10 @@ from acf_jax.catalogue import flags
 from acf_jax.catalogue.columns import columns
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files import cds_readme
+from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.formats import write_catalogue
 from acf_jax.catalogue.plan import Plan, settle
-from acf_jax.catalogue.predicting import predict_shards
+from acf_jax.catalogue.predicting import Job, predict_shards
 from acf_jax.catalogue.provenance import provenance
 from acf_jax.catalogue.shards import is_whole, shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
@@ -78,29 +80,32 @@ def make_catalogue(
     """
     check(networks, dataset)
     facts = StarFacts(dataset.folder, dataset.bands)
-    plan = plan_of(networks, dataset, facts, options)
+    plan = make_plan(networks, dataset, facts, options)
     date = settle(plan, folder)
     left_behind = unfinished(folder, files)
     mine = plan.shards_of(options.process, options.n_processes)
     missing = [shard for shard in mine if not is_whole(shard_path(folder, shard), plan, shard)]
-    n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in shards) for shards in (mine, missing))
-    shown = {} if options.progress else {"disable": True}  # given otherwise, it would overrule TQDM_DISABLE
+    n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in numbers) for numbers in (mine, missing))
+    shown: dict[str, Any] = {} if options.progress else {"disable": True}  # given else, it would overrule TQDM_DISABLE
     with tqdm(total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **shown) as bar:
         if missing:
-            reader = StampReader(dataset) if facts.n_examples else None
-            predict_shards(networks, reader, facts, plan, missing, lambda shard: shard_path(folder, shard), bar)
+            job = Job(networks, StampReader(dataset) if facts.n_examples else None, facts.take, plan)
+            predict_shards(job, missing, lambda shard: shard_path(folder, shard), bar)
     shards = [shard_path(folder, shard) for shard in range(plan.n_shards)]
     if not all(path.exists() for path in shards):
         return []
-    told = provenance(plan, networks, dataset, date)
-    described = columns(plan.targets, plan.has_input_row)
-    for path in files:
-        write_catalogue(shards, described, path, told, flags.TABLE, options.progress)
-    described_file = next((path for path in files if path.suffix == ".dat"), files[0])  # byte by byte where it can be
-    cds_readme.write_readme(readme, described_file, described, flags.TABLE, told, plan.n_stars)
-    for part, _ in left_behind & unfinished(folder, files):  # unchanged all the time: nobody is writing it
+    described, told = columns(plan.targets, plan.has_input_row), provenance(plan, networks, dataset, date)
+    _put_together(Contents.from_shards(shards, described, told, flags.TABLE), files, readme, options.progress)
+    for part, _ in left_behind & unfinished(folder, files):  # unchanged all the time: no process is writing it
         part.unlink(missing_ok=True)
     return [*files, readme]
+
+
+def _put_together(contents: Contents, files: Sequence[Path], readme: Path, progress: bool) -> None:
+    for path in files:
+        write_catalogue(contents, path, progress)
+    described_file = next((path for path in files if path.suffix == ".dat"), files[0])  # byte by byte where it can be
+    cds_readme.write_readme(readme, described_file, contents)
 
 
 def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:
@@ -133,8 +138,17 @@ def check(networks: Mapping[str, Network], dataset: PreparedDataset) -> None:
         raise CatalogueError(f"The networks predict different labels ({told}): give two that predict the same.")
 
 
-def plan_of(networks: Mapping[str, Network], dataset: PreparedDataset, facts: StarFacts, options: Options) -> Plan:
+def make_plan(networks: Mapping[str, Network], dataset: PreparedDataset, facts: StarFacts, options: Options) -> Plan:
     """The plan of a catalogue.
+
+    Args:
+        networks: by name.
+        dataset: whose stars these are.
+        facts: about them.
+        options: as of `make_catalogue`.
+
+    Returns:
+        What `settle` compares with the plan in a catalogue's folder.
 
     Raises:
         CatalogueError: if the dataset holds no star.

@@ -11,13 +11,13 @@ import json
 import math
 import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.errors import differences
+from acf_jax.files import whole_file
 
 PLAN = "plan.json"
 
@@ -30,7 +30,7 @@ class Plan:
     shard_size: int  # rows of a shard; the last may have fewer
     n_samples: int  # T of Eq. 13
     seed: int  # of the samples
-    batch_size: int  # stars on each device at a time: on it hang the last digits
+    batch_size: int  # stars on each device at a time: the last digits depend on it
     dataset: Mapping[str, str]  # name, config, version, fingerprint
     networks: Mapping[str, str]  # fingerprints by name
     errors: Mapping[str, str]  # fingerprints of what was fitted after training: calibrated errors, training domain
@@ -59,9 +59,9 @@ def settle(plan: Plan, folder: Path) -> str:
     """
     path = folder / PLAN
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _write(path, json.dumps(asdict(plan) | {"date": today()}, indent=1))
+            with whole_file(path, "x", replace=False) as file:  # another process may just have written the same
+                file.write(json.dumps(asdict(plan) | {"date": today()}, indent=1))
     except OSError as error:
         raise CatalogueError(
             f"{folder} cannot be written ({error.strerror or error}): give another --out, or make room there."
@@ -78,21 +78,6 @@ def settle(plan: Plan, folder: Path) -> str:
             + "\nGive another --out, or the same settings to go on with it."
         )
     return date
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file, whole or not at all, unless another process has just done so."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        temporary.write_text(text)
-        try:
-            os.link(temporary, path)  # unlike a rename, it never replaces a plan that another process has just written
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def today() -> str:

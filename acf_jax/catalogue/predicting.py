@@ -1,8 +1,8 @@
 """Stars -> shards of the catalogue: reading, network and writing at the same time.
 
 A thread reads the next batches while the devices work on one and the host looks at the one before; another thread
-writes the last shard. A star's numbers hang on its inputs, its object_id, the seed and the batch's size, and on nothing
-else: not on its place, its shard, or the number of devices.
+writes the last shard. A star's numbers depend on its inputs, its object_id, the seed and the batch's size, and on
+nothing else: not on its place, its shard, or the number of devices.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from acf_jax.catalogue import flags
 from acf_jax.catalogue.plan import Plan
 from acf_jax.catalogue.rows import make_rows
 from acf_jax.catalogue.shards import write_shard
 from acf_jax.catalogue.stamp_reader import StampReader
-from acf_jax.catalogue.star_facts import StarFacts
+from acf_jax.data.batches import filled_batches
 from acf_jax.devices.sharding import n_devices, on_all_devices
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.inputs import StarInputs
@@ -33,6 +34,16 @@ from acf_jax.inference.network import Network
 READ_AHEAD = 3  # batches
 TRAINING_SPLIT = "train"
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all shards of a catalogue are made from."""
+
+    networks: Mapping[str, Network]  # "ACF", and perhaps "ACPF" for stars without a parallax; an ACPF alone takes all
+    reader: StampReader | None  # of the dataset's stamps; None if it has none
+    facts: Callable[[range], Mapping[str, np.ndarray]]  # about the stars of some rows: `StarFacts.take`
+    plan: Plan
 
 
 @dataclass
@@ -59,83 +70,67 @@ class Batch:
     shard: ShardInHand
     network: str = ""
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the shard
-    inputs: StarInputs | None = None  # None: the shard has no star to predict
+    inputs: StarInputs | None = None  # None: the shard has no star to predict, and there are no rows
     is_last: bool = True  # of its shard
 
 
-def predict_shards(
-    networks: Mapping[str, Network],
-    reader: StampReader | None,
-    facts: StarFacts,
-    plan: Plan,
-    shards: Sequence[int],
-    path_of: Callable[[int], Path],
-    bar: Any,
-) -> None:
+def predict_shards(job: Job, shards: Sequence[int], shard_file: Callable[[int], Path], bar: tqdm) -> None:
     """Make some shards of a catalogue.
 
     Args:
-        networks: "ACF", and perhaps "ACPF" for stars without a parallax; an ACPF alone takes all.
-        reader: of the dataset's stamps; None if it has none.
-        facts: about the dataset's stars.
-        plan: of the catalogue.
+        job: what they are made from.
         shards: which to make, in order.
-        path_of: where each is written.
-        bar: a tqdm bar over stars.
+        shard_file: where each is written.
+        bar: over stars.
 
     Raises:
         CatalogueError: if a table cannot be read or a shard not be written.
     """
-    params = {name: on_all_devices(trained.params) for name, trained in networks.items()}
+    params = {name: on_all_devices(trained.params) for name, trained in job.networks.items()}
 
     def launched() -> Iterator[tuple[Batch, tuple | None]]:
-        with read_ahead(batches(networks, reader, facts, plan, shards)) as ready:
+        with read_ahead(batches(job, shards)) as ready:
             for batch in ready:
-                yield batch, batch.inputs and _launch(networks[batch.network], params[batch.network], batch, plan)
+                yield batch, launch(job, params[batch.network], batch) if batch.inputs else None
 
     with ThreadPoolExecutor(1) as writer:
         written: Future | None = None
         for batch, arrays in mc_dropout.one_behind(launched()):
             if arrays is not None:
-                receive(networks[batch.network], batch, jax.device_get(arrays))
+                receive(job.networks[batch.network], batch, jax.device_get(arrays))
                 bar.update(len(batch.rows))
             if not batch.is_last:
                 continue
             if written is not None:
                 written.result()  # one shard waits at most
-            written = writer.submit(finish, networks, batch.shard, plan, path_of(batch.shard.number))
+            written = writer.submit(finish, job, batch.shard, shard_file(batch.shard.number))
             bar.update(int((batch.shard.network == "").sum()))
         if written is not None:
             written.result()
 
 
-def batches(
-    networks: Mapping[str, Network],
-    reader: StampReader | None,
-    facts: StarFacts,
-    plan: Plan,
-    shards: Iterable[int],
-) -> Iterator[Batch]:
+def batches(job: Job, shards: Iterable[int]) -> Iterator[Batch]:
     """The stars of some shards, network by network, with their stamps; at least one batch a shard."""
-    size = plan.batch_size * n_devices()
+    size = job.plan.batch_size * n_devices()
     for number in shards:
-        shard = open_shard(networks, facts.take(plan.rows(number)), number)
+        shard = open_shard(job, number)
         parts = [
             (name, rows[start : start + size])
-            for name in networks
+            for name in job.networks
             for rows in [np.flatnonzero(shard.network == name)]
             for start in range(0, len(rows), size)
         ]
         for i, (name, rows) in enumerate(parts):
-            yield Batch(shard, name, rows, read_inputs(reader, shard, rows, size), i == len(parts) - 1)
+            yield Batch(shard, name, rows, read_inputs(job, shard, rows), i == len(parts) - 1)
         if not parts:
             yield Batch(shard)
 
 
-def open_shard(networks: Mapping[str, Network], facts: Mapping[str, np.ndarray], number: int) -> ShardInHand:
+def open_shard(job: Job, number: int) -> ShardInHand:
     """A shard before its first prediction."""
+    facts = job.facts(job.plan.rows(number))
     n = len(facts["object_id"])
-    n_outputs = max(trained.model.config.num_outputs for trained in networks.values())
+    n_outputs = max(trained.model.config.num_outputs for trained in job.networks.values())
     shard = ShardInHand(
         number,
         facts,
@@ -147,8 +142,8 @@ def open_shard(networks: Mapping[str, Network], facts: Mapping[str, np.ndarray],
     )
     has_stamp = facts["reason"] == ""
     has_parallax = np.isfinite(facts["parallax"]) & (facts["parallax_error"] > 0)
-    reads_parallax = [name for name, trained in networks.items() if trained.model.config.use_parallax]
-    reads_none = [name for name in networks if name not in reads_parallax]
+    reads_parallax = [name for name, trained in job.networks.items() if trained.model.config.use_parallax]
+    reads_none = [name for name in job.networks if name not in reads_parallax]
     for name in reads_none[:1]:
         shard.network[has_stamp] = name
     for name in reads_parallax[:1]:
@@ -158,19 +153,40 @@ def open_shard(networks: Mapping[str, Network], facts: Mapping[str, np.ndarray],
     return shard
 
 
-def read_inputs(reader: StampReader, shard: ShardInHand, rows: np.ndarray, size: int) -> StarInputs:
-    """The network's inputs for some rows of a shard, the last repeated up to `size`; notes what cannot be used."""
+def read_inputs(job: Job, shard: ShardInHand, rows: np.ndarray) -> StarInputs:
+    """Read what a network is asked about stars that have a stamp, and note in their shard what cannot be used.
+
+    Args:
+        job: whose reader is asked.
+        shard: of the stars.
+        rows: (n,) of the shard, of one network's stars; at least one, and no more than a batch holds.
+
+    Returns:
+        A whole batch: the last star is repeated.
+    """
+    assert job.reader is not None  # a dataset without one has no star with a stamp
     facts = {name: shard.facts[name][rows] for name in ("split", "index", "object_id", "parallax", "parallax_error")}
-    stamps, reasons = reader.read(facts["split"], facts["index"], facts["object_id"])
+    stamps, reasons = job.reader.read(facts["split"], facts["index"], facts["object_id"])
     for row, reason in zip(rows, reasons, strict=True):
         shard.reasons[row] = reason
-    filled = np.minimum(np.arange(size), len(rows) - 1)
-    astrometry = (facts[name][filled].astype(np.float32) for name in ("parallax", "parallax_error"))
-    return StarInputs(stamps[filled], *astrometry, facts["object_id"][filled])
+    filled, _ = next(filled_batches(len(rows), job.plan.batch_size * n_devices()))
+    parallax, parallax_error = (facts[name][filled].astype(np.float32) for name in ("parallax", "parallax_error"))
+    return StarInputs(stamps[filled], parallax, parallax_error, facts["object_id"][filled])
 
 
-def _launch(trained: Network, params: dict, batch: Batch, plan: Plan) -> tuple[jax.Array, ...]:
-    inputs = batch.inputs
+def launch(job: Job, params: dict, batch: Batch) -> tuple[jax.Array, ...]:
+    """Start predicting a batch that has stars, and do not wait for it.
+
+    Args:
+        job: whose networks and plan say how.
+        params: of the batch's network, on all devices.
+        batch: of b stars.
+
+    Returns:
+        Finite (b,); mean and std (b, num_outputs), standardised; the backbone's features (b, features).
+    """
+    trained, inputs, plan = job.networks[batch.network], batch.inputs, job.plan
+    assert inputs is not None
     if not trained.model.config.use_parallax:
         inputs = inputs._replace(parallax=None, parallax_error=None)
     finite, mean, std, _, features = mc_dropout.launch(
@@ -180,7 +196,13 @@ def _launch(trained: Network, params: dict, batch: Batch, plan: Plan) -> tuple[j
 
 
 def receive(trained: Network, batch: Batch, arrays: tuple[np.ndarray, ...]) -> None:
-    """Put a batch's answers into its shard."""
+    """Put a batch's answers into its shard.
+
+    Args:
+        trained: the batch's network.
+        batch: what was launched.
+        arrays: what `launch` returned, on the host.
+    """
     shard, rows = batch.shard, batch.rows
     finite, mean, std, features = (values[: len(rows)] for values in arrays)
     good = np.array([not shard.reasons[row] for row in rows])
@@ -191,21 +213,30 @@ def receive(trained: Network, batch: Batch, arrays: tuple[np.ndarray, ...]) -> N
     shard.finite[rows[answered]] = True
     n_outputs = mean.shape[1]  # the other network may have more: its noise
     shard.mean[rows[answered], :n_outputs], shard.std[rows[answered], :n_outputs] = mean[answered], std[answered]
-    if trained.training_domain is not None:
+    if trained.training_domain is not None and batch.inputs is not None:
         stamps = batch.inputs.stamps[: len(rows)]
         shard.distance[rows[answered]] = trained.training_domain.distance(features[answered], stamps[answered])
 
 
-def finish(networks: Mapping[str, Network], shard: ShardInHand, plan: Plan, path: Path) -> None:
-    """Rows, flags, and the file."""
+def finish(job: Job, shard: ShardInHand, path: Path) -> None:
+    """Make a shard's rows and flags, and write its file.
+
+    Args:
+        job: what it was made from.
+        shard: all of whose batches were received.
+        path: of the file.
+
+    Raises:
+        CatalogueError: if it cannot be written.
+    """
     # Each network has its own scaling and calibration: rows of all for each, of which the stars' own are taken.
-    parts = {name: _rows_by(trained, shard, plan) for name, trained in networks.items()}
-    rows = dict(next(iter(parts.values())))
-    for name, of_network in parts.items():
+    answers = {name: _rows_by(trained, shard, job.plan) for name, trained in job.networks.items()}
+    rows = dict(next(iter(answers.values())))
+    for name, answer in answers.items():
         mine = shard.network == name
         for column in rows:
-            rows[column] = np.where(mine, of_network[column], rows[column])
-    write_shard(path, rows, plan.targets, plan.has_input_row)
+            rows[column] = np.where(mine, answer[column], rows[column])
+    write_shard(path, rows, job.plan.targets, job.plan.has_input_row)
 
 
 def _rows_by(trained: Network, shard: ShardInHand, plan: Plan) -> dict[str, np.ndarray]:

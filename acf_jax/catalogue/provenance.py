@@ -23,6 +23,9 @@ def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDat
         networks: by name.
         dataset: whose stars these are.
         date: ISO, when the catalogue was begun.
+
+    Returns:
+        Names and values, nested.
     """
     return {
         "title": TITLE,

@@ -23,6 +23,9 @@ def make_rows(
         prediction: of the n stars, NaN for those without a result.
         domain_distance: (n,), NaN where unknown.
         reasons: (n,) why a star has no result, empty for those that have one.
+
+    Returns:
+        Columns by name, each (n,); `flags` is 0.
     """
     glon, glat = galactic(facts["ra"], facts["dec"])
     rows = {
@@ -59,7 +62,7 @@ def parameters(prediction: Prediction) -> dict[str, np.ndarray]:
         calibrated = np.full_like(mc, np.nan)
     else:
         ends = {68: prediction.interval(0.6827), 95: prediction.interval(0.95)}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for i, target in enumerate(prediction.targets):
         found |= {target: mean[:, i], f"e_{target}": quoted[:, i], f"e_{target}_mc": mc[:, i]}
         found[f"e_{target}_cal"] = calibrated[:, i]

@@ -9,9 +9,10 @@ import pyarrow
 import pyarrow.parquet as pq
 
 from acf_jax.catalogue.columns import Rows, columns
+from acf_jax.catalogue.errors import told_if_not_written
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, to_arrow
-from acf_jax.catalogue.files.whole_file import whole_file
 from acf_jax.catalogue.plan import Plan
+from acf_jax.files import whole_file
 
 
 def shard_path(folder: Path, shard: int) -> Path:
@@ -22,12 +23,18 @@ def shard_path(folder: Path, shard: int) -> Path:
 def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: bool) -> None:
     """Write rows of the catalogue.
 
+    Args:
+        path: of the file.
+        rows: columns by name, each (n,).
+        targets: labels in the catalogue.
+        has_input_row: whether it is of a user's table.
+
     Raises:
         CatalogueError: if the disk is full or the file cannot be written.
     """
     described = columns(targets, has_input_row)
     schema = arrow_schema(described)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         pq.write_table(to_arrow(rows, described, schema), file, write_page_checksum=True)
 
 
@@ -35,6 +42,14 @@ def is_whole(path: Path, plan: Plan, shard: int) -> bool:
     """Whether a shard is there and can be read; its ends are looked at, not every byte.
 
     Every page has a checksum, which is compared when the shards are put together.
+
+    Args:
+        path: of the file.
+        plan: of the catalogue.
+        shard: its number.
+
+    Returns:
+        False if it is to be made (anew).
     """
     try:
         with pq.ParquetFile(path) as file:

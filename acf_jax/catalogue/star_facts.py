@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.data.prepared import PreparedDataset
+from acf_jax.files import whole_file
 
 STARS, REJECTED = "stars.parquet", "rejected.parquet"
 _NUMBERS = {  # columns of a star, and what is missing
@@ -33,8 +34,8 @@ _NUMBERS = {  # columns of a star, and what is missing
     "index": -1,
 }
 
-_OF_TABLES = ("input_row", "own_parallax")  # what only a dataset made from a user's table has
-_OF_REJECTED = ("object_id", "source_id", "ra", "dec", "reason")
+_USER_COLUMNS = ("input_row", "own_parallax")  # what only a dataset made from a user's table has
+_REJECTED_COLUMNS = ("object_id", "source_id", "ra", "dec", "reason")
 
 
 class StarFacts:
@@ -57,11 +58,11 @@ class StarFacts:
             self._rejected = pq.read_table(folder / REJECTED)
         there = self._stars.schema_arrow.names
         self.has_input_row = "input_row" in there
-        self._names = needed_columns(bands, [name for name in _OF_TABLES if name in there])
-        of_rejected = [*_OF_REJECTED, *(["input_row"] if self.has_input_row else [])]
+        self._names = needed_columns(bands, [name for name in _USER_COLUMNS if name in there])
+        of_those_rejected = [*_REJECTED_COLUMNS, *(["input_row"] if self.has_input_row else [])]
         for path, needed, names in (
             (folder / STARS, self._names, there),
-            (folder / REJECTED, of_rejected, self._rejected.column_names),
+            (folder / REJECTED, of_those_rejected, self._rejected.column_names),
         ):
             if missing := [name for name in needed if name not in names]:
                 raise CatalogueError(f"{path} has no column {', '.join(missing)}: prepare the dataset anew.")
@@ -110,8 +111,8 @@ class StarFacts:
 
     def _both(self, name: str) -> np.ndarray:
         with _told(self._folder / STARS):
-            of_examples = self._stars.read([name])[name]
-        return np.concatenate([_numbers(column, -1) for column in (of_examples, self._rejected[name])])
+            examples = self._stars.read([name])[name]
+        return np.concatenate([_numbers(column, -1) for column in (examples, self._rejected[name])])
 
     def _examples(self, places: np.ndarray) -> pyarrow.Table:
         """Rows of the table of examples, group by group as it lies on disk."""
@@ -133,10 +134,10 @@ class StarFacts:
             return self._stars.read_row_group(group, self._names)
 
 
-def needed_columns(bands: str, of_tables: Sequence[str] = ()) -> list[str]:
+def needed_columns(bands: str, user_columns: Sequence[str] = ()) -> list[str]:
     """The columns of `stars.parquet` that a catalogue is made from."""
-    numbers = [name for name in _NUMBERS if name not in _OF_TABLES]
-    return [*of_tables, *numbers, *(f"n_detections_{band}" for band in bands), "split"]
+    numbers = [name for name in _NUMBERS if name not in _USER_COLUMNS]
+    return [*user_columns, *numbers, *(f"n_detections_{band}" for band in bands), "split"]
 
 
 def dataset_without_stamps(
@@ -150,13 +151,16 @@ def dataset_without_stamps(
         bands: of the stamps that there might have been.
         config: of the dataset that there might have been.
         archive: where they were sought.
+
+    Returns:
+        A dataset without splits.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kinds = {"split": pyarrow.string(), "input_row": pyarrow.int64()}
     names = needed_columns(bands, ("input_row",))
     nobody = pyarrow.table({name: pyarrow.array([], kinds.get(name, pyarrow.float64())) for name in names})
-    pq.write_table(nobody, folder / STARS)
-    pq.write_table(rejected, folder / REJECTED)
+    for name, table in ((STARS, nobody), (REJECTED, rejected)):
+        with whole_file(folder / name) as file:
+            pq.write_table(table, file)
     metadata = {"bands": bands, "fingerprint": "no star has a stamp", "provenance": {"archive": archive}}
     return PreparedDataset(folder, "smss_stamps", config, "0.0.0", metadata, splits={}, fields=())
 

@@ -195,6 +195,28 @@ class InputScaling:
             parts.append((growth - center) / scale)
         return jnp.concatenate(parts, axis=-1) if parts else None
 
+    def network_inputs(
+        self, stamps: jax.Array, parallax: jax.Array | None, parallax_error: jax.Array | None, use_parallax: bool
+    ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+        """What the network reads of stars (n,): scaled, with zeros for stars of which anything is not finite.
+
+        Args:
+            stamps: (n, y, x, band) in uJy / pix, not scaled.
+            parallax: (n,) in mas; not looked at without `use_parallax`.
+            parallax_error: (n,) in mas.
+            use_parallax: False for an ACPF.
+
+        Returns:
+            What `stamps` and `scalars` return, and (n,) bool: whether all of a star was finite.
+        """
+        scalars = self.scalars(stamps, parallax, parallax_error, use_parallax)
+        stamps = self.stamps(stamps)
+        finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
+        if scalars is not None:
+            finite &= jnp.isfinite(scalars).all(axis=1)
+            scalars = jnp.where(finite[:, None], scalars, 0)
+        return jnp.where(finite[:, None, None, None], stamps, 0), scalars, finite
+
     def to_dict(self) -> dict:
         """As JSON types."""
         return asdict(self) | {"matrix": [list(row) for row in self.matrix]}

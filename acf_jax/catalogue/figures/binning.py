@@ -65,7 +65,16 @@ class MedianMap:
         self._histograms = np.zeros((self.x.n * self.y.n, self.values.n), np.uint32)
 
     def add(self, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Take in stars (n,); returns which of them, (n,) bool, lie in a cell and have a value."""
+        """Take in stars.
+
+        Args:
+            x: (n,) of the plane.
+            y: (n,) of the plane.
+            values: (n,) of the quantity; NaN where it is missing.
+
+        Returns:
+            (n,) bool: which of them lie in a cell and have a value.
+        """
         inside = self.stars.add(np.where(np.isnan(values), np.nan, x), y)
         cells = self.x.index(x[inside]) * self.y.n + self.y.index(y[inside])
         bins = self.values.index(np.clip(np.asarray(values[inside], np.float64), *self._outermost_centres()))

@@ -28,8 +28,13 @@ _FE_H_LABEL = "median [Fe/H] (dex)"
 def draw_figure_14(figure: Figure, sky: SkyMap, title: str) -> dict[str, Artist]:
     """The paper's Fig. 14: stars per square degree in Galactic coordinates (Mollweide), longitude growing leftwards.
 
+    Args:
+        figure: an empty one.
+        sky: the map to draw.
+        title: above it; names the sample.
+
     Returns:
-        the artists by name: `density`, and `south` and `north`, the dashed lines at |b| = 10 deg.
+        The artists by name: `density`, and `south` and `north`, the dashed lines at |b| = 10 deg.
     """
     figure.suptitle(title)
     axes = figure.add_subplot(projection="mollweide")
@@ -49,8 +54,13 @@ def draw_figure_14(figure: Figure, sky: SkyMap, title: str) -> dict[str, Artist]
 def draw_figure_15(figure: Figure, kiel: KielMap, title: str) -> dict[str, Artist]:
     """The paper's Fig. 15: log number density (left) and median [Fe/H] (right) in the Teff-log g plane.
 
+    Args:
+        figure: an empty one.
+        kiel: the map to draw.
+        title: above it; names the sample.
+
     Returns:
-        the artists by name: `density`, `fe_h`.
+        The artists by name: `density`, `fe_h`.
     """
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
@@ -60,7 +70,7 @@ def draw_figure_15(figure: Figure, kiel: KielMap, title: str) -> dict[str, Artis
     fe_h = _mesh(right, teff.edges, logg.edges, kiel.fe_h.medians(), "cividis", FE_H_COLOURS)
     _bar(figure, left, density, f"stars per {teff.width:g} K × {logg.width:g} dex", location="top", aspect=16)
     _bar(figure, right, fe_h, _FE_H_LABEL, location="top", aspect=16, extend="both")
-    left.set(xlim=_span(teff, counts.any(axis=1))[::-1], ylim=_span(logg, counts.any(axis=0))[::-1])
+    left.set(xlim=_span(teff, counts.sum(axis=1))[::-1], ylim=_span(logg, counts.sum(axis=0))[::-1])
     left.set_ylabel(axis_label("logg", "dex"))
     left.xaxis.set_major_locator(MaxNLocator(3, min_n_ticks=2))
     for axes in (left, right):
@@ -72,8 +82,13 @@ def draw_figure_15(figure: Figure, kiel: KielMap, title: str) -> dict[str, Artis
 def draw_figure_16(figure: Figure, galaxy: GalaxyMap, title: str) -> dict[str, Artist]:
     """The paper's Fig. 16: median [Fe/H] in the plane of Galactocentric R and z, with the Sun and its place in words.
 
+    Args:
+        figure: an empty one.
+        galaxy: the map to draw.
+        title: above it; names the sample.
+
     Returns:
-        the artists by name: `fe_h`, `sun`.
+        The artists by name: `fe_h`, `sun`.
     """
     distance = f"distance = 1/parallax where parallax/error > {PARALLAX_SNR_LIMIT:g}"
     figure.suptitle(f"{title}\n{FRAME.words()}\n{distance}")
@@ -82,7 +97,7 @@ def draw_figure_16(figure: Figure, galaxy: GalaxyMap, title: str) -> dict[str, A
     fe_h = _mesh(axes, x.edges, y.edges, galaxy.fe_h.medians(), "cividis", FE_H_COLOURS)
     _bar(figure, axes, fe_h, _FE_H_LABEL, location="right", aspect=25, extend="both")
     (sun,) = axes.plot(FRAME.galcen_distance_kpc, FRAME.z_sun_kpc, "*", color=VERMILION, mec="white", mew=0.5, ms=7)
-    axes.set(xlim=_span(x, counts.any(axis=1)), ylim=_span(y, counts.any(axis=0)), xlabel="R (kpc)", ylabel="z (kpc)")
+    axes.set(xlim=_span(x, counts.sum(axis=1)), ylim=_span(y, counts.sum(axis=0)), xlabel="R (kpc)", ylabel="z (kpc)")
     return {"fe_h": fe_h, "sun": sun}
 
 
@@ -100,9 +115,9 @@ def _log_colours(density: np.ndarray) -> LogNorm:
     return LogNorm(with_stars.min(), max(with_stars.max(), 10 * with_stars.min()))
 
 
-def _span(bins: Bins, occupied: np.ndarray) -> tuple[float, float]:
+def _span(bins: Bins, n_stars: np.ndarray) -> tuple[float, float]:
     """The edges of the first and of the last bin with stars, and two bins more on either side."""
-    where = np.flatnonzero(occupied)
+    where = np.flatnonzero(n_stars)
     first, last = (where[0], where[-1] + 1) if where.size else (0, bins.n)
     return bins.edges[first] - 2 * bins.width, bins.edges[last] + 2 * bins.width
 
@@ -110,7 +125,7 @@ def _span(bins: Bins, occupied: np.ndarray) -> tuple[float, float]:
 def _bar(figure: Figure, axes: Axes, artist: ScalarMappable, label: str, **options) -> None:
     """A colour bar; a logarithmic one has plain numbers, so many that there are some and they do not touch."""
     if isinstance(artist.norm, LogNorm):
-        decades = np.log10(artist.norm.vmax / artist.norm.vmin)
+        decades = np.ptp(np.log10(artist.get_clim()))
         options["ticks"] = LogLocator(subs=(1, 2, 5) if decades < 2 else (1,))
         options["format"] = "{x:,g}"
     bar = figure.colorbar(artist, ax=axes, label=label, **options)

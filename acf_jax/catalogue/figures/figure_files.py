@@ -6,14 +6,16 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.figures.drawings import draw_figure_14, draw_figure_15, draw_figure_16
 from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
-from acf_jax.catalogue.figures.maps import MAPS, NONE, Map, columns_of, fill, flag_names
+from acf_jax.catalogue.figures.maps import MAPS, NONE, Map, fill, flag_names, needed_columns
 from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.info import missing_columns
+from acf_jax.files import whole_file
 from acf_jax.plots.predictions import COLUMN_IN, for_print
 
 _DRAW: Mapping[str, tuple[Callable, float, str]] = {  # by whom, height in inches, in words
@@ -55,8 +57,8 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
     sample = provenance.get("sample") or provenance.get("title") or "sample not stated in the catalogue"
     missing = {name: missing_columns(catalogue, kind.COLUMNS) for name, kind in MAPS.items()}
     maps = {name: kind() for name, kind in MAPS.items() if not missing[name]}
-    fill(maps.values(), formats.read_columns(catalogue, columns_of(maps.values())), excluded)
-    told = {
+    fill(maps.values(), formats.read_columns(catalogue, needed_columns(maps.values())), excluded)
+    told: dict[str, Any] = {
         "catalogue": str(catalogue),
         "sample": sample,
         "networks": {name: told["fingerprint"] for name, told in provenance.get("networks", {}).items()},
@@ -65,26 +67,27 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
     }
     stars = f"{sample}, flagged stars left out" if excluded else sample
     try:
-        out_dir.mkdir(parents=True, exist_ok=True)
         for name, without in missing.items():
             lacks = f"the catalogue has no column {' or '.join(without)}"
             told["figures"][name] = {"not_drawn": lacks} if without else _write(name, maps[name], out_dir, stars)
-        (out_dir / "figures.json").write_text(json.dumps(told, indent=2) + "\n")
+        with whole_file(out_dir / "figures.json", "x") as file:
+            file.write(json.dumps(told, indent=2) + "\n")
     except OSError as error:
         raise CatalogueError(f"The figures cannot be written to {out_dir}: {error.strerror}.") from error
     return told
 
 
-def _write(name: str, of_figure: Map, out_dir: Path, stars: str) -> dict:
+def _write(name: str, one_map: Map, out_dir: Path, stars: str) -> dict:
     """Draw and save one figure; its entry in `figures.json`."""
     draw, height_in, caption = _DRAW[name]
-    entry = {"n_used": of_figure.tally.n_used, "left_out": dict(of_figure.tally.left_out)}
-    if not of_figure.tally.n_used:
+    entry = {"n_used": one_map.tally.n_used, "left_out": dict(one_map.tally.left_out)}
+    if not one_map.tally.n_used:
         return {"not_drawn": "no star could be drawn", **entry}
-    title = textwrap.fill(f"{stars}; n = {of_figure.tally.n_used:,}", 60)
-    figure = for_print(COLUMN_IN, height_in, lambda figure: draw(figure, of_figure, title))
-    files = {f"{name}.png": {}, f"{name}.pdf": {"metadata": {"CreationDate": None}}}
-    for file, options in files.items():
-        figure.savefig(out_dir / file, dpi=300, **options)
+    title = textwrap.fill(f"{stars}; n = {one_map.tally.n_used:,}", 60)
+    figure = for_print(COLUMN_IN, height_in, lambda figure: draw(figure, one_map, title))
+    files: dict[str, dict[str, Any]] = {f"{name}.png": {}, f"{name}.pdf": {"metadata": {"CreationDate": None}}}
+    for path, options in files.items():
+        with whole_file(out_dir / path) as file:
+            figure.savefig(file, format=path[-3:], dpi=300, **options)
     frame = {"distance": _DISTANCE, "frame": vars(FRAME)} if name == "figure_16" else {}
     return {"files": list(files), "caption": caption, **entry, **frame}

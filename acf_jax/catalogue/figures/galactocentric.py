@@ -43,9 +43,16 @@ def parallax_distance_kpc(parallax_mas: np.ndarray, parallax_error_mas: np.ndarr
 def cylindrical_kpc(
     ra_deg: np.ndarray, dec_deg: np.ndarray, distance_kpc: np.ndarray, frame: Frame = FRAME
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance R from the Galaxy's axis and height z above its plane, (n,) each in kpc.
+    """Distance from the Galaxy's axis and height above its plane, as of `astropy.coordinates.Galactocentric`.
 
-    The same as `astropy.coordinates.Galactocentric`'s with these constants; NaN where an argument is.
+    Args:
+        ra_deg: (n,) ICRS.
+        dec_deg: (n,) ICRS.
+        distance_kpc: (n,) from the Sun.
+        frame: the constants.
+
+    Returns:
+        R and z, (n,) each in kpc; NaN where an argument is.
     """
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
     direction = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])

@@ -45,13 +45,13 @@ class Tally:
         self.n_used += int(np.count_nonzero(used))
         unexplained = ~used
         for reason, met in (*needs, ("outside the figure's cells", np.zeros(used.shape, bool))):
-            self.leave_out(reason, np.count_nonzero(unexplained & ~met))
+            self.leave_out(reason, int(np.count_nonzero(unexplained & ~met)))
             unexplained = unexplained & met
 
     def leave_out(self, reason: str, n_stars: int) -> None:
         """Count stars that are not in the map."""
         if n_stars:
-            self.left_out[reason] += int(n_stars)
+            self.left_out[reason] += n_stars
 
 
 @dataclass
@@ -129,22 +129,22 @@ def fill(maps: Iterable[Map], batches: Iterable[Rows], excluded: Flag = NONE) ->
 
     Args:
         maps: to add to.
-        batches: rows of `columns_of(maps)`.
+        batches: rows of `needed_columns(maps)`.
         excluded: the sum of flags whose stars are left out.
     """
     maps = list(maps)
     for rows in batches:
         admitted = (rows["flags"] & int(excluded)) == 0
-        for of_figure in maps:
-            of_figure.tally.leave_out("flagged", np.count_nonzero(~admitted))
-            of_figure.add({name: np.asarray(rows[name], np.float64)[admitted] for name in of_figure.COLUMNS})
+        for one_map in maps:
+            one_map.tally.leave_out("flagged", int(np.count_nonzero(~admitted)))
+            one_map.add({name: np.asarray(rows[name], np.float64)[admitted] for name in one_map.COLUMNS})
 
 
-def columns_of(maps: Iterable[Map]) -> list[str]:
+def needed_columns(maps: Iterable[Map]) -> list[str]:
     """The columns that `fill` needs."""
-    return list(dict.fromkeys(["flags", *(name for of_figure in maps for name in of_figure.COLUMNS)]))
+    return list(dict.fromkeys(["flags", *(name for one_map in maps for name in one_map.COLUMNS)]))
 
 
 def flag_names(flags: Flag) -> list[str]:
     """Names of the bits that are set, from the lowest on."""
-    return [flag.name for flag in Flag if flag in flags]
+    return [str(flag.name) for flag in Flag if flag in flags]

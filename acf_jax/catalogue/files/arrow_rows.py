@@ -27,6 +27,14 @@ def arrow_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None =
 def to_arrow(rows: Rows, columns: Sequence[Column], schema: pa.Schema) -> pa.Table:
     """Rows as an Arrow table: NaN, -1 and empty texts of columns that may be missing become nulls.
 
+    Args:
+        rows: columns by name, each (n,).
+        columns: which of them, in order.
+        schema: of these columns, from `arrow_schema`.
+
+    Returns:
+        A table of n rows.
+
     Raises:
         KeyError: if a column is not among the rows.
     """
@@ -52,7 +60,7 @@ def in_memory(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     if pa.types.is_null(values.type):
         return np.full(len(values), "", object)
     if pa.types.is_floating(values.type):
-        missing = np.nan
+        missing: float | str = np.nan
     else:
         missing = -1 if pa.types.is_integer(values.type) else ""
     if values.null_count:

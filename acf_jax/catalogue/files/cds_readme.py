@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from acf_jax.catalogue.columns import Column
+from acf_jax.catalogue.errors import told_if_not_written
 from acf_jax.catalogue.files import side_file
-from acf_jax.catalogue.files.contents import Flags, flattened
+from acf_jax.catalogue.files.contents import Contents, Flags, flattened
 from acf_jax.catalogue.files.records import ascii_text
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 AUTHORS = "the makers of this catalogue, with ACF-JAX"
 PAPER = "=2025A&A...698A.322"
@@ -50,31 +51,29 @@ _NOTES = (
 )
 
 
-def write_readme(
-    path: Path,
-    catalogue_file: Path,
-    columns: Sequence[Column],
-    flags: Flags,
-    provenance: Mapping,
-    n_rows: int,
-    authors: str = AUTHORS,
-) -> None:
-    """Write the ReadMe of a file that `formats.write_catalogue` has written with the same arguments.
+def write_readme(path: Path, catalogue_file: Path, contents: Contents, authors: str = AUTHORS) -> None:
+    """Write the ReadMe of a file that `formats.write_catalogue` has written.
+
+    Args:
+        path: of the ReadMe.
+        catalogue_file: the file that it describes.
+        contents: of that file.
+        authors: of the catalogue.
 
     Raises:
         CatalogueError: if the disk is full, or what lies beside a .dat file, and says which bytes a column takes, is
             missing.
     """
-    catalogue_file = Path(catalogue_file)
-    layout = side_file.read_layout(catalogue_file) if catalogue_file.suffix.lower() == ".dat" else None
+    path, name, columns = Path(path), Path(catalogue_file).name, contents.columns
+    layout = side_file.read_layout(Path(catalogue_file)) if name.lower().endswith(".dat") else None
     sections = [
-        _heading(provenance, authors),
-        _file_summary(catalogue_file.name, n_rows, layout, Path(path).name),
-        _byte_by_byte(catalogue_file.name, columns, layout) if layout else _listed(catalogue_file.name, columns),
-        *_notes(flags, provenance),
+        _heading(contents.provenance, authors),
+        _file_summary(name, contents.n_rows, layout, path.name),
+        _byte_by_byte(name, columns, layout) if layout else _listed(name, columns),
+        *_notes(contents.flags, contents.provenance),
         _references(),
     ]
-    with whole_file(Path(path)) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         file.write(("\n".join(sections) + "\n").encode("ascii"))
 
 

@@ -37,8 +37,19 @@ class Contents:
     n_rows: int
 
     @classmethod
-    def of(cls, shards: Sequence[Path], columns: Sequence[Column], provenance: Mapping, flags: Flags) -> Contents:
+    def from_shards(
+        cls, shards: Sequence[Path], columns: Sequence[Column], provenance: Mapping, flags: Flags
+    ) -> Contents:
         """Look at the shards' headers.
+
+        Args:
+            shards: Parquet files, in order.
+            columns: that they hold.
+            provenance: of JSON types.
+            flags: `flags.TABLE`.
+
+        Returns:
+            What can be written.
 
         Raises:
             CatalogueError: if one cannot be read or has other columns.

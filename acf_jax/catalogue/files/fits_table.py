@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.contents import Contents, parsed_provenance
 from acf_jax.catalogue.files.fits_checksum import DataSum, header_checksum
 from acf_jax.catalogue.files.records import ascii_text, ascii_width, from_records, record_dtype, to_records
 from acf_jax.catalogue.files.votable import described, standard_unit
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 if TYPE_CHECKING:
     from astropy.io.fits import Header
@@ -28,11 +28,20 @@ _PROVENANCE = "PROVJSON"
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file; a missing identifier is TNULL, a missing float NaN, a missing text blank."""
+    """Write the file; a missing identifier is TNULL, a missing float NaN, a missing text blank.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     widths = contents.text_widths(ascii_width)
     dtype = record_dtype(contents.columns, widths)
     header = _header(contents, widths, dtype)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         file.write(_primary())
         header_at = file.tell()
         file.write(header.tostring().encode())
@@ -42,9 +51,21 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     header, start, dtype = _table(path)
-    if missing := [name for name in names if name not in dtype.names]:
+    if missing := [name for name in names if name not in (dtype.names or ())]:
         raise CatalogueError(f"{path} has no column {', '.join(missing)}.")
     n_rows = header["NAXIS2"]
     with open(path, "rb") as file:

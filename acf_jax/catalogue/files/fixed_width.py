@@ -9,29 +9,50 @@ import numpy as np
 
 from acf_jax.catalogue.columns import Column, Rows
 from acf_jax.catalogue.columns import columns as all_columns
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files import side_file
 from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.records import ascii_text, ascii_width
 from acf_jax.catalogue.files.side_file import Layout
 from acf_jax.catalogue.files.text_values import texts
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 from acf_jax.labels import LABELS
 
 read_provenance = side_file.read_provenance
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file: numbers to the right and texts to the left of their columns, a missing value blank."""
+    """Write the file: numbers to the right and texts to the left of their columns, a missing value blank.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     layout = _layout(contents)
     side_file.write_side_file(path, contents, layout)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         for rows in contents.batches(progress):
             file.write(_lines(rows, contents.columns, layout).encode("ascii"))
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     layout = side_file.read_layout(path)
     if missing := [name for name in names if name not in layout]:
         raise CatalogueError(f"{path} has no column {', '.join(missing)}.")

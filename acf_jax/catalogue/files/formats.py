@@ -5,17 +5,16 @@ A missing value is a null where the format has one, and NaN, -1 or an empty text
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
-from acf_jax.catalogue.columns import Column
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files import fits_table, fixed_width, parquet_file, text_table, votable
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, from_arrow, to_arrow
-from acf_jax.catalogue.files.contents import Contents, Flags
+from acf_jax.catalogue.files.contents import Contents
 
 __all__ = ["SUFFIXES", "arrow_schema", "from_arrow", "read_columns", "read_provenance", "to_arrow", "write_catalogue"]
 
@@ -32,32 +31,35 @@ SUFFIXES = tuple(_FORMATS)
 """Of the files that a catalogue can be written to."""
 
 
-def write_catalogue(
-    shards: Sequence[Path],
-    columns: Sequence[Column],
-    path: Path,
-    provenance: Mapping,
-    flags: Flags,
-    progress: bool = True,
-) -> None:
-    """Write the rows of these Parquet shards, in order, to one file, in the format that its suffix names.
+def write_catalogue(contents: Contents, path: Path, progress: bool = True) -> None:
+    """Write a catalogue's rows, in order, to one file, in the format that its suffix names.
 
-    Memory stays bounded by 10,000 rows however many there are. `provenance` holds JSON types and `flags` is
-    `flags.TABLE`; every format carries both (CSV and fixed-width text in `NAME-metadata.json` beside).
+    Memory stays bounded by 10,000 rows however many there are. Every format carries provenance and flags (CSV and
+    fixed-width text in `NAME-metadata.json` beside).
+
+    Args:
+        contents: what to write.
+        path: of the file.
+        progress: whether a bar is shown.
 
     Raises:
-        CatalogueError: if the suffix is unknown, a shard cannot be read or is of other columns, or the disk is full.
-            Then what was at `path` before is still there.
+        CatalogueError: if the suffix is unknown, a shard cannot be read, or the disk is full. Then what was at `path`
+            before is still there.
     """
     path = Path(path)
-    contents = Contents.of(shards, columns, provenance, flags)
     _format(path).write(path, contents, progress=path.name if progress else "")
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int = 100_000) -> Iterator[dict[str, np.ndarray]]:
-    """Some columns of a catalogue's file, or of the folder that holds it or its shards, in batches (n,) in order.
+    """Some columns of a catalogue's file, or of the folder that holds it or its shards, in batches in order.
 
-    Missing values are NaN, -1 or empty texts; texts are arrays of objects. Memory is bounded by a batch.
+    Args:
+        path: the file or folder.
+        names: of the columns.
+        batch_rows: of a batch, at most; memory is bounded by it.
+
+    Yields:
+        Columns (n,) by name. Missing values are NaN, -1 or empty texts; texts are arrays of objects.
 
     Raises:
         CatalogueError: if there is no such file, it cannot be read, or it lacks a column.

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, in_memory
 from acf_jax.catalogue.files.contents import Contents, parsed_provenance
 from acf_jax.catalogue.files.votable import header_without_data
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 _PROVENANCE = "acf_jax.provenance"
 
@@ -27,10 +27,18 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
     A missing identifier stays -1 and a missing text empty, which the VOTable header declares: astropy and pandas turn a
     column of integers with nulls into float64, where Gaia's identifiers of 19 digits would lose their last ones.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
     """
     widths = contents.text_widths()
     schema = _schema(contents, widths)
-    with whole_file(path) as file, pq.ParquetWriter(file, schema) as writer:
+    with told_if_not_written(path), whole_file(path) as file, pq.ParquetWriter(file, schema) as writer:
         for rows in contents.batches(progress):
             arrays = [
                 pa.array(rows[column.name], field.type, from_pandas=column.is_float)  # from_pandas: NaN is a null
@@ -40,7 +48,19 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     try:
         with pq.ParquetFile(path) as file:
             if missing := [name for name in names if name not in file.schema_arrow.names]:

@@ -31,7 +31,16 @@ def ascii_width(text: str) -> int:
 
 
 def record_dtype(columns: Sequence[Column], text_widths: Mapping[str, int], with_nulls: bool = False) -> np.dtype:
-    """The record of one row; `with_nulls` begins it with a bit for each column, as VOTable's BINARY2 does."""
+    """The record of one row.
+
+    Args:
+        columns: its fields, in order.
+        text_widths: characters of every column of texts.
+        with_nulls: whether it begins with a bit for each column, as VOTable's BINARY2 does.
+
+    Returns:
+        Numbers big-endian, texts as bytes.
+    """
     fields = [
         (column.name, f"S{text_widths[column.name]}" if column.dtype == "str" else big_endian(column.dtype))
         for column in columns
@@ -46,7 +55,16 @@ def big_endian(dtype: str) -> np.dtype:
 
 
 def to_records(rows: Rows, columns: Sequence[Column], dtype: np.dtype) -> np.ndarray:
-    """Rows (n,) as records of `record_dtype`."""
+    """Rows as records.
+
+    Args:
+        rows: columns by name, each (n,).
+        columns: which of them.
+        dtype: of a record of these columns, from `record_dtype`.
+
+    Returns:
+        (n,) records.
+    """
     records = np.zeros(len(rows[columns[0].name]), dtype)
     for column in columns:
         values = rows[column.name]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.contents import Contents
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 Layout = dict[str, tuple[int, int]]
 """First and last byte of each column of fixed width, counted from 1 as the CDS does."""
@@ -21,7 +21,16 @@ def side_path(table: Path) -> Path:
 
 
 def write_side_file(table: Path, contents: Contents, layout: Layout | None = None) -> None:
-    """Write the columns' units, UCDs and descriptions, the flags and the provenance; with a layout, the bytes too."""
+    """Write the columns' units, UCDs and descriptions, the flags and the provenance.
+
+    Args:
+        table: beside which the metadata lie.
+        contents: of that file.
+        layout: the bytes of each column, where it is of fixed width.
+
+    Raises:
+        CatalogueError: if the disk is full or the file cannot be written.
+    """
     described = []
     for column in contents.columns:
         entry = {
@@ -44,7 +53,7 @@ def write_side_file(table: Path, contents: Contents, layout: Layout | None = Non
         "flags": [{"bit": flag.value, "name": flag.name, "meaning": text} for flag, text in contents.flags],
         "provenance": contents.provenance,
     }
-    with whole_file(side_path(table)) as file:
+    with told_if_not_written(side_path(table)), whole_file(side_path(table)) as file:
         file.write(json.dumps(metadata, indent=1).encode())
 
 

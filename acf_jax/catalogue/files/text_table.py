@@ -12,23 +12,32 @@ import pyarrow as pa
 import pyarrow.csv
 
 from acf_jax.catalogue.columns import columns as all_columns
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files import side_file
 from acf_jax.catalogue.files.arrow_rows import arrow_schema, in_memory
 from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.text_values import text_rows
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 from acf_jax.labels import LABELS
 
 _ECSV = ".ecsv"
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file in UTF-8, a missing value as nothing between two commas."""
+    """Write the file in UTF-8, a missing value as nothing between two commas.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     is_ecsv = path.suffix.lower() == _ECSV
     if not is_ecsv:
         side_file.write_side_file(path, contents)
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
         if is_ecsv:
             text.write(_ecsv_header(contents))
@@ -40,7 +49,19 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`."""
+    """Some columns of the file, in batches.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     try:
         for batch in _batches(path, names):
             for start in range(0, batch.num_rows, batch_rows):

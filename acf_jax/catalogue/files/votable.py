@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from acf_jax.catalogue.columns import Column
-from acf_jax.catalogue.errors import CatalogueError
+from acf_jax.catalogue.errors import CatalogueError, told_if_not_written
 from acf_jax.catalogue.files.contents import Contents, parsed_provenance
 from acf_jax.catalogue.files.records import NULLS, ascii_width, big_endian, from_records, record_dtype, to_records
-from acf_jax.catalogue.files.whole_file import whole_file
+from acf_jax.files import whole_file
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import Field, TableElement, VOTableFile
@@ -48,11 +48,20 @@ def header_without_data(contents: Contents, text_widths: Mapping[str, int]) -> s
 
 
 def write(path: Path, contents: Contents, progress: str) -> None:
-    """Write the file; a missing value is marked in the bits that BINARY2 begins each row with."""
+    """Write the file; a missing value is marked in the bits that BINARY2 begins each row with.
+
+    Args:
+        path: of the file.
+        contents: what to write.
+        progress: names a bar to show; empty: none.
+
+    Raises:
+        CatalogueError: as of `formats.write_catalogue`.
+    """
     widths = contents.text_widths(ascii_width)
     dtype = record_dtype(contents.columns, widths, with_nulls=True)
     before, after = (part.encode() for part in _xml(contents, widths, declare_null=False).split("</TABLE>"))
-    with whole_file(path) as file:
+    with told_if_not_written(path), whole_file(path) as file:
         file.write(before + _DATA)
         rest = b""
         for rows in contents.batches(progress):
@@ -64,7 +73,19 @@ def write(path: Path, contents: Contents, progress: str) -> None:
 
 
 def read_columns(path: Path, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """See `formats.read_columns`. A VOTable that another program wrote is read as a whole."""
+    """Some columns of the file, in batches. A VOTable that another program wrote is read as a whole.
+
+    Args:
+        path: of the file.
+        names: of the columns.
+        batch_rows: of a batch, at most.
+
+    Yields:
+        Columns, as `formats.read_columns`.
+
+    Raises:
+        CatalogueError: likewise.
+    """
     header = _header(path)
     table = _parsed(path, header).get_first_table()
     if missing := [name for name in names if name not in [field.name for field in table.fields]]:
@@ -189,4 +210,4 @@ def _filled(values: np.ma.MaskedArray) -> np.ndarray:
         return values.filled(np.nan)
     if values.dtype.kind in "iu":
         return values.filled(-1)
-    return values.astype(object).filled("")
+    return np.ma.filled(values.astype(object), "")

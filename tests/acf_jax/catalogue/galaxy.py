@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from acf_jax.catalogue.columns import columns
 from acf_jax.catalogue.files import formats
+from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.flags import TABLE, Flag
 
 PROVENANCE = {
@@ -54,5 +55,5 @@ def write(path: Path, rows: dict[str, np.ndarray], targets=("teff", "logg", "fe_
         shards.append(path.parent / f"{path.stem}-{i}.shard.parquet")
         table = formats.to_arrow({name: values[part] for name, values in rows.items()}, columns(targets), schema)
         pq.write_table(table, shards[-1])
-    formats.write_catalogue(shards, columns(targets), path, provenance, TABLE, progress=False)
+    formats.write_catalogue(Contents.from_shards(shards, columns(targets), provenance, TABLE), path, progress=False)
     return path

@@ -95,11 +95,10 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(CatalogueError, match=r"file/out cannot be written \(Not a directory\)"):
         settle(make_plan(), tmp_path / "file/out")
 
-    def fill_the_disk(path, text):
-        path.touch()
+    def fill_the_disk(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plans.Path, "write_text", fill_the_disk)
+    monkeypatch.setattr(plans.os, "fsync", fill_the_disk)
     with pytest.raises(CatalogueError, match=r"cannot be written \(No space left on device\)"):
         settle(make_plan(), tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())

@@ -51,7 +51,7 @@ def test_a_byte_that_changed_inside_a_shard_is_noticed_when_it_is_read(tmp_path)
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0x10
     path.write_bytes(content)
-    contents = Contents.of([path], described, {}, TABLE)
+    contents = Contents.from_shards([path], described, {}, TABLE)
     with pytest.raises(CatalogueError, match=r"shard-000000\.parquet cannot be read: delete it and run again"):
         list(contents.batches())
 

@@ -115,3 +115,19 @@ def test_unknown_methods_are_refused(options, message):
 def test_inputs_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="parallax_error that are not finite"):
         fit(stars=STARS | {"parallax_error": np.full(200, np.nan)})
+
+
+@pytest.mark.parametrize("use_parallax", [True, False])
+def test_network_inputs_are_the_scaled_ones_with_zeros_for_stars_that_are_not_finite(use_parallax):
+    scaling = fit("whitened")
+    stamps, parallax, error = (STARS[name][:4].astype(np.float32) for name in ("stamp", "parallax", "parallax_error"))
+    expected = np.array(scaling.stamps(stamps)), np.array(scaling.astrometry(parallax, error))
+    stamps[1, 2, 3, 4], parallax[2] = np.inf, np.nan
+    scaled, scalars, finite = scaling.network_inputs(stamps, parallax, error, use_parallax)
+    good = [True, False, not use_parallax, True]
+    assert finite.tolist() == good
+    np.testing.assert_array_equal(scaled, np.where(np.reshape(good, (4, 1, 1, 1)), expected[0], 0))
+    if use_parallax:
+        np.testing.assert_array_equal(scalars, np.where(np.reshape(good, (4, 1)), expected[1], 0))
+    else:
+        assert scalars is None

@@ -10,9 +10,9 @@ from acf_jax.catalogue.figures.maps import (
     GalaxyMap,
     KielMap,
     SkyMap,
-    columns_of,
     fill,
     flag_names,
+    needed_columns,
 )
 from acf_jax.catalogue.flags import Flag
 from tests.acf_jax.catalogue import galaxy
@@ -29,7 +29,7 @@ def filled(rows, excluded=NONE, n_batches=3):
 
 
 def test_every_star_is_in_a_map_or_under_one_reason():
-    sky, kiel, milky_way = (of_figure.tally for of_figure in filled(galaxy.rows_of()))
+    sky, kiel, milky_way = (one_map.tally for one_map in filled(galaxy.rows_of()))
     assert (sky.n_used, sky.left_out) == (3000, {})
     assert (kiel.n_used, kiel.left_out) == (2960, {"no result": 40})
     assert milky_way.left_out == {"no result": 40, "parallax not above 5 times its error": 55}
@@ -37,11 +37,11 @@ def test_every_star_is_in_a_map_or_under_one_reason():
 
 
 def test_stars_with_an_excluded_flag_are_counted_and_nowhere_else():
-    for of_figure in filled(galaxy.rows_of(), Flag.CROWDED | Flag.SATURATED):
-        assert of_figure.tally.left_out["flagged"] == 300
-        assert of_figure.tally.n_used + sum(of_figure.tally.left_out.values()) == 3000
-        shown = of_figure.stars if isinstance(of_figure, SkyMap) else of_figure.fe_h.stars
-        assert shown.counts.sum() == of_figure.tally.n_used
+    for one_map in filled(galaxy.rows_of(), Flag.CROWDED | Flag.SATURATED):
+        assert one_map.tally.left_out["flagged"] == 300
+        assert one_map.tally.n_used + sum(one_map.tally.left_out.values()) == 3000
+        shown = one_map.stars if isinstance(one_map, SkyMap) else one_map.fe_h.stars
+        assert shown.counts.sum() == one_map.tally.n_used
 
 
 def test_every_reason_is_told():
@@ -50,7 +50,7 @@ def test_every_reason_is_told():
     rows["fe_h"][0] = rows["raj2000"][1] = rows["glat"][1] = rows["parallax"][2] = rows["parallax_error"][3] = np.nan
     rows["parallax"][4], rows["parallax_error"][4] = 0.001, 0.0001  # at 1000 kpc
     rows["teff"][5] = 99_999
-    sky, kiel, milky_way = (of_figure.tally.left_out for of_figure in filled(rows))
+    sky, kiel, milky_way = (one_map.tally.left_out for one_map in filled(rows))
     assert sky == {"no position": 1}
     assert kiel == {"no result": 1, "outside the figure's cells": 1}
     assert milky_way == {"no result": 1, "no position": 1, "no parallax": 2, "outside the figure's cells": 1}
@@ -93,6 +93,6 @@ def test_a_star_is_found_where_it_is_even_at_the_poles_and_across_the_meridian()
 
 
 def test_the_columns_asked_for_are_those_of_the_maps_and_the_flags():
-    assert columns_of([SkyMap()]) == ["flags", "glon", "glat"]
-    assert columns_of([kind() for kind in ALL]).count("fe_h") == 1
+    assert needed_columns([SkyMap()]) == ["flags", "glon", "glat"]
+    assert needed_columns([kind() for kind in ALL]).count("fe_h") == 1
     assert flag_names(Flag.CROWDED | Flag.NO_RESULT) == ["NO_RESULT", "CROWDED"]

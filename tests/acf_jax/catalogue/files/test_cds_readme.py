@@ -8,6 +8,7 @@ from astropy.io import ascii
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.files.cds_readme import write_readme
+from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.records import ascii_text
 from tests.acf_jax.catalogue.synthetic_catalogue import COLUMNS, FLAGS, PROVENANCE, random_rows, write_shards
 
@@ -15,8 +16,9 @@ from tests.acf_jax.catalogue.synthetic_catalogue import COLUMNS, FLAGS, PROVENAN
 def write(folder, suffix, rows):
     path = folder / f"catalogue{suffix}"
     shards = write_shards(folder / "shards", rows)
-    formats.write_catalogue(shards, COLUMNS, path, PROVENANCE, FLAGS, progress=False)
-    write_readme(folder / "ReadMe", path, COLUMNS, FLAGS, PROVENANCE, len(rows["flags"]))
+    contents = Contents.from_shards(shards, COLUMNS, PROVENANCE, FLAGS)
+    formats.write_catalogue(contents, path, progress=False)
+    write_readme(folder / "ReadMe", path, contents)
     return path
 
 
@@ -66,7 +68,8 @@ def test_the_readme_is_ascii_of_80_columns_with_all_sections(tmp_path, suffix):
 def test_a_file_of_fixed_width_without_its_metadata_is_one_sentence(tmp_path):
     path = write(tmp_path, ".dat", random_rows(5))
     (tmp_path / "catalogue.dat-metadata.json").unlink()
+    contents = Contents.from_shards(sorted(tmp_path.glob("shards/*")), COLUMNS, PROVENANCE, FLAGS)
     with pytest.raises(CatalogueError, match=r"catalogue\.dat-metadata\.json"):
-        write_readme(tmp_path / "ReadMe", path, COLUMNS, FLAGS, PROVENANCE, 5)
+        write_readme(tmp_path / "ReadMe", path, contents)
     with pytest.raises(CatalogueError, match=r"catalogue\.dat-metadata\.json"):
         list(formats.read_columns(path, ["teff"]))

@@ -1,3 +1,4 @@
+import contextlib
 import resource
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from acf_jax.catalogue.columns import columns
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files import formats
+from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.records import ascii_text
 from tests.acf_jax.catalogue.synthetic_catalogue import COLUMNS, FLAGS, PROVENANCE, random_rows, write_shards
 
@@ -24,7 +26,7 @@ ROUNDED = (".csv", ".ecsv", ".dat")
 def write(folder, suffix, rows=None, of=COLUMNS, n_shards=3):
     shards = write_shards(folder / "shards", random_rows(100) if rows is None else rows, of, n_shards)
     path = folder / f"catalogue{suffix}"
-    formats.write_catalogue(shards, of, path, PROVENANCE, FLAGS, progress=False)
+    formats.write_catalogue(Contents.from_shards(shards, of, PROVENANCE, FLAGS), path, progress=False)
     return path
 
 
@@ -68,7 +70,7 @@ def test_a_long_and_nested_provenance_with_any_characters_is_read_back(tmp_path,
     provenance = {"networks": {"ACF": {"config": settings}}, "empty": "", "none": None}
     shards = write_shards(tmp_path / "shards", random_rows(3))
     path = tmp_path / f"catalogue{suffix}"
-    formats.write_catalogue(shards, COLUMNS, path, provenance, FLAGS, progress=False)
+    formats.write_catalogue(Contents.from_shards(shards, COLUMNS, provenance, FLAGS), path, progress=False)
     assert formats.read_provenance(path) == provenance
 
 
@@ -169,10 +171,10 @@ def test_a_damaged_shard_and_one_of_another_run_are_named(tmp_path):
     of = columns(("teff",))
     write_shards(tmp_path / "other", random_rows(3, of=of), of, 1)[0].replace(shards[1])
     with pytest.raises(CatalogueError, match=r"shard-000001\.parquet has other columns"):
-        formats.write_catalogue(shards, COLUMNS, tmp_path / "c.fits", {}, FLAGS, progress=False)
+        formats.write_catalogue(Contents.from_shards(shards, COLUMNS, {}, FLAGS), tmp_path / "c.fits", progress=False)
     shards[1].write_bytes(shards[0].read_bytes()[:-100])
     with pytest.raises(CatalogueError, match=r"shard-000001\.parquet cannot be read: delete it"):
-        formats.write_catalogue(shards, COLUMNS, tmp_path / "c.fits", {}, FLAGS, progress=False)
+        formats.write_catalogue(Contents.from_shards(shards, COLUMNS, {}, FLAGS), tmp_path / "c.fits", progress=False)
 
 
 @pytest.mark.parametrize("suffix", formats.SUFFIXES)
@@ -185,28 +187,31 @@ def test_a_shard_damaged_inside_leaves_the_former_file_and_no_other(tmp_path, su
     shards[1].write_bytes(damaged)
     files = set(tmp_path.iterdir())
     with pytest.raises(CatalogueError, match=r"shard-000001\.parquet"):
-        formats.write_catalogue(shards, COLUMNS, path, PROVENANCE, FLAGS, progress=False)
+        formats.write_catalogue(Contents.from_shards(shards, COLUMNS, PROVENANCE, FLAGS), path, progress=False)
     assert path.read_bytes() == before
     assert set(tmp_path.iterdir()) == files
 
 
-@pytest.fixture
-def file_limit():
-    """Sets how long a file may become, in bytes: what a full disk does, but for the error's number."""
+@contextlib.contextmanager
+def no_file_longer_than(n_bytes):
+    """What a full disk does, but for the error's number; of pytest's own output in a file, too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda n_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("suffix", formats.SUFFIXES)
 @pytest.mark.parametrize("n_bytes", [0, 30_000])
-def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path, file_limit, suffix, n_bytes):
+def test_a_full_disk_is_one_sentence_and_leaves_what_was_there(tmp_path, suffix, n_bytes):
     shards = write_shards(tmp_path / "shards", random_rows(500))
     path = tmp_path / f"catalogue{suffix}"
     path.write_bytes(b"the former one")
-    file_limit(n_bytes)
-    with pytest.raises(CatalogueError, match=r"disk is full: .* Make room and run the same command again"):
-        formats.write_catalogue(shards, COLUMNS, path, PROVENANCE, FLAGS, progress=False)
+    told = pytest.raises(CatalogueError, match=r"disk is full: .* Make room and run the same command again")
+    with told, no_file_longer_than(n_bytes):
+        formats.write_catalogue(Contents.from_shards(shards, COLUMNS, PROVENANCE, FLAGS), path, progress=False)
     assert path.read_bytes() == b"the former one"
     assert not list(tmp_path.glob(".*"))
 
@@ -224,7 +229,8 @@ def slowly(self, progress=""):
         time.sleep(60)
 contents.Contents.batches = slowly
 folder = Path(sys.argv[1])
-formats.write_catalogue(sorted(folder.glob("shards/*")), COLUMNS, folder / "catalogue.fits", {}, FLAGS, False)
+written = contents.Contents.from_shards(sorted(folder.glob("shards/*")), COLUMNS, {}, FLAGS)
+formats.write_catalogue(written, folder / "catalogue.fits", False)
 """
 
 
@@ -261,7 +267,7 @@ def peak_bytes(work):
 
 def write_and_read(folder, suffix, shards, of):
     path = folder / f"catalogue{suffix}"
-    formats.write_catalogue(shards, of, path, PROVENANCE, FLAGS, progress=False)
+    formats.write_catalogue(Contents.from_shards(shards, of, PROVENANCE, FLAGS), path, progress=False)
     assert sum(len(batch["fe_h"]) for batch in formats.read_columns(path, ["fe_h", "reason"], 1000)) == 1000 * len(
         shards
     )
@@ -282,7 +288,8 @@ def test_memory_does_not_grow_with_the_catalogue(tmp_path, suffix):
 def test_a_catalogue_of_200_000_rows_takes_less_than_60_megabytes(tmp_path, suffix):
     shards = write_shards(tmp_path / "shards", random_rows(200_000), n_shards=20)
     path = tmp_path / f"catalogue{suffix}"
-    peak = peak_bytes(lambda: formats.write_catalogue(shards, COLUMNS, path, PROVENANCE, FLAGS, progress=False))
+    contents = Contents.from_shards(shards, COLUMNS, PROVENANCE, FLAGS)
+    peak = peak_bytes(lambda: formats.write_catalogue(contents, path, progress=False))
     assert peak < 60e6
     peak = peak_bytes(lambda: sum(len(batch["teff"]) for batch in formats.read_columns(path, NAMES, 10_000)))
     assert peak < 60e6

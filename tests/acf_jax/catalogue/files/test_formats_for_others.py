@@ -12,6 +12,7 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
 from acf_jax.catalogue.files import formats
+from acf_jax.catalogue.files.contents import Contents
 from acf_jax.catalogue.files.records import ascii_text
 from tests.acf_jax.catalogue.synthetic_catalogue import COLUMNS, FLAGS, PROVENANCE, random_rows, write_shards
 
@@ -28,8 +29,9 @@ def folder(tmp_path_factory, rows):
     """A catalogue in every format."""
     folder = tmp_path_factory.mktemp("catalogue")
     shards = write_shards(folder / "shards", rows)
+    contents = Contents.from_shards(shards, COLUMNS, PROVENANCE, FLAGS)
     for suffix in formats.SUFFIXES:
-        formats.write_catalogue(shards, COLUMNS, folder / f"catalogue{suffix}", PROVENANCE, FLAGS, progress=False)
+        formats.write_catalogue(contents, folder / f"catalogue{suffix}", progress=False)
     return folder
 
 
