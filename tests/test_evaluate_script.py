@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -11,9 +12,13 @@ import pytest
 
 import evaluate
 from acf_jax import checkpoints
+from acf_jax.commands import evaluate as installed
+from acf_jax.errors import ACFError
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.loading import load
+from acf_jax.report import quick
 from acf_jax.report.quick import EvaluationError
+from acf_jax.report.section import MissingPieceError
 from acf_jax.training import loop
 from tests.acf_jax import tiny_dataset, tiny_run
 
@@ -45,7 +50,7 @@ def calls(monkeypatch):
             "results": {"ACF": {"label": {"teff": moments}, "truth": {}}},
         }  # fmt: skip
 
-    monkeypatch.setattr(evaluate, "evaluate", stand_in)
+    monkeypatch.setattr(quick, "evaluate", stand_in)
     return recorded
 
 
@@ -66,7 +71,7 @@ def test_prints_the_table_and_what_to_do_next(calls, capsys):
 def test_options_reach_the_evaluation(calls):
     options = ["--data_dir", "elsewhere", "--out", "results", "--samples", "20", "--seed", "3", "--no-baselines"]
     evaluate.main(["--checkpoint", "runs/demo", *options])
-    assert calls == [(("runs/demo", "elsewhere", "results"), {"n_samples": 20, "seed": 3, "baselines": False})]
+    assert calls == [(("runs/demo", "elsewhere", Path("results")), {"n_samples": 20, "seed": 3, "baselines": False})]
 
 
 @pytest.mark.parametrize(
@@ -100,14 +105,14 @@ def test_no_such_run_is_one_sentence(tmp_path, capsys):
     [
         (EvaluationError("The stamps do not fit."), "evaluate.py: The stamps do not fit.\n"),
         (PermissionError(13, "Permission denied", "/out"), "evaluate.py: /out: Permission denied.\n"),
-        (OSError(28, "No space left on device"), "evaluate.py: runs/demo/evaluation: No space left on device.\n"),
+        (OSError(28, "No space left on device"), "evaluate.py: No space left on device.\n"),
     ],
 )
 def test_refusals_are_one_line(monkeypatch, capsys, error, line):
     def refuse(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate", refuse)
+    monkeypatch.setattr(quick, "evaluate", refuse)
     assert evaluate.main(["--checkpoint", "runs/demo"]) == 1
     assert capsys.readouterr().err == line
 
@@ -158,6 +163,18 @@ def photographed(n, seed):
     stars = tiny_dataset.make_stars(n, seed)
     stars["psf_mag"] = 23.9 - 2.5 * np.log10(stars["stamp"].sum(axis=(1, 2)))
     return stars | {"source_id": np.arange(n), "ra": np.arange(n), "dec": -np.arange(n), "ebmv_sfd": np.zeros(n)}
+
+
+def test_without_a_clone_the_suite_says_what_needs_one(tmp_path):
+    stars = {"object_id": np.arange(3), "phot_g_mean_mag": np.arange(3.0)}
+    context = SimpleNamespace(stars=lambda: stars, is_mock=True, out_dir=tmp_path)
+    options = installed.parse_arguments(["--checkpoint", "runs/demo"])
+    assert installed.external_labels(context, options, None) == {}
+    options.lamost = "lamost.fits"
+    with pytest.raises(ACFError, match=r"--lamost needs a clone of the repository"):
+        installed.external_labels(context, options, None)
+    with pytest.raises(MissingPieceError, match=r"Fig\. 2 needs a clone of the repository"):
+        installed.stamps_section(context, None)
 
 
 def test_help_teaches():
