@@ -1,9 +1,9 @@
 # `make demo` and `make test` set themselves up: a virtual environment in .venv, made once and reused.
-# Another interpreter: `make demo PYTHON=python3.12`. Another environment: `make test VENV=/path/to/venv`.
+# Another interpreter: `make demo PYTHON=python3.13`. Another environment: `make test VENV=/path/to/venv`.
 
 VENV ?= .venv
-PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 JOBS ?= 2
 
@@ -13,13 +13,13 @@ help:
 	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation -> catalogue (about 10 minutes on two cores)"
 	@echo "make test      set-up, then the tests (under 12 minutes on two cores)"
 	@echo "make test-all  the slow tests too"
-	@echo "make lint      ruff, as CI runs it;  make format  lets ruff mend what it can"
+	@echo "make lint      ruff, mypy and the imports between rooms, as CI runs it;  make format  lets ruff mend what it can"
 	@echo "make clean     remove what the commands made: data/, runs/, caches (not $(VENV))"
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt
-	@test -n "$(PYTHON)" || { echo "ACF-JAX needs Python 3.11 or 3.12, and none was found: install one, or name it: make demo PYTHON=/path/to/python3.12"; exit 1; }
+$(VENV)/.installed: pyproject.toml requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "ACF-JAX needs Python 3.11, 3.12 or 3.13, and none was found: install one, or name it: make demo PYTHON=/path/to/python3.13"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
@@ -40,6 +40,8 @@ test-all: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -2,7 +2,8 @@
 
 import sys
 
-from acf_jax.commands import evaluate
+from acf_jax.commands.evaluate import OfClone
+from acf_jax.commands.starting import start
 from acf_jax.errors import ACFError
 
 
@@ -37,7 +38,8 @@ def figure_2(folder, object_id):
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    return evaluate.main(arguments, "evaluate.py", evaluate.OfClone(mock_survey, survey_labels, figure_2))
+    of_clone = OfClone(mock_survey, survey_labels, figure_2)
+    return start("evaluate", "evaluate.py", arguments=arguments, of_clone=of_clone)
 
 
 if __name__ == "__main__":

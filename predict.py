@@ -2,7 +2,7 @@
 
 import sys
 
-from acf_jax.commands import predict
+from acf_jax.commands.starting import start
 from acf_jax.errors import ACFError
 
 
@@ -22,7 +22,7 @@ def prepare_stars(config, folder, *, seed, workers, **sources):
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    return predict.main(arguments, "predict.py", prepare_stars)
+    return start("predict", "predict.py", arguments=arguments, prepare_stars=prepare_stars)
 
 
 if __name__ == "__main__":

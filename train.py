@@ -2,7 +2,7 @@
 
 import sys
 
-from acf_jax.commands import train
+from acf_jax.commands.starting import start
 
 if __name__ == "__main__":
-    sys.exit(train.main("train.py"))
+    sys.exit(start("train", "train.py"))

@@ -105,7 +105,7 @@ def test_no_such_run_is_one_sentence(tmp_path, capsys):
     [
         (EvaluationError("The stamps do not fit."), "evaluate.py: The stamps do not fit.\n"),
         (PermissionError(13, "Permission denied", "/out"), "evaluate.py: /out: Permission denied.\n"),
-        (OSError(28, "No space left on device"), "evaluate.py: No space left on device.\n"),
+        (OSError(28, "No space left on device"), "evaluate.py: runs/demo/evaluation: No space left on device.\n"),
     ],
 )
 def test_refusals_are_one_line(monkeypatch, capsys, error, line):

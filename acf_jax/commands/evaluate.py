@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None, prog: str = "acf-evaluate", of_clon
         keep_compiled_programs()
         return run_suite(options, out_dir, of_clone) if options.suite else run_quick(options, out_dir)
 
-    return run(evaluate, prog)
+    return run(evaluate, prog, out=out_dir)
 
 
 def run_quick(options: argparse.Namespace, out_dir: Path) -> int:

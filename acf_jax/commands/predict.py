@@ -131,7 +131,8 @@ def main(
         The exit status.
     """
     options = parse_arguments(arguments, prog)
-    return run(lambda: predict(options, prepare_stars), prog)
+    stopped = "stopped. The same command goes on from here."
+    return run(lambda: predict(options, prepare_stars), prog, out=options.out, stopped=stopped)
 
 
 def predict(options: argparse.Namespace, prepare_stars: PrepareStars | None) -> None:

@@ -33,7 +33,8 @@ def main(prog: str = "acf-train") -> int:
     sys.modules["__main__"].__doc__ = help_text(__doc__, prog)
     for name in ("config", "workdir", "data_dir"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-    return run(lambda: app.run(start, flags_parser=parse_flags), prog)
+    stopped = "stopped. The same command goes on from the last checkpoint."
+    return run(lambda: app.run(start, flags_parser=parse_flags), prog, stopped=stopped)
 
 
 def start(argv: list[str]) -> None:
