@@ -7,7 +7,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: help setup demo test test-all lint format clean
+.PHONY: help setup demo test test-all test-oldest lint format clean
 
 help:
 	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation -> catalogue (about 10 minutes on two cores)"
@@ -37,6 +37,12 @@ test: setup
 test-all: setup
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not remote"
 
+# The oldest dependencies that pyproject.toml allows, in an environment of their own; needs uv.
+test-oldest:
+	uv venv --quiet --clear --python 3.11 .venv-oldest
+	uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct -e ".[dev]"
+	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist loadfile
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,5 +54,5 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf data runs .jax_cache .pytest_cache .hypothesis .ruff_cache build dist *.egg-info
+	rm -rf data runs .jax_cache .pytest_cache .hypothesis .ruff_cache .mypy_cache .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
