@@ -25,5 +25,9 @@ def cache_folder() -> Path:
 
 
 def help_text(text: str, prog: str) -> str:
-    """A command's help, with `acf-train` for `python train.py` where that is what was typed."""
+    """A command's help, with `acf-train` for `python train.py` where that is what was typed.
+
+    >>> help_text("python train.py --config FILE", "acf-evaluate")
+    'acf-train --config FILE'
+    """
     return re.sub(r"python (train|evaluate|predict)\.py", r"acf-\1", text) if prog.startswith("acf-") else text
