@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -10,9 +11,13 @@ import pyarrow.parquet
 import pytest
 
 import evaluate
+from acf_jax.commands import evaluate as installed
+from acf_jax.errors import ACFError
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.loading import load
+from acf_jax.report import quick
 from acf_jax.report.quick import EvaluationError
+from acf_jax.report.section import MissingPieceError
 from tests.acf_jax import tiny_dataset, tiny_run
 
 ROOT = Path(evaluate.__file__).parent
@@ -43,7 +48,7 @@ def calls(monkeypatch):
             "results": {"ACF": {"label": {"teff": moments}, "truth": {}}},
         }  # fmt: skip
 
-    monkeypatch.setattr(evaluate, "evaluate", stand_in)
+    monkeypatch.setattr(quick, "evaluate", stand_in)
     return recorded
 
 
@@ -64,7 +69,7 @@ def test_prints_the_table_and_what_to_do_next(calls, capsys):
 def test_options_reach_the_evaluation(calls):
     options = ["--data_dir", "elsewhere", "--out", "results", "--samples", "20", "--seed", "3", "--no-baselines"]
     evaluate.main(["--checkpoint", "runs/demo", *options])
-    assert calls == [(("runs/demo", "elsewhere", "results"), {"n_samples": 20, "seed": 3, "baselines": False})]
+    assert calls == [(("runs/demo", "elsewhere", Path("results")), {"n_samples": 20, "seed": 3, "baselines": False})]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +110,7 @@ def test_refusals_are_one_line(monkeypatch, capsys, error, line):
     def refuse(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(evaluate, "evaluate", refuse)
+    monkeypatch.setattr(quick, "evaluate", refuse)
     assert evaluate.main(["--checkpoint", "runs/demo"]) == 1
     assert capsys.readouterr().err == line
 
@@ -139,6 +144,18 @@ def test_a_network_from_checkpoint_to_files(tmp_path, monkeypatch, capsys):
     # Without the coefficients the tiny dataset cannot be dereddened, and says so.
     assert evaluate.main(["--checkpoint", str(tmp_path / "run"), "--samples", "8"]) == 1
     assert "no extinction_coefficients" in capsys.readouterr().err
+
+
+def test_without_a_clone_the_suite_says_what_needs_one(tmp_path):
+    stars = {"object_id": np.arange(3), "phot_g_mean_mag": np.arange(3.0)}
+    context = SimpleNamespace(stars=lambda: stars, is_mock=True, out_dir=tmp_path)
+    options = installed.parse_arguments(["--checkpoint", "runs/demo"])
+    assert installed.external_labels(context, options, None) == {}
+    options.lamost = "lamost.fits"
+    with pytest.raises(ACFError, match=r"--lamost needs a clone of the repository"):
+        installed.external_labels(context, options, None)
+    with pytest.raises(MissingPieceError, match=r"Fig\. 2 needs a clone of the repository"):
+        installed.stamps_section(context, None)
 
 
 def test_help_teaches():

@@ -16,7 +16,10 @@ import pytest
 
 import predict
 from acf_jax.catalogue.files.formats import read_columns
+from acf_jax.catalogue.making import BATCH_SIZE, BATCH_SIZE_ON_CPU, SHARD_SIZE
 from acf_jax.checkpoints import FORMAT_VERSION
+from acf_jax.commands import predict as installed
+from acf_jax.devices import cores
 from tests.acf_jax.catalogue import tiny_catalogue
 from tests.acf_jax.catalogue.tiny_catalogue import ROOT, script
 
@@ -36,7 +39,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 def _as_the_script_runs(monkeypatch):
     """Leaves JAX as it was, and gives this process's catalogues the same date as the others'."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", tiny_catalogue.script_environment()["SOURCE_DATE_EPOCH"])
-    monkeypatch.setattr(predict.cores, "split_cores", lambda: None)
+    monkeypatch.setattr(cores, "split_cores", lambda: None)
     folder = jax.config.jax_compilation_cache_dir
     yield
     jax.config.update("jax_compilation_cache_dir", folder)
@@ -164,7 +167,7 @@ def test_one_file_of_a_dataset(world, tmp_path):
 
 
 def test_all_formats_are_made_of_one_catalogue(world, tmp_path, capsys):
-    formats = [name for name in predict.FORMATS if name != "xml"]
+    formats = [name for name in installed.FORMATS if name != "xml"]
     assert predict.main(arguments(world, tmp_path, "--format", ",".join(formats), "--acpf", world / "acpf")) == 0
     assert capsys.readouterr().out.startswith("Made ")
     teff = [
@@ -284,6 +287,11 @@ def test_the_script_refuses_without_a_traceback(world, tmp_path):
     assert error.count("\n") == 1
 
 
+def test_the_installed_command_says_that_tables_need_a_clone(capsys):
+    assert installed.main(["--checkpoint", "a", "--stars", "b.csv", "--out", "c.csv"]) == 1
+    assert capsys.readouterr().err.startswith("acf-predict: --stars needs a clone")
+
+
 def test_help_teaches():
     done = subprocess.run([sys.executable, "predict.py", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0
@@ -293,5 +301,7 @@ def test_help_teaches():
         "--distributed",
         "--stars",
         "--acpf",
+        f"(default: {BATCH_SIZE_ON_CPU} on a CPU, else {BATCH_SIZE})",
+        f"(default: {SHARD_SIZE})",
     ):
-        assert word in done.stdout
+        assert word in " ".join(done.stdout.split())

@@ -7,6 +7,7 @@ from astropy.table import Table
 
 import predict
 from acf_jax.catalogue.flags import Flag
+from acf_jax.devices import cores
 from datasets.mock_sky.archive import MockArchive
 from tests.acf_jax.catalogue import tiny_catalogue
 from tests.loopback import serve
@@ -18,7 +19,7 @@ MASTER, GAIA = SKY.table("dr4.master"), SKY.table("gaia")
 @pytest.fixture(autouse=True)
 def _as_the_script_runs(monkeypatch):
     """Leaves JAX as it was."""
-    monkeypatch.setattr(predict.cores, "split_cores", lambda: None)
+    monkeypatch.setattr(cores, "split_cores", lambda: None)
     folder = jax.config.jax_compilation_cache_dir
     yield
     jax.config.update("jax_compilation_cache_dir", folder)

@@ -29,7 +29,7 @@ N_STEPS = 12  # of make_config
 
 def start(*arguments: str, cache_dir: Path | None = None) -> subprocess.Popen:
     environment = os.environ | {
-        "JAX_COMPILATION_CACHE_DIR": str(cache_dir),
+        "JAX_COMPILATION_CACHE_DIR": str(cache_dir or ROOT / ".jax_cache"),
         "PYTHONPATH": str(ROOT),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",  # compiles sooner
     }

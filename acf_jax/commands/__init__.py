@@ -1,1 +1,4 @@
-"""What all command lines share."""
+"""Command lines: of a clone's train.py, evaluate.py and predict.py, and of acf-train, acf-evaluate and acf-predict.
+
+What needs the package `datasets` too is handed in by the scripts of the clone, since `datasets` is not installed.
+"""
