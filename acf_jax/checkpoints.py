@@ -53,8 +53,19 @@ def open_manager(run_dir: str | Path, *, create: bool = False) -> ocp.Checkpoint
     )
 
 
-def save(manager: ocp.CheckpointManager, step: int, *, params, optimizer, iterator: dict, sidecar: dict) -> None:
-    """Start writing a checkpoint; returns as soon as the arrays are copied to the host."""
+def save(
+    manager: ocp.CheckpointManager, step: int, *, params: Any, optimizer: Any, iterator: dict, sidecar: dict
+) -> None:
+    """Start writing a checkpoint; returns as soon as the arrays are copied to the host.
+
+    Args:
+        manager: from `open_manager`.
+        step: of the training.
+        params: pytree of arrays.
+        optimizer: its state, a pytree of arrays.
+        iterator: the state of the training batches, as JSON types.
+        sidecar: how the checkpoint was made, as JSON types.
+    """
     manager.save(
         step,
         args=ocp.args.Composite(
@@ -109,8 +120,18 @@ def restore_params(manager: ocp.CheckpointManager, step: int) -> Any:
     return manager.restore(step, args=ocp.args.Composite(params=ocp.args.StandardRestore(target)))["params"]
 
 
-def restore_training(manager: ocp.CheckpointManager, step: int, params, optimizer) -> tuple[Any, Any, dict]:
-    """Parameters, optimizer and iterator state, the arrays placed as in the given ones."""
+def restore_training(manager: ocp.CheckpointManager, step: int, params: Any, optimizer: Any) -> tuple[Any, Any, dict]:
+    """All that a training goes on with.
+
+    Args:
+        manager: from `open_manager`.
+        step: of the checkpoint.
+        params: pytree of arrays, which say shapes and devices.
+        optimizer: likewise.
+
+    Returns:
+        Parameters, the optimizer's state, the iterator's state.
+    """
     restored = manager.restore(
         step,
         args=ocp.args.Composite(

@@ -25,8 +25,8 @@ import sys
 from pathlib import Path
 
 from acf_jax.bundle.writing import write_bundle
-from acf_jax.commands.running import run
 from acf_jax.inference.fingerprint import network_fingerprint
+from acf_jax.running import run
 
 
 def main(arguments: list[str] | None = None) -> int:

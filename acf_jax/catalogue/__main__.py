@@ -11,7 +11,7 @@ from typing import Any
 from acf_jax.catalogue.figures.maps import GOOD, flag_names
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.catalogue.info import as_text, survey
-from acf_jax.commands.running import run
+from acf_jax.running import run
 
 _DESCRIPTION = """Look at a catalogue that predict.py has made: a Parquet, FITS, VOTable or CSV file, or the folder of
 one, also while it is being made. Catalogues of any length are read through in little memory.

@@ -37,9 +37,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from acf_jax.commands.running import run
 from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
+from acf_jax.running import run
 
 if TYPE_CHECKING:  # what these import takes seconds, for which --help need not wait
     from matplotlib.figure import Figure

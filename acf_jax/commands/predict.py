@@ -35,9 +35,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from acf_jax.catalogue.files.formats import SUFFIXES
-from acf_jax.commands.running import run
 from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
+from acf_jax.running import run
 
 if TYPE_CHECKING:  # what these import takes seconds, for which --help need not wait
     import pyarrow

@@ -6,8 +6,8 @@ import importlib.metadata
 import re
 from typing import Any
 
-from acf_jax.commands.running import run
 from acf_jax.errors import ACFError
+from acf_jax.running import run
 
 _PACKAGES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
 """Of modules that are called otherwise."""

@@ -17,9 +17,9 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from acf_jax.commands.running import run
 from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
+from acf_jax.running import run
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File that makes the config, e.g. configs/demo.py.")
 WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config file> unless given.")

@@ -82,11 +82,17 @@ class PreparedDataset:
         return Examples(records, tfds.features.FeaturesDict({name: builder.info.features[name] for name in fields}))
 
     def arrays(
-        self, split: str, fields: Sequence[str] | None = None, indices: Sequence[int] | None = None
+        self, split: str, fields: Sequence[str] | None = None, indices: Sequence[int] | np.ndarray | None = None
     ) -> dict[str, np.ndarray]:
-        """Fields (default: all) of a split's examples, stacked: {field: (n, ...)}, in the order on disk.
+        """Fields of a split's examples, stacked, in the order on disk.
 
-        `indices` restricts them to those examples.
+        Args:
+            split: its name.
+            fields: their names (default: all).
+            indices: of the examples (default: all).
+
+        Returns:
+            {field: (n, ...)}.
 
         Raises:
             DatasetError: if there is no such split or field.
@@ -108,7 +114,7 @@ class Examples:
         example = self._features.deserialize_example_np(self._records[index])
         return {name: np.asarray(example[name], dtype) for name, dtype in self._dtypes.items()}
 
-    def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    def stack(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, np.ndarray]:
         """The examples at `indices` (default: all), stacked field by field."""
         indices = range(len(self)) if indices is None else indices
         stacked = {
@@ -133,13 +139,21 @@ class InMemoryExamples:
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         return {name: values[index] for name, values in self._arrays.items()}
 
-    def stack(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    def stack(self, indices: Sequence[int] | np.ndarray | None = None) -> dict[str, np.ndarray]:
         """The examples at `indices` (default: all), stacked field by field."""
         return self._arrays if indices is None else {name: a[list(indices)] for name, a in self._arrays.items()}
 
 
 def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
     """Folder of the newest prepared version of a dataset, `data_dir/name/config/version`.
+
+    Args:
+        data_dir: where the prepared datasets are.
+        name: of the dataset.
+        config: of the sample.
+
+    Returns:
+        The folder.
 
     Raises:
         DatasetError: if there is none.
@@ -204,6 +218,15 @@ def training_batches(
 
     Every epoch is a new permutation of the whole split. Batches run on over the end of an epoch, so that no example is
     left out and all batches have one shape.
+
+    Args:
+        examples: of the training split.
+        batch_size: examples in a batch.
+        seed: of the permutations.
+        num_threads: that read.
+
+    Returns:
+        Grain's iterator.
     """
     shuffled = grain.MapDataset.source(examples).seed(seed).shuffle()
     batches = shuffled.repeat().batch(batch_size, drop_remainder=True)

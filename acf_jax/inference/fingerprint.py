@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ def errors_fingerprint(trained: Network) -> str:
     return digest.hexdigest()
 
 
-def named_parameters(params: dict) -> dict[str, np.ndarray]:
+def named_parameters(params: dict[str, Any]) -> dict[str, np.ndarray]:
     """A network's parameters by their path, `backbone/stage1/qkv/kernel`, as NumPy arrays."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}

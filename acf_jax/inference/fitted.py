@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +23,28 @@ TRAINING_DOMAIN = "training_domain.npz"
 
 
 def write_error_calibration(run_dir: str | Path, step: int, calibration: ErrorCalibration) -> None:
-    """Keep the calibrated errors of the checkpoint at `step`."""
+    """Keep the calibrated errors of a checkpoint.
+
+    Args:
+        run_dir: the run's folder.
+        step: of the checkpoint.
+        calibration: what was fitted to it.
+    """
     with whole_file(Path(run_dir) / ERROR_CALIBRATION, "x") as file:
         file.write(json.dumps({"step": step, **calibration.to_dict()}, indent=1) + "\n")
 
 
 def write_training_domain(run_dir: str | Path, step: int, domain: TrainingDomain) -> None:
-    """Keep what the checkpoint at `step` was trained on."""
+    """Keep what a checkpoint was trained on.
+
+    Args:
+        run_dir: the run's folder.
+        step: of the checkpoint.
+        domain: what was fitted to it.
+    """
+    arrays: dict[str, Any] = {"step": np.int64(step), **domain.to_arrays()}
     with whole_file(Path(run_dir) / TRAINING_DOMAIN) as file:
-        np.savez(file, step=np.int64(step), **domain.to_arrays())
+        np.savez(file, **arrays)
 
 
 def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration | None:

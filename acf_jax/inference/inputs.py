@@ -1,11 +1,16 @@
 """What a user has at hand about stars -> arrays that a network can be asked about, or one sentence: why not."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from acf_jax.data.batches import filled_batches
+
+if TYPE_CHECKING:  # which asks this module
+    from acf_jax.inference.network import Network
 
 
 class StarInputs(NamedTuple):
@@ -17,13 +22,25 @@ class StarInputs(NamedTuple):
     object_id: np.ndarray  # (n,) int64
 
     @classmethod
-    def check(cls, trained, stamps, parallax, parallax_error, object_id) -> "StarInputs":
-        """The stars, if a `Network` can be asked about them.
+    def check(
+        cls, network: Network, stamps: Any, parallax: Any | None, parallax_error: Any | None, object_id: Any
+    ) -> StarInputs:
+        """The stars, if the network can be asked about them.
+
+        Args:
+            network: the one to be asked.
+            stamps: (n, height, width, bands) in microjansky per pixel, as an array or lists.
+            parallax: (n,) mas; None where the network reads none.
+            parallax_error: (n,) mas; likewise.
+            object_id: (n,) integers.
+
+        Returns:
+            Arrays, without a copy where they were some.
 
         Raises:
             ValueError: naming what does not fit.
         """
-        config, stamps = trained.model.config, check_stamps(trained, stamps)
+        config, stamps = network.model.config, check_stamps(network, stamps)
         columns = {"object_id": as_ids(object_id)}
         for name, values in (("parallax", parallax), ("parallax_error", parallax_error)):
             if config.use_parallax and values is None:
@@ -35,16 +52,15 @@ class StarInputs(NamedTuple):
                 raise ValueError(f"{name} has shape {values.shape}; {len(stamps)} stamps need ({len(stamps)},).")
         return cls(stamps, columns.get("parallax"), columns.get("parallax_error"), columns["object_id"])
 
-    def batches(self, batch_size: int) -> Iterator["StarInputs"]:
+    def batches(self, batch_size: int) -> Iterator[StarInputs]:
         """Batches of float32, NaN where masked, all of `batch_size` stars: the last one repeats its last star."""
         for rows, _ in filled_batches(len(self.object_id), batch_size):
-            yield StarInputs(
-                *(None if values is None else as_float32(values[rows]) for values in self[:3]), self.object_id[rows]
-            )
+            parallax, error = (None if a is None else as_float32(a[rows]) for a in (self.parallax, self.parallax_error))
+            yield StarInputs(as_float32(self.stamps[rows]), parallax, error, self.object_id[rows])
 
 
-def check_stamps(trained, stamps) -> np.ndarray:
-    """Stamps as an array, if a `Network` can be asked about them.
+def check_stamps(network: Network, stamps: Any) -> np.ndarray:
+    """Stamps as an array, if the network can be asked about them.
 
     Raises:
         ValueError: naming what does not fit.
@@ -54,13 +70,13 @@ def check_stamps(trained, stamps) -> np.ndarray:
         raise ValueError(
             f"Stamps must be (n, height, width, bands), not {stamps.shape}; a single one goes as stamp[None]."
         )
-    if stamps.shape[-1] != len(trained.bands):
-        raise ValueError(f"Stamps have {stamps.shape[-1]} bands; the model has {''.join(trained.bands)}.")
-    trained.model.config.backbone.check_stamps(stamps.shape)
+    if stamps.shape[-1] != len(network.bands):
+        raise ValueError(f"Stamps have {stamps.shape[-1]} bands; the model has {''.join(network.bands)}.")
+    network.model.config.backbone.check_stamps(stamps.shape)
     return stamps
 
 
-def as_numbers(name: str, values) -> np.ndarray:
+def as_numbers(name: str, values: Any) -> np.ndarray:
     """An array of real numbers, masked if `values` is.
 
     Raises:
@@ -75,7 +91,7 @@ def as_numbers(name: str, values) -> np.ndarray:
     return values
 
 
-def as_ids(object_id) -> np.ndarray:
+def as_ids(object_id: Any) -> np.ndarray:
     """Identifiers as int64.
 
     Raises:

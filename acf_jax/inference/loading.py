@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +82,7 @@ def _load_bundle(folder: Path) -> Network:
     return trained
 
 
-def read_description(folder: Path) -> dict:
+def read_description(folder: Path) -> dict[str, Any]:
     """What `bundle.json` holds.
 
     Raises:
@@ -120,7 +121,7 @@ def _check_files(folder: Path) -> None:
         )
 
 
-def _assemble(folder: Path, described: dict) -> Network:
+def _assemble(folder: Path, described: dict[str, Any]) -> Network:
     calibration, domain = described["error_calibration"], None
     if described["training_domain"] is not None:
         with np.load(folder / bundle_files.TRAINING_DOMAIN) as arrays:
@@ -134,7 +135,7 @@ def _assemble(folder: Path, described: dict) -> Network:
     )
 
 
-def read_params(path: Path) -> dict:
+def read_params(path: Path) -> dict[str, Any]:
     """A network's parameters from a safetensors file, whose names are their paths: `backbone/stage1/qkv/kernel`."""
     with safe_open(path, framework="numpy") as file:
         arrays = {name: jnp.asarray(file.get_tensor(name)) for name in file.keys()}

@@ -1,16 +1,18 @@
 """Monte Carlo dropout (paper Sec. 3.2): keys -> samples -> mean and standard deviation.
 
 The backbone holds no dropout and runs once per star. The prediction module's passes are `vmap`ped over stars and
-samples, which makes each of its layers one large matrix product. Sample t of a star hangs on (seed, object_id, t) and
+samples, which makes each of its layers one large matrix product. Sample t of a star depends on (seed, object_id, t) and
 on nothing else: not on the batch, the star's place in it, the number of samples or the device.
 
 Read downwards: keys, samples, their moments, and `predict`, which most users want.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,12 @@ from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.labels import LABELS
 from acf_jax.models.acf import ACF, predict_per_star
 
+if TYPE_CHECKING:  # which asks this module
+    from acf_jax.inference.network import Network
+
+Params = dict[str, Any]
+"""A network's parameters, as Flax nests them."""
+
 # Stars and samples drawn at a time: they bound the memory for any number of either. The number of samples being the
 # same for all T makes the first 8 of 16 samples the 8 of 8 to the last bit.
 STARS_AT_A_TIME = 128
@@ -38,7 +46,7 @@ T = TypeVar("T")
 
 def head_samples(
     model: ACF,
-    params: dict,
+    params: Params,
     features: jax.Array,
     scalars: jax.Array | None,
     object_id: np.ndarray,
@@ -62,15 +70,16 @@ def head_samples(
     if not len(features):
         return jnp.zeros((n_samples, 0, model.config.num_outputs))
 
-    def samples(*stars):
-        return jnp.concatenate(list(_chunks(model, head_params(params), *stars, n_samples)))[:n_samples]
+    def samples(features: jax.Array, scalars: jax.Array | None, keys: jax.Array) -> jax.Array:
+        chunks = _chunks(model, head_params(params), features, scalars, keys, n_samples)
+        return jnp.concatenate(list(chunks))[:n_samples]
 
     return _over_stars(samples, features, scalars, _keys(seed, object_id))
 
 
 def head_moments(
     model: ACF,
-    params: dict,
+    params: Params,
     features: jax.Array,
     scalars: jax.Array | None,
     object_id: np.ndarray,
@@ -79,19 +88,29 @@ def head_moments(
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation (ddof 0) over `head_samples`, without keeping the samples.
 
+    Args:
+        model: as of `head_samples`; so the others.
+        params: its parameters.
+        features: (n, features).
+        scalars: (n, num_scalars), or None for an ACPF.
+        object_id: (n,) int64.
+        n_samples: T of Eq. 13.
+        seed: of the samples' keys.
+
     Returns:
         Two arrays (n, num_outputs), standardised.
     """
     if not len(features):
         return (jnp.zeros((0, model.config.num_outputs)),) * 2
 
-    def moments(*stars):
-        return jnp.stack(_moments(_chunks(model, head_params(params), *stars, n_samples), n_samples))
+    def moments(features: jax.Array, scalars: jax.Array | None, keys: jax.Array) -> jax.Array:
+        return jnp.stack(_moments(_chunks(model, head_params(params), features, scalars, keys, n_samples), n_samples))
 
-    return tuple(_over_stars(moments, features, scalars, _keys(seed, object_id)))
+    mean, std = _over_stars(moments, features, scalars, _keys(seed, object_id))
+    return mean, std
 
 
-def head_params(params: dict) -> dict:
+def head_params(params: Params) -> Params:
     """The prediction module's parameters: all but the backbone's."""
     return {name: values for name, values in params.items() if name != "backbone"}
 
@@ -104,7 +123,12 @@ def _keys(seed: int, object_id: np.ndarray) -> jax.Array:
 _star_keys = jax.jit(star_keys)
 
 
-def _over_stars(draw: Callable, features, scalars, keys) -> jax.Array:
+def _over_stars(
+    draw: Callable[[jax.Array, jax.Array | None, jax.Array], jax.Array],
+    features: jax.Array,
+    scalars: jax.Array | None,
+    keys: jax.Array,
+) -> jax.Array:
     """`draw(features, scalars, keys)` a part of the stars at a time; the stars are its results' second axis."""
     n_stars, size = len(features), min(len(features), STARS_AT_A_TIME)
     parts = []
@@ -116,7 +140,9 @@ def _over_stars(draw: Callable, features, scalars, keys) -> jax.Array:
     return jnp.concatenate(parts, axis=1)
 
 
-def _chunks(model, params, features, scalars, keys, n_samples) -> Iterator[jax.Array]:
+def _chunks(
+    model: ACF, params: Params, features: jax.Array, scalars: jax.Array | None, keys: jax.Array, n_samples: int
+) -> Iterator[jax.Array]:
     """The samples in chunks (samples at a time, n, num_outputs), the last perhaps with more than were asked for."""
     chunk = samples_at_a_time()
     for start in range(0, n_samples, chunk):
@@ -129,7 +155,15 @@ def samples_at_a_time() -> int:
 
 
 @partial(jax.jit, static_argnames=("model", "n_samples"))
-def _draw(model, n_samples, params, features, scalars, keys, start):
+def _draw(
+    model: ACF,
+    n_samples: int,
+    params: Params,
+    features: jax.Array,
+    scalars: jax.Array | None,
+    keys: jax.Array,
+    start: int,
+) -> jax.Array:
     """Samples start, start + 1, ...: (n_samples, n, num_outputs)."""
     keys = jax.vmap(sample_keys, in_axes=(0, None), out_axes=1)(keys, start + jnp.arange(n_samples))
     return jax.vmap(partial(predict_per_star, model, params, features, scalars))(keys)
@@ -137,7 +171,7 @@ def _draw(model, n_samples, params, features, scalars, keys, start):
 
 def _moments(chunks: Iterable[jax.Array], n_samples: int) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation (ddof 0) over the first `n_samples` in the chunks, each (n, num_outputs)."""
-    count, mean, squares = 0, 0.0, 0.0
+    count, mean, squares = 0, jnp.zeros(()), jnp.zeros(())
     for samples in chunks:
         mean, squares = _merge(mean, squares, samples, count, n_samples)
         count += len(samples)
@@ -145,7 +179,9 @@ def _moments(chunks: Iterable[jax.Array], n_samples: int) -> tuple[jax.Array, ja
 
 
 @jax.jit
-def _merge(mean, squares, samples, count, n_samples):
+def _merge(
+    mean: jax.Array, squares: jax.Array, samples: jax.Array, count: int, n_samples: int
+) -> tuple[jax.Array, jax.Array]:
     """Mean and sum of squared deviations of `count` samples and of the next ones together."""
     new = jnp.minimum(n_samples - count, len(samples))
     used = (jnp.arange(len(samples)) < new)[:, None, None]
@@ -160,7 +196,7 @@ def _merge(mean, squares, samples, count, n_samples):
 
 
 def predict(
-    trained,
+    network: Network,
     stamps: np.ndarray,
     parallax: np.ndarray | None,
     parallax_error: np.ndarray | None,
@@ -179,7 +215,7 @@ def predict(
     finite has NaN for its parameters, and harms no other.
 
     Args:
-        trained: a `Network`, from `load(run_dir)`.
+        network: from `acf_jax.load`.
         stamps: (n, height, width, bands) in microjansky per pixel, as in the dataset.
         parallax: (n,) mas; None for an ACPF.
         parallax_error: (n,) mas; None for an ACPF.
@@ -202,72 +238,90 @@ def predict(
         if not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{name} = {value} must be a whole number and at least {least}.")
     if tau_inverse is not None:
-        tau_inverse = _check_tau_inverse(tau_inverse, trained.targets)
-    stars = StarInputs.check(trained, stamps, parallax, parallax_error, object_id)
-    finite, mean, std, drawn = _predict(trained, stars, n_samples, seed, batch_size, samples, progress)
+        tau_inverse = _check_tau_inverse(tau_inverse, network.targets)
+    stars = StarInputs.check(network, stamps, parallax, parallax_error, object_id)
+    finite, mean, std, drawn = _predict(network, stars, n_samples, seed, batch_size, samples, progress)
     if not finite.all():
         logging.warning(
             "%d of %d stars have inputs that are not finite: NaN is their prediction.", (~finite).sum(), len(finite)
         )
         mean[~finite] = std[~finite] = drawn[:, ~finite] = np.nan
-    n_targets = len(trained.targets)
+    n_targets = len(network.targets)
     return as_prediction(
-        trained,
+        network,
         mean,
         std,
         finite=finite,
-        samples=np.asarray(trained.label_scaling.invert(drawn[..., :n_targets])) if samples else None,
+        samples=np.asarray(network.label_scaling.invert(drawn[..., :n_targets])) if samples else None,
         tau_inverse=tau_inverse,
         object_id=stars.object_id,
     )
 
 
-def as_prediction(trained, mean: np.ndarray, std: np.ndarray, **facts) -> Prediction:
-    """The head's moments (n, num_outputs), still standardised, in physical units; `facts` are further fields."""
-    n_targets, unit = len(trained.targets), np.asarray(trained.label_scaling.std, np.float32)
+def as_prediction(network: Network, mean: np.ndarray, std: np.ndarray, **facts: Any) -> Prediction:
+    """The head's moments in physical units.
+
+    Args:
+        network: whose head it is.
+        mean: (n, num_outputs), standardised.
+        std: (n, num_outputs), standardised.
+        **facts: further fields of a `Prediction`.
+
+    Returns:
+        The prediction.
+    """
+    n_targets, unit = len(network.targets), np.asarray(network.label_scaling.std, np.float32)
     return Prediction(
-        np.asarray(trained.label_scaling.invert(mean[:, :n_targets])),
+        np.asarray(network.label_scaling.invert(mean[:, :n_targets])),
         std[:, :n_targets] * unit,
-        noise_std=np.sqrt(mean[:, n_targets:]) * unit if trained.model.config.heteroscedastic else None,
-        error_calibration=trained.error_calibration,
-        targets=tuple(trained.targets),
-        units=tuple(LABELS[target] for target in trained.targets),
+        noise_std=np.sqrt(mean[:, n_targets:]) * unit if network.model.config.heteroscedastic else None,
+        error_calibration=network.error_calibration,
+        targets=tuple(network.targets),
+        units=tuple(LABELS[target] for target in network.targets),
         **facts,
     )
 
 
-def _check_tau_inverse(tau_inverse, targets) -> np.ndarray:
+def _check_tau_inverse(tau_inverse: np.ndarray, targets: tuple[str, ...]) -> np.ndarray:
     tau_inverse = np.asarray(tau_inverse, np.float64)
     if tau_inverse.shape != (len(targets),) or not (np.isfinite(tau_inverse) & (tau_inverse >= 0)).all():
         raise ValueError(f"tau_inverse = {tau_inverse} must be one variance for each of {', '.join(targets)}.")
     return tau_inverse
 
 
-def _predict(trained, stars, n_samples, seed, batch_size, with_samples, progress) -> tuple[np.ndarray, ...]:
+def _predict(
+    network: Network,
+    stars: StarInputs,
+    n_samples: int,
+    seed: int,
+    batch_size: int,
+    with_samples: bool,
+    progress: bool,
+) -> tuple[np.ndarray, ...]:
     """Finite (n,), mean and std (n, num_outputs), samples (n_samples or 0, n, num_outputs); standardised."""
-    n_stars, n_outputs = len(stars.object_id), trained.model.config.num_outputs
+    n_stars, n_outputs = len(stars.object_id), network.model.config.num_outputs
     moment = np.zeros((0, n_outputs), np.float32)
     drawn = np.zeros((n_samples if with_samples else 0, 0, n_outputs), np.float32)
     parts = [(np.ones(0, bool), moment, moment, drawn)]  # of no stars, should there be none
-    params, at_a_time = on_all_devices(trained.params), batch_size * n_devices()
+    params, at_a_time = on_all_devices(network.params), batch_size * n_devices()
     launched = (
-        launch(trained.model, trained.input_scaling, params, batch, n_samples, seed, with_samples)[:4]
+        launch(network.model, network.input_scaling, params, batch, n_samples, seed, with_samples)[:4]
         for batch in stars.batches(at_a_time)
     )
     with progress_bar(n_stars, progress) as bar:
         for part in map(jax.device_get, one_behind(launched)):
             parts.append(part)
             bar.update(min(at_a_time, n_stars - bar.n))
-    finite, mean, std, drawn = zip(*parts, strict=True)
-    finite, mean, std = (np.concatenate(values)[:n_stars] for values in (finite, mean, std))
-    return finite, mean, std, np.concatenate(drawn, axis=1)[:, :n_stars]
+    *moments, samples = zip(*parts, strict=True)
+    finite, mean, std = (np.concatenate(values)[:n_stars] for values in moments)
+    return finite, mean, std, np.concatenate(samples, axis=1)[:, :n_stars]
 
 
-def features(network, stamps: np.ndarray, batch_size: int = 64) -> np.ndarray:
+def features(network: Network, stamps: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """The backbone's features (n, num_features): `Network.features`.
 
     Args:
-        network: a `Network`.
+        network: from `acf_jax.load`.
         stamps: (n, height, width, bands) in microjansky per pixel.
         batch_size: stars on each device at a time.
 
@@ -286,10 +340,10 @@ def features(network, stamps: np.ndarray, batch_size: int = 64) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def progress_bar(n_stars: int, shown: bool) -> tqdm:
+def progress_bar(n_stars: int, shown: bool) -> tqdm[Any]:
     """A progress bar over stars, from `PROGRESS_AFTER_S` on."""
     # `disable` is left alone otherwise: given, it would overrule the user's TQDM_DISABLE.
-    options = {} if shown else {"disable": True}
+    options: dict[str, Any] = {} if shown else {"disable": True}
     return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **options)
 
 
@@ -306,7 +360,7 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
 
 
 def launch(
-    model: ACF, scaling: InputScaling, params: dict, batch: StarInputs, n_samples: int, seed: int, with_samples: bool
+    model: ACF, scaling: InputScaling, params: Params, batch: StarInputs, n_samples: int, seed: int, with_samples: bool
 ) -> tuple[jax.Array, ...]:
     """Start predicting one batch, on all devices, and don't wait for it.
 
@@ -328,36 +382,87 @@ def launch(
     return finite, *head, features
 
 
-def launch_head(model, params, features, scalars, object_id, n_samples, seed, with_samples) -> tuple[jax.Array, ...]:
-    """Mean, std and samples, as `launch`, of stars whose features and scalars are on the devices."""
+def launch_head(
+    model: ACF,
+    params: Params,
+    features: jax.Array,
+    scalars: jax.Array | None,
+    object_id: np.ndarray,
+    n_samples: int,
+    seed: int,
+    with_samples: bool,
+) -> tuple[jax.Array, ...]:
+    """Start the prediction module's passes over stars whose features are on the devices.
+
+    Args:
+        model: the network.
+        params: from `sharding.on_all_devices`.
+        features: (b, features), from `encode`.
+        scalars: (b, num_scalars), from `encode`; None for an ACPF.
+        object_id: (b,) int64.
+        n_samples: T of Eq. 13.
+        seed: of the samples' keys.
+        with_samples: whether to return the samples, too.
+
+    Returns:
+        Mean, std and samples, as of `launch`.
+    """
     keys = _star_keys(jax.random.key(seed), spread_over_devices(split_ids(object_id)))
     chunks = _chunks(model, head_params(params), features, scalars, keys, n_samples)
     if not with_samples:
         return *_moments(chunks, n_samples), jnp.zeros((0, len(features), model.config.num_outputs))
-    chunks = list(chunks)
-    return *_moments(chunks, n_samples), jnp.concatenate(chunks)[:n_samples]
+    kept = list(chunks)
+    return *_moments(kept, n_samples), jnp.concatenate(kept)[:n_samples]
 
 
 @partial(jax.jit, static_argnames=("model", "scaling"))
-def encode(model, scaling, params, stamps, parallax, parallax_error):
-    """Features, scalars and whether all that was read is finite; what is not is made 0. Arrays as `launch` has them."""
-    scalars = scaling.scalars(stamps, parallax, parallax_error, model.config.use_parallax)
-    encoded, finite = encode_stamps(model, scaling, params, stamps)
-    if scalars is not None:
-        finite &= jnp.isfinite(scalars).all(axis=1)
-        scalars = jnp.where(finite[:, None], scalars, 0)
-    return encoded, scalars, finite
+def encode(
+    model: ACF,
+    scaling: InputScaling,
+    params: Params,
+    stamps: jax.Array,
+    parallax: jax.Array | None,
+    parallax_error: jax.Array | None,
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """What the prediction module reads of stars, and whether it can.
+
+    Args:
+        model: the network.
+        scaling: of its inputs.
+        params: its parameters.
+        stamps: (b, height, width, bands) in microjansky per pixel.
+        parallax: (b,) mas; None for an ACPF.
+        parallax_error: (b,) mas; likewise.
+
+    Returns:
+        Features (b, features); scalars (b, num_scalars) or None; finite (b,): where it is False, features and scalars
+        are those of zeros.
+    """
+    stamps, scalars, finite = scaling.network_inputs(stamps, parallax, parallax_error, model.config.use_parallax)
+    return _backbone(model, params, stamps), scalars, finite
 
 
 @partial(jax.jit, static_argnames=("model", "scaling"))
-def encode_stamps(model, scaling, params, stamps):
-    """The backbone's features, and whether a stamp is finite; those of one that is not are an empty stamp's."""
+def encode_stamps(model: ACF, scaling: InputScaling, params: Params, stamps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Features and finite, as `encode`, of stamps alone.
+
+    Args:
+        model: the network.
+        scaling: of its inputs.
+        params: its parameters.
+        stamps: (b, height, width, bands) in microjansky per pixel.
+
+    Returns:
+        Features (b, features) and finite (b,).
+    """
     stamps = scaling.stamps(stamps)
     finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
-    stamps = jnp.where(finite[:, None, None, None], stamps, 0)
+    return _backbone(model, params, jnp.where(finite[:, None, None, None], stamps, 0)), finite
 
-    def backbone(params, stamps):  # of a device's own stars, as if there were no others
+
+def _backbone(model: ACF, params: Params, stamps: jax.Array) -> jax.Array:
+    def of_device(params: Params, stamps: jax.Array) -> jax.Array:  # its own stars, as if there were no others
         encode = partial(model.apply, {"params": params}, method="encode")
         return map_microbatches(encode, microbatch_size(len(stamps)), stamps)
 
-    return each_device(backbone)(params, stamps), finite
+    return each_device(of_device)(params, stamps)

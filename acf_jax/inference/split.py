@@ -40,7 +40,7 @@ class SplitPrediction:
 
 
 def predict_split(
-    trained: Network,
+    network: Network,
     dataset: PreparedDataset,
     stars: Mapping[str, np.ndarray],
     *,
@@ -52,13 +52,16 @@ def predict_split(
     """Monte Carlo dropout over a whole split, reading a few stamps at a time.
 
     Args:
-        trained: the network.
+        network: the one that is asked.
         dataset: where the stamps are.
         stars: object_id, parallax and parallax_error of the split, each (n,).
         split: its name.
         n_samples: T of Eq. 13.
         seed: of the samples.
         progress: whether to show a bar.
+
+    Returns:
+        The answer for every star, in the split's order.
     """
     n_stars, at_a_time = len(stars["object_id"]), STARS_AT_A_TIME * n_devices()
     parts, reason = [], []
@@ -68,7 +71,7 @@ def predict_split(
             stamps = dataset.arrays(split, ("stamp",), rows)["stamp"]
             astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
             part = mc_dropout.predict(
-                trained, stamps, *astrometry, stars["object_id"][rows], n_samples=n_samples, seed=seed, progress=False
+                network, stamps, *astrometry, stars["object_id"][rows], n_samples=n_samples, seed=seed, progress=False
             )
             good_stamp = np.isfinite(stamps).all(axis=(1, 2, 3))
             reason += [why_missing(*star) for star in zip(np.isfinite(part.mean).all(axis=1), good_stamp, strict=True)]

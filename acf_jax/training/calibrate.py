@@ -13,6 +13,7 @@ import numpy as np
 from acf_jax.calibration.errors import MIN_STARS, ErrorCalibration
 from acf_jax.calibration.training_domain import MIN_STARS as MIN_DOMAIN_STARS
 from acf_jax.calibration.training_domain import TrainingDomain, light_profile
+from acf_jax.data.batches import filled_batches
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
 from acf_jax.inference import fitted, mc_dropout
@@ -44,21 +45,21 @@ def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = Tr
     Raises:
         CheckpointError: if there is no checkpoint.
     """
-    trained = load(run_dir)
-    calibration = trained.error_calibration
-    lacks_domain = trained.training_domain is None and has_stars_for_domain(dataset)
+    network = load(run_dir)
+    calibration = network.error_calibration
+    lacks_domain = network.training_domain is None and has_stars_for_domain(dataset)
     if calibration is not None and not lacks_domain:
         return calibration
-    stars = dataset.arrays(SPLIT, ("object_id", "parallax", "parallax_error", *trained.targets))
-    answer = predict_split(trained, dataset, stars, split=SPLIT, n_samples=N_SAMPLES, seed=SEED, progress=progress)
+    stars = dataset.arrays(SPLIT, ("object_id", "parallax", "parallax_error", *network.targets))
+    answer = predict_split(network, dataset, stars, split=SPLIT, n_samples=N_SAMPLES, seed=SEED, progress=progress)
     if calibration is None:
-        calibration = fit_errors(trained, answer, stars)
+        calibration = fit_errors(network, answer, stars)
         if calibration is not None:
-            fitted.write_error_calibration(run_dir, trained.step, calibration)
+            fitted.write_error_calibration(run_dir, network.step, calibration)
     if lacks_domain:
-        domain = fit_domain(trained, dataset, error_limits(trained, answer, calibration), progress)
+        domain = fit_domain(network, dataset, error_limits(network, answer, calibration), progress)
         if domain is not None:
-            fitted.write_training_domain(run_dir, trained.step, domain)
+            fitted.write_training_domain(run_dir, network.step, domain)
     return calibration
 
 
@@ -67,18 +68,36 @@ def has_stars_for_domain(dataset: PreparedDataset) -> bool:
     return min(dataset.n_examples(split) for split in ("train", SPLIT)) >= MIN_DOMAIN_STARS
 
 
-def fit_errors(trained: Network, answer: SplitPrediction, stars: dict) -> ErrorCalibration | None:
-    """From the answers for labelled stars; None where too few have a label and a prediction."""
-    labels = np.stack([stars[target] for target in trained.targets], axis=-1)
+def fit_errors(network: Network, answer: SplitPrediction, stars: dict) -> ErrorCalibration | None:
+    """Calibrated errors of a network.
+
+    Args:
+        network: whose errors they are.
+        answer: of n stars that it was not trained on.
+        stars: their labels, (n,) by target.
+
+    Returns:
+        The fit; None where too few stars have a label and a prediction.
+    """
+    labels = np.stack([stars[target] for target in network.targets], axis=-1)
     if (np.isfinite(labels) & np.isfinite(answer.mean)).sum(axis=0).min() < MIN_STARS:
         return None
-    return ErrorCalibration.fit(answer.mean, answer.std, answer.noise_std, labels, trained.targets)
+    return ErrorCalibration.fit(answer.mean, answer.std, answer.noise_std, labels, network.targets)
 
 
-def error_limits(trained: Network, answer: SplitPrediction, calibration: ErrorCalibration | None) -> dict[str, float]:
-    """The 99th percentile of the errors as a catalogue gives them, by target; infinite where no star has one."""
+def error_limits(network: Network, answer: SplitPrediction, calibration: ErrorCalibration | None) -> dict[str, float]:
+    """What an error must exceed to be called large: the 99th percentile of those that a catalogue would give.
+
+    Args:
+        network: whose errors they are.
+        answer: of stars that it was not trained on.
+        calibration: of its errors; None: Monte Carlo errors are what there is.
+
+    Returns:
+        By target; infinite where no star has an error.
+    """
     errors = answer.std if calibration is None else calibration.std(answer.mean, answer.std, answer.noise_std)
-    columns = {target: column[np.isfinite(column)] for target, column in zip(trained.targets, errors.T, strict=True)}
+    columns = {target: column[np.isfinite(column)] for target, column in zip(network.targets, errors.T, strict=True)}
     return {
         target: float(np.quantile(column, LARGE_ERROR_QUANTILE)) if column.size else float("inf")
         for target, column in columns.items()
@@ -86,42 +105,58 @@ def error_limits(trained: Network, answer: SplitPrediction, calibration: ErrorCa
 
 
 def fit_domain(
-    trained: Network, dataset: PreparedDataset, limits: dict[str, float], progress: bool
+    network: Network, dataset: PreparedDataset, limits: dict[str, float], progress: bool
 ) -> TrainingDomain | None:
-    """From a sample of the training split, and the calibration split for the threshold; None of too few stars."""
-    train = describe_stars(trained, dataset, "train", N_TRAIN_STARS, progress)
-    held_out = describe_stars(trained, dataset, SPLIT, N_HELD_OUT_STARS, progress)
+    """The training domain, from a sample of the training split, and the calibration split for the threshold.
+
+    Args:
+        network: the one trained.
+        dataset: that it was trained on.
+        limits: from `error_limits`.
+        progress: whether to show bars.
+
+    Returns:
+        The fit; None of too few stars.
+    """
+    train = describe_stars(network, dataset, "train", N_TRAIN_STARS, progress)
+    held_out = describe_stars(network, dataset, SPLIT, N_HELD_OUT_STARS, progress)
     if min(len(train[0]), len(held_out[0])) < MIN_DOMAIN_STARS:
         return None
-    labels = dataset.arrays("train", trained.targets)
+    labels = dataset.arrays("train", network.targets)
     return TrainingDomain.fit(
         *train,
         *held_out,
-        label_min={target: float(np.nanmin(labels[target])) for target in trained.targets},
-        label_max={target: float(np.nanmax(labels[target])) for target in trained.targets},
+        label_min={target: float(np.nanmin(labels[target])) for target in network.targets},
+        label_max={target: float(np.nanmax(labels[target])) for target in network.targets},
         error_limits=limits,
     )
 
 
 def describe_stars(
-    trained: Network, dataset: PreparedDataset, split: str, n_stars: int, progress: bool
+    network: Network, dataset: PreparedDataset, split: str, n_stars: int, progress: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Backbone features (n, d) and light profiles (n, 3 bands) of up to `n_stars` of a split, drawn at random.
+    """What a training domain is fitted to: stars of a split, drawn at random.
 
-    Stars whose inputs are not finite are left out.
+    Args:
+        network: whose features.
+        dataset: of the stars.
+        split: its name.
+        n_stars: at most.
+        progress: whether to show a bar.
+
+    Returns:
+        Backbone features (n, d) and light profiles (n, 3 bands); stars whose inputs are not finite are left out.
     """
-    rows = np.random.default_rng(SEED).permutation(dataset.n_examples(split))[:n_stars]
-    params, at_a_time = on_all_devices(trained.params), STARS_AT_A_TIME * n_devices()
+    rows = np.sort(np.random.default_rng(SEED).permutation(dataset.n_examples(split))[:n_stars])
+    params, at_a_time = on_all_devices(network.params), STARS_AT_A_TIME * n_devices()
     features, profiles = [], []
     with mc_dropout.progress_bar(len(rows), progress) as bar:
-        for start in range(0, len(rows), at_a_time):
-            part = np.sort(rows[start : start + at_a_time])
-            stars = dataset.arrays(split, INPUTS, part)
-            filled = np.arange(at_a_time) % len(part)  # the last batch, too, has the shape that is compiled
-            inputs = spread_over_devices([np.asarray(stars[name][filled], np.float32) for name in INPUTS])
-            encoded, _, finite = mc_dropout.encode(trained.model, trained.input_scaling, params, *inputs)
-            good = np.asarray(finite)[: len(part)]
-            features.append(np.asarray(encoded)[: len(part)][good])
+        for batch, n_real in filled_batches(len(rows), at_a_time):
+            stars = dataset.arrays(split, INPUTS, rows[batch])
+            inputs = spread_over_devices([np.asarray(stars[name], np.float32) for name in INPUTS])
+            encoded, _, finite = mc_dropout.encode(network.model, network.input_scaling, params, *inputs)
+            good = np.flatnonzero(np.asarray(finite)[:n_real])
+            features.append(np.asarray(encoded)[good])
             profiles.append(light_profile(stars["stamp"][good]))
-            bar.update(len(part))
+            bar.update(n_real)
     return np.concatenate(features), np.concatenate(profiles)

@@ -139,12 +139,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Undo `from_dict`: nested dictionaries of JSON types."""
-        parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        parts["model"] = self.model.to_section()
-        return {
-            name: _json(dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value)
-            for name, value in parts.items()
-        }
+        return _json(dataclasses.asdict(self) | {"model": self.model.to_section()})
 
     def to_config_dict(self) -> ConfigDict:
         """For a file in `configs/`: fields may be set, also on the command line, and none can be added."""

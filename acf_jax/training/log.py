@@ -36,7 +36,14 @@ class RunLog:
         self._started, self._n_steps = time.monotonic(), 0
 
     def step(self, step: int, loss: float, gradient_norm: float, learning_rate: float) -> None:
-        """A step is done."""
+        """A step is done.
+
+        Args:
+            step: its number, from 1.
+            loss: mean over the batch.
+            gradient_norm: of the mean's gradient.
+            learning_rate: of this step.
+        """
         self._bar.update()
         if not self._compiled:  # the first step is mostly compiling
             self._compiled = True
@@ -54,7 +61,13 @@ class RunLog:
         self._bar.set_postfix(self._postfix)
 
     def validation(self, step: int, epoch: float, validated: Mapping) -> None:
-        """A validation is done: `validated` as `training.validate` returns it."""
+        """A validation is done.
+
+        Args:
+            step: after which.
+            epoch: the same in epochs.
+            validated: what `loop.validate` returns.
+        """
         for kind in ("labels", "truth"):
             for target, moments in validated.get(kind, {}).items():
                 for name, value in moments.items():

@@ -1,7 +1,7 @@
 """Prepared dataset -> checkpoints.
 
 Parallelism lives here and nowhere else: `jax.pmap` over the local devices, each with its share of the global batch,
-gradients averaged. Every draw hangs on (seed, step, star), so that neither the number of devices nor an interruption
+gradients averaged. Every draw depends on (seed, step, star), so that neither the number of devices nor an interruption
 changes what is learned.
 """
 
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import flax
+import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
@@ -31,6 +33,7 @@ from acf_jax.keys import split_ids, star_keys
 from acf_jax.labels import LabelScaling
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.models import acf
+from acf_jax.shapes import AnyArray
 from acf_jax.training.calibrate import calibrate
 from acf_jax.training.config import TrainingConfig, TrainingError, as_training_config
 from acf_jax.training.log import RunLog
@@ -50,7 +53,7 @@ from acf_jax.training.run import (
 class TrainState:
     """What a step changes; the same on every device."""
 
-    step: jax.Array  # () int32, steps done
+    step: jax.Array | np.int32  # () int32, steps done
     params: Any
     optimizer: optax.OptState
 
@@ -91,8 +94,15 @@ def train(config: TrainingConfig | ConfigDict, workdir: str | Path, data_dir: st
             print(f"Going on with {workdir} from step {first_step} of {sidecar['num_steps']}.")
         if not sidecar or first_step < sidecar["num_steps"]:
             examples = open_examples(config, dataset)
-            run = Run(config, dataset, *scalings(config, dataset, examples["train"], sidecar), backbone)
-            run_from(run, examples, manager, first_step, sidecar["history"] if sidecar else [], workdir)
+            inputs, labels = (
+                (InputScaling.from_dict(sidecar["input_scaling"]), LabelScaling.from_dict(sidecar["label_scaling"]))
+                if sidecar  # a run that goes on keeps the scalings that it has
+                else fit_scalings(config, dataset, examples["train"])
+            )
+            run = Run(config, dataset, inputs, labels, backbone)
+            history = sidecar["history"] if sidecar else []
+            with RunLog(workdir, run.num_steps, config.batch_size, first_step, config.log_every_steps) as log:
+                run_from(run, examples, first_step, Records(manager, history, log))
         latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
     if calibrate(workdir, dataset) is None:
         print(f"Errors are not calibrated: {dataset.folder} has too few calibration stars.")
@@ -104,24 +114,52 @@ def train(config: TrainingConfig | ConfigDict, workdir: str | Path, data_dir: st
     return load(workdir)
 
 
-def run_from(
-    run: Run, examples: Mapping, manager: ocp.CheckpointManager, first_step: int, history: list[dict], workdir
-) -> None:
-    """Train from the checkpoint at `first_step`, or from fresh parameters if that is 0."""
-    state = create_state(run)
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Where a training writes what it does."""
+
+    manager: ocp.CheckpointManager
+    history: list[dict]  # of all validations; grows
+    log: RunLog
+
+
+def run_from(run: Run, examples: Mapping, first_step: int, records: Records) -> None:
+    """Train from a checkpoint, or from fresh parameters, to the end of the run.
+
+    Args:
+        run: what stays the same.
+        examples: the splits `train` and `calibration`.
+        first_step: of the checkpoint; 0 for a fresh start.
+        records: where to write.
+    """
+    state, manager = create_state(run), records.manager
     batches = training_batches(examples["train"], run.config.batch_size, run.config.seed)
     if first_step:
         params, optimizer, iterator = checkpoints.restore_training(manager, first_step, state.params, state.optimizer)
         state = TrainState(replicate(np.int32(first_step)), params, optimizer)
         batches.set_state(iterator)
-    with RunLog(workdir, run.num_steps, run.config.batch_size, first_step, run.config.log_every_steps) as log:
-        run_steps(run, state, batches, examples["calibration"], manager, history, log)
+    run_steps(run, state, batches, examples["calibration"], records)
     manager.wait_until_finished()
 
 
-def run_steps(run: Run, state: TrainState, batches, validation, manager, history: list[dict], log: RunLog) -> None:
-    """Steps, validations and checkpoints from `state` to the end of the run."""
+def run_steps(
+    run: Run,
+    state: TrainState,
+    batches: grain.DatasetIterator,
+    validation: Examples | InMemoryExamples,
+    records: Records,
+) -> None:
+    """Steps, validations and checkpoints.
+
+    Args:
+        run: what stays the same.
+        state: before the first of the steps; consumed.
+        batches: of the training split.
+        validation: the stars that choose the best checkpoint.
+        records: where to write.
+    """
     train_step, predict_step = make_train_step(run), make_predict_step(run)
+    history, log = records.history, records.log
     pending = None
     for step in range(int(state.step) + 1, run.num_steps + 1):
         batch = next(batches)
@@ -137,7 +175,7 @@ def run_steps(run: Run, state: TrainState, batches, validation, manager, history
         history.append({"step": step} | validate(run, predict_step, state.params, validation))
         log.validation(step, step / run.steps_per_epoch, history[-1])
         checkpoints.save(
-            manager,
+            records.manager,
             step,
             params=state.params,
             optimizer=state.optimizer,
@@ -148,6 +186,13 @@ def run_steps(run: Run, state: TrainState, batches, validation, manager, history
 
 def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metrics: Mapping[str, jax.Array]) -> None:
     """Log a step that is done.
+
+    Args:
+        run: what stays the same.
+        log: where to.
+        step: its number, from 1.
+        object_ids: (n,), of the batch.
+        metrics: of the step, as `make_train_step` returns them.
 
     Raises:
         TrainingError: if its loss or gradient is not finite, naming the stars.
@@ -191,12 +236,21 @@ def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainStat
     )
 
 
-def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.Array) -> jax.Array:
-    """Training loss of every star (n,): smooth L1 averaged over its targets, under augmentation and dropout."""
+def star_losses(run: Run, params: Any, batch: Mapping[str, jax.Array], step_key: jax.Array) -> jax.Array:
+    """Training loss of every star: smooth L1 averaged over its targets, under augmentation and dropout.
+
+    Args:
+        run: what stays the same.
+        params: of the network.
+        batch: a device's part of what `device_batch` makes, n stars.
+        step_key: of all draws of this step.
+
+    Returns:
+        (n,) losses.
+    """
     augment_keys, head_keys, path_keys = (star_keys(key, batch["star"]) for key in jax.random.split(step_key, 3))
-    stamps = jax.vmap(functools.partial(augment, **dataclasses.asdict(run.config.augment)))(
-        augment_keys, batch["stamp"]
-    )
+    augmented = functools.partial(augment, flips=run.config.augment.flips, rotations=run.config.augment.rotations)
+    stamps = jax.vmap(lambda key, stamp: augmented(key, stamp))(augment_keys, batch["stamp"])
     stamps = run.input_scaling.stamps(stamps)
     if run.config.model.backbone.drop_path_rate:
         features = jax.vmap(
@@ -206,7 +260,7 @@ def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.
         )(stamps, path_keys)
     else:
         features = run.model.apply({"params": params}, stamps, method="encode")
-    predictions = acf.predict_per_star(run.model, params, features, scalars_of(run, batch), head_keys)
+    predictions = acf.predict_per_star(run.model, params, features, batch_scalars(run, batch), head_keys)
     labels = run.label_scaling.standardise(batch["labels"])
     residual = predictions[:, : labels.shape[-1]] - labels
     loss = smooth_l1(residual).mean(axis=-1)
@@ -215,7 +269,7 @@ def star_losses(run: Run, params, batch: Mapping[str, jax.Array], step_key: jax.
     return loss
 
 
-def scalars_of(run: Run, batch: Mapping[str, jax.Array]) -> jax.Array | None:
+def batch_scalars(run: Run, batch: Mapping[str, jax.Array]) -> AnyArray | None:
     """What the network reads besides the stamps, which are not augmented here: turning a star changes none of it."""
     astrometry = (batch["parallax"], batch["parallax_error"])
     return run.input_scaling.scalars(batch["stamp"], *astrometry, run.model.config.use_parallax)
@@ -226,7 +280,9 @@ def make_predict_step(run: Run) -> Callable[[Any, Mapping], jax.Array]:
 
     def predict(params, batch):
         stamps = run.input_scaling.stamps(batch["stamp"])
-        outputs = run.model.apply({"params": params}, stamps, scalars_of(run, batch), deterministic=True)
+        outputs = jnp.asarray(
+            run.model.apply({"params": params}, stamps, batch_scalars(run, batch), deterministic=True)
+        )
         return run.label_scaling.invert(outputs[:, : len(run.config.model.targets)])
 
     def predict_step(params, batch):
@@ -244,24 +300,30 @@ def device_batch(batch: Mapping[str, np.ndarray], targets: tuple[str, ...]) -> d
     return {name: array.reshape(jax.local_device_count(), -1, *array.shape[1:]) for name, array in arrays.items()}
 
 
-def validate(run: Run, predict_step, params, examples: Examples | InMemoryExamples) -> dict:
+def validate(run: Run, predict_step: Callable, params: Any, examples: Examples | InMemoryExamples) -> dict:
     """Residuals over stars that are not trained on, the calibration split, in physical units.
 
     Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which `evaluate.py` takes, lies
     close to it.
+
+    Args:
+        run: what stays the same.
+        predict_step: from `make_predict_step`.
+        params: of the network, on all devices.
+        examples: of the calibration split.
 
     Returns:
         `labels` and, where the dataset knows it, `truth`: {target: {offset, std, mad_std}}; and the score that
         chooses the best checkpoint.
     """
     targets, batch_size = run.config.model.targets, run.config.batch_size
-    predictions, references = [], []
+    predicted, parts = [], []
     for batch, n_real in ordered_batches(examples, batch_size):
-        predicted = predict_step(params, device_batch(batch, targets))
-        predictions.append(np.asarray(predicted).reshape(batch_size, -1)[:n_real])
-        references.append({name: batch[name][:n_real] for name in batch if name not in INPUT_FIELDS})
-    predictions = dict(zip(targets, np.concatenate(predictions).T, strict=True))
-    references = {name: np.concatenate([part[name] for part in references]) for name in references[0]}
+        answer = predict_step(params, device_batch(batch, targets))
+        predicted.append(np.asarray(answer).reshape(batch_size, -1)[:n_real])
+        parts.append({name: batch[name][:n_real] for name in batch if name not in INPUT_FIELDS})
+    predictions = dict(zip(targets, np.concatenate(predicted).T, strict=True))
+    references = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     validated = {
         kind: {target: _moments(predictions[target], references[prefix + target]) for target in targets}
         for kind, prefix in (("labels", ""), ("truth", "true_"))
@@ -280,13 +342,6 @@ def _moments(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 # Before the first step.
-
-
-def scalings(config, dataset, train: Examples | InMemoryExamples, sidecar: dict | None):
-    """Input and label scaling: a run that goes on keeps the ones it has."""
-    if sidecar is None:
-        return fit_scalings(config, dataset, train)
-    return InputScaling.from_dict(sidecar["input_scaling"]), LabelScaling.from_dict(sidecar["label_scaling"])
 
 
 def create_state(run: Run) -> TrainState:

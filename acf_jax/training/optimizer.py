@@ -18,6 +18,9 @@ def learning_rate_schedule(config: OptimizerConfig, num_steps: int, steps_per_ep
         num_steps: length of the training.
         steps_per_epoch: batches in an epoch.
 
+    Returns:
+        Optax's schedule.
+
     Raises:
         ValueError: if the warm-up is as long as the training.
     """

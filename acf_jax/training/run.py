@@ -183,6 +183,12 @@ def check_dataset(config: TrainingConfig, dataset: PreparedDataset) -> None:
 def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDataset, workdir: str | Path) -> None:
     """Refuse to go on with a run under another config or on another dataset.
 
+    Args:
+        sidecar: of the run's last checkpoint.
+        config: now.
+        dataset: now.
+        workdir: the run's folder.
+
     Raises:
         TrainingError: listing what differs.
     """
@@ -217,6 +223,14 @@ def fit_scalings(
     config: TrainingConfig, dataset: PreparedDataset, train: Examples | InMemoryExamples
 ) -> tuple[InputScaling, LabelScaling]:
     """Label scaling from the whole training split, input scaling from its first stamps and all its parallaxes.
+
+    Args:
+        config: which inputs and labels, and how they are scaled.
+        dataset: of the training.
+        train: its training split.
+
+    Returns:
+        The scaling of the inputs and of the labels.
 
     Raises:
         TrainingError: if a label, parallax or stamp is not finite, or all labels are equal.

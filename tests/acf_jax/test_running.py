@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from acf_jax.commands.running import run
 from acf_jax.errors import ACFError
+from acf_jax.running import run
 
 PRINTS = """
 import sys
-from acf_jax.commands.running import run
+from acf_jax.running import run
 n_lines = int(sys.argv[1])
 def command():
     for i in range(n_lines):
