@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from acf_jax.models.stripes import Stripes, image_from_stripes, stripes_from_image
-from acf_jax.shapes import FeatureMap, Stamps
+from acf_jax.shapes import AnyArray, FeatureMap, Stamps
 
 LAYER_NORM_EPSILON = 1e-5
 WEIGHT_CUT = 2  # where the normal distribution of the weights is cut, in its own standard deviations
@@ -126,9 +126,9 @@ def gelu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
     return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
 
 
-def widened(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
+def widened(x: Float[AnyArray, "*axes"]) -> Float[Array, "*axes"]:
     """In float32 at least: for sums, forward or in a gradient, of which bfloat16 would lose most terms."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 class _Layers(nn.Module):
@@ -141,7 +141,7 @@ class _Layers(nn.Module):
             epsilon=LAYER_NORM_EPSILON, name=name, dtype=self.config.dtype, param_dtype=self.config.param_dtype
         )
 
-    def weights(self, *shape: int) -> tuple[Array, Array]:
+    def weights(self, *shape: int) -> tuple[AnyArray, AnyArray]:
         """The parameters "kernel" of this shape and "bias", one a channel."""
         config = self.config
         kernel = self.param("kernel", weight_init(config.weight_std), shape, config.param_dtype)
@@ -150,8 +150,8 @@ class _Layers(nn.Module):
     def affine(
         self,
         x: Float[Array, "*axes channel"],
-        kernel: Float[Array, "channel feature"],
-        bias: Float[Array, " feature"],
+        kernel: Float[AnyArray, "channel feature"],
+        bias: Float[AnyArray, " feature"],
     ) -> Float[Array, "*axes feature"]:
         """A product in `config.dtype` plus the bias.
 

@@ -125,7 +125,7 @@ def test_what_is_not_finite_has_no_distance_and_harms_no_other_star(domain):
     assert distance.dtype == np.float32
 
 
-def test_a_star_s_distance_does_not_hang_on_its_batch(domain):
+def test_a_star_s_distance_does_not_depend_on_its_batch(domain):
     stamps, features = make_stamps(20, 4), make_features(20, 4)
     alone = np.concatenate([domain.distance(features[i : i + 1], stamps[i : i + 1]) for i in range(20)])
     np.testing.assert_allclose(alone, domain.distance(features, stamps), rtol=1e-5)

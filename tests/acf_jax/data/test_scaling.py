@@ -87,7 +87,7 @@ def test_astrometry_is_standardised(method):
     np.testing.assert_allclose(features.std(0), 1, rtol=1e-5)
 
 
-def test_log_parallax_is_a_logarithm_and_bears_negative_parallaxes():
+def test_log_parallax_is_a_logarithm_even_of_negative_parallaxes():
     scaling = fit(parallax_method="log")
     tenfold = np.asarray(scaling.astrometry(np.array([0.1, 1.0, 10.0]), np.array([0.02, 0.02, 0.02])))[:, 0]
     np.testing.assert_allclose(np.diff(tenfold), 1 / scaling.scale[0], rtol=1e-5)

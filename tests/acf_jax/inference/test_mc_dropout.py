@@ -142,7 +142,7 @@ def test_masks_are_independent_and_keep_what_they_should():
     """
     n_stars, n_samples, width, keep = 40, 50, 64, 0.8
     n_masks = n_stars * n_samples
-    model = ACF(ACFConfig(CONFIG.backbone, targets=map(str, range(width)), use_parallax=False, head_widths=()))
+    model = ACF(ACFConfig(CONFIG.backbone, targets=tuple(map(str, range(width))), use_parallax=False, head_widths=()))
     params = {"head_0": {"kernel": np.eye(width, dtype=np.float32), "bias": np.zeros(width, np.float32)}}
     ids = np.arange(n_stars) + 2**32 * (np.arange(n_stars) % 2)
     samples = head_samples(model, params, np.ones((n_stars, width), np.float32), None, ids, n_samples)
