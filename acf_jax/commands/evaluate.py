@@ -215,9 +215,11 @@ def external_labels(context: Context, options: argparse.Namespace, of_clone: OfC
     stars, found = context.stars(), {}
     for survey in ("apogee", "lamost"):
         path = getattr(options, survey)
-        if path and of_clone is None:
-            raise ACFError(f"--{survey} needs a clone of the repository, where evaluate.py reads surveys.")
-        if of_clone and not path and context.is_mock:
+        if of_clone is None:
+            if path:
+                raise ACFError(f"--{survey} needs a clone of the repository, where evaluate.py reads surveys.")
+            continue
+        if not path and context.is_mock:
             path = context.out_dir / f"mock_{survey}.fits"
             of_clone.write_mock_survey(survey, stars, options.seed, path)
         if path:

@@ -151,7 +151,10 @@ def predict(options: argparse.Namespace, prepare_stars: PrepareStars | None) -> 
     if options.distributed:
         options.shard = distributed_share()
     networks = loads(options.checkpoint, options.acpf)
-    made = of_table(options, networks, prepare_stars) if options.stars else of_dataset(options, networks)
+    if options.stars and prepare_stars:
+        made = of_table(options, networks, prepare_stars)
+    else:
+        made = of_dataset(options, networks)
     if made:
         print(f"Made {', '.join(map(str, made))}. Look at it: python -m acf_jax.catalogue info {made[0]}")
     else:
