@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from acf_jax.baselines import photometric_network
@@ -33,14 +33,14 @@ SPLITS = ("train", "calibration", "validation")
 def scalars(context: Context, split: str) -> np.ndarray:
     """What the network's scalar branch reads of a split's stars, (n, num_scalars); kept on disk."""
     trained, stars = context.trained, context.stars(split)
+    scaled = jax.jit(trained.input_scaling.scalars, static_argnames="use_parallax")
 
     def compute() -> dict[str, np.ndarray]:
         parts = []
         for rows in context.batches(split):
-            stamps = jnp.nan_to_num(context.dataset.arrays(split, ("stamp",), rows.tolist())["stamp"])
+            stamps = np.nan_to_num(context.dataset.arrays(split, ("stamp",), rows.tolist())["stamp"])
             astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
-            use_parallax = trained.model.config.use_parallax
-            parts.append(np.asarray(trained.input_scaling.scalars(stamps, *astrometry, use_parallax)))
+            parts.append(np.asarray(scaled(stamps, *astrometry, use_parallax=trained.model.config.use_parallax)))
         return {"scalars": np.concatenate(parts)}
 
     return context.cached("scalars", of_network(trained) | of_split(context.dataset, split), compute)["scalars"]

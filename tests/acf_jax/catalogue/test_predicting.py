@@ -148,7 +148,8 @@ def test_distance_from_the_training_set_is_the_domains_own(networks, stars, data
     rows = make({"ACPF": network}, dataset, tmp_path)
     good = [row for row in range(N_STARS) if row not in UNUSABLE]
     stamps = stars["stamp"][good]
-    features = network.model.apply({"params": network.params}, network.input_scaling.stamps(stamps), method="encode")
+    encode = jax.jit(lambda stamps: network.model.apply({"params": network.params}, stamps, method="encode"))
+    features = encode(network.input_scaling.stamps(stamps))
     expected = network.training_domain.distance(np.asarray(features), stamps)
     np.testing.assert_allclose(rows["domain_distance"][good], expected, rtol=1e-4)
     unlike = [bool(flags & Flag.UNLIKE_TRAINING) for flags in rows["flags"][good]]

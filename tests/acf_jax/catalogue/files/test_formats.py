@@ -273,10 +273,10 @@ def write_and_read(folder, suffix, shards, of):
     )
 
 
-@pytest.mark.parametrize("suffix", formats.SUFFIXES)
+@pytest.mark.parametrize("suffix", [".parquet", ".fits", ".vot", ".csv", ".dat"])  # each writer and reader once
 def test_memory_does_not_grow_with_the_catalogue(tmp_path, suffix):
     of = columns(("fe_h",))
-    shards = write_shards(tmp_path / "shards", random_rows(16_000, of=of), of, 16)
+    shards = write_shards(tmp_path / "shards", random_rows(8_000, of=of), of, 8)
     write_and_read(tmp_path, suffix, shards[:1], of)  # so that what is imported once counts for none
     few = peak_bytes(lambda: write_and_read(tmp_path, suffix, shards[:2], of))
     many = peak_bytes(lambda: write_and_read(tmp_path, suffix, shards, of))
