@@ -22,7 +22,7 @@ MIN_TEFF_K = 4000.0
 
 
 def read_apogee(path: str | Path) -> Table:
-    """The columns of :data:`UNITS` of `allStar-dr17-synspec_rev1.fits`, units attached, ids int64.
+    """The columns of `UNITS` of `allStar-dr17-synspec_rev1.fits`, units attached, ids int64.
 
     Values that the survey marks as missing, by NaN or -9999, are masked, and so is a `GAIAEDR3_SOURCE_ID` below 1.
     The file of some gigabytes is memory-mapped, and only these columns of it are copied.

@@ -22,7 +22,7 @@ UNITS = {
 
 
 def read_galah(path: str | Path) -> Table:
-    """The columns of :data:`UNITS`, units attached, missing values masked, ids int64; rows as in the file.
+    """The columns of `UNITS`, units attached, missing values masked, ids int64; rows as in the file.
 
     `path` is one of the survey's FITS files, or the same columns in another form of
     `datasets.tables.local.read_table`.

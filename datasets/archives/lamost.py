@@ -23,7 +23,7 @@ _NEEDED = ("ra", "dec", "teff", "logg", "fe_h")
 
 
 def read_lamost(path: str | Path, columns: Mapping[str, str]) -> Table:
-    """The labels in our names (:data:`UNITS`), units attached, missing values (NaN, -9999) masked; rows as in the file.
+    """The labels in our names (`UNITS`), units attached, missing values (NaN, -9999) masked; rows as in the file.
 
     `columns` maps our names to the file's, for instance `{"ra": "RAJ2000", "dec": "DEJ2000", "teff": "Teff", "logg":
     "log_g_", "fe_h": "__Fe_H_"}`; columns under further names of the caller's are carried along.

@@ -1,4 +1,4 @@
-"""The session behind every request: it waits its turn, and bounds what a server can do.
+"""The session behind every request: it waits its turn, and limits what a server can do.
 
 A server's answer is untrusted: its size and time are bounded, it cannot lead to another scheme, and what it says is
 cleaned before it enters a message.

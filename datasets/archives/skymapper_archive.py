@@ -114,7 +114,7 @@ class SkyMapperArchive:
     def detections(self, object_id: int) -> list[Detection]:
         """All detections of one object, in order of image_id and ccd, each once.
 
-        What is made of NULLs and repeated rows says `skymapper_detections.by_object`.
+        `datasets.archives.detections.by_object` says what is made of NULLs and repeated rows.
 
         Raises:
             ServiceError: if the service fails to list them.

@@ -50,7 +50,7 @@ def build(
     """Prepare a config of `smss_stamps`, or find it prepared, and return its folder.
 
     Args:
-        config: a name in :data:`CONFIGS`.
+        config: a name in `CONFIGS`.
         n_stars: stars to select, in sky order (of `catalogue`: to draw); the config's own number by default. Those
             without a stamp are listed in `rejected.parquet`, the others are the examples.
         data_dir: the result is in `data_dir/smss_stamps/config/version`.
@@ -85,7 +85,7 @@ def build(
 def selected_only(
     config: str, n_stars: int | None, data_dir: str | Path, seed: int, workers: int | None, sources: Sources
 ) -> tuple[Job, int]:
-    """Only select, as `build` would, which goes on from there; returns the job and the number of processes.
+    """Only select, as `build` would, which goes on from there.
 
     Args:
         config: as of `build`.
@@ -120,7 +120,7 @@ def prepared_folder(data_dir: str | Path, config: str) -> Path:
 def plan(
     config: str, n_stars: int | None, data_dir: str | Path, seed: int, n_workers: int, sources: Sources | None
 ) -> tuple[Job, dict]:
-    """Check a build's options and name its work folder: the job, and the recipe of the dataset.
+    """Check a build's options and name its work folder.
 
     Args:
         config: as of `build`.
@@ -180,7 +180,7 @@ def _check_sources(config: Config, sources: Sources) -> None:
 
 @contextlib.contextmanager
 def _told_as_build_errors() -> Iterator[None]:
-    """Turn what a build may meet on its way into one sentence."""
+    """Turn what can go wrong in a build into one sentence."""
     try:
         yield
     except BuildError:

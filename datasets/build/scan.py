@@ -26,7 +26,7 @@ STRATA = {"phot_g_mean_mag": (11, 12, 13, 14, 15, 16), "bp_rp": (0.5, 0.8, 1.1, 
 
 
 def select(job: Job, n_stars: int | None, workers: Workers, progress: bool) -> int:
-    """Write the catalogue fields of the selected stars, and what each cut removed; returns how many are selected.
+    """Write the catalogue fields of the selected stars, and what each cut removed.
 
     Selected are the first `n_stars` in the order of the blocks (None: all), or, of a config that is sampled, so many
     drawn from all.

@@ -1,7 +1,7 @@
 """Frames -> one pixel grid: bicubic interpolation through the frames' WCS (paper, section 2.3).
 
 Two aligners do the same mathematics. `"reproject"` is the reference: astropy's `reproject_interp`. `"fast"` is some
-twenty times as fast: over a stamp the way from grid pixels to frame pixels is a cubic to 1e-8 px, whatever the
+twenty times as fast: over a stamp the mapping from grid pixels to frame pixels is a cubic to 1e-8 px, whatever the
 projection, so 25 points of the WCS give all 2304.
 """
 

@@ -92,7 +92,7 @@ def measure_sky(
     radius = min(SKY_RADIUS_FWHM * fwhm_px, _MAX_SKY_RADIUS_PX)
     outer = good & (distance2 > radius**2)
     _check_count(outer)
-    # The star's brightness in its core tells its wings well enough to find the pixels to leave out.
+    # The brightness of the star's core predicts its wings well enough to find the pixels to leave out.
     wings = profile / profile.max()
     counts = np.where(good, pixels, 0.0).astype(np.float64)
     peak = np.vdot(counts - counts[outer].mean() * good, wings) / np.vdot(wings, wings * good)

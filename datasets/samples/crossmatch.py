@@ -202,7 +202,7 @@ def _nearest(pairs: Matches) -> Matches:
 
 
 def closest_first(pairs: Matches) -> Matches:
-    """Of all pairs, from the closest upward, those whose two rows are both still free; identifiers do for rows.
+    """Of all pairs, from the closest upward, those whose two rows are both still free; ids serve as well as rows.
 
     A pair that is the closest of both its rows is certain; with all of these taken, and the others of their rows struck
     out, the same holds again of what is left.

@@ -84,7 +84,7 @@ def matched_labels(
 
     Args:
         survey: one of `SURVEYS`.
-        path: `allStar-dr17-synspec_rev1.fits`, or a table of LAMOST LSP3; forms as of `local_tables.read_table`.
+        path: `allStar-dr17-synspec_rev1.fits`, or a table of LAMOST LSP3; in a form of `tables.local.read_table`.
         ra_deg: (n,) right ascensions of the stars.
         dec_deg: (n,) their declinations.
         radius_arcsec: how far from a star an entry may be.

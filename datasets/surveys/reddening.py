@@ -69,7 +69,7 @@ def user_ebv(
     """E(B-V) in mag on the raw SFD scale at ICRS positions (n,): (n,) float64, NaN where the map has no value.
 
     Args:
-        map_name: one of :data:`MAPS`.
+        map_name: one of `MAPS`.
         ra_deg: right ascensions; a missing one gives NaN.
         dec_deg: declinations.
         map_folder: where the maps lie, each in its own folder as `dustmaps` stores them; by default the `data_dir`

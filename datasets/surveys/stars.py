@@ -172,7 +172,7 @@ def rows_or_missing(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def catalogue_fields(stars: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The fields of :data:`FIELDS` that come from tables, stars first; of further fields those that the stars have."""
+    """The fields of `FIELDS` that come from tables, stars first; of further fields those that the stars have."""
     fields = {name: field for name, field in FIELDS.items() if name not in _FROM_STAMP}
     if "true_teff" in stars:
         fields |= TRUTH_FIELDS

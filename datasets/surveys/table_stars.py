@@ -100,8 +100,10 @@ class TableStars:
 
 
 def read_table_stars(path: str | Path) -> TableStars:
-    """Read a user's table; its columns are those of `table_positions.positions`, object_id, source_id, parallax,
-    parallax_error, pmra, pmdec and ref_epoch, in capitals or not, of which positions or ids must be there.
+    """Read a user's table, of which positions or ids must be there.
+
+    Its columns are those of `datasets.tables.positions.positions`, object_id, source_id, parallax, parallax_error,
+    pmra, pmdec and ref_epoch, in capitals or not.
 
     Parallaxes without a unit are mas. A parallax counts with a positive error only.
 
@@ -171,7 +173,7 @@ def _nothing(column: str, path: Path, bad: dict[int, str], what: str) -> str:
 
 
 def _positions(table: Table, has_ids: bool) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-    """As `table_positions.positions`; without any if the table's ids are to do."""
+    """As `datasets.tables.positions.positions`; without any if the table's ids are to do."""
     if position_columns(table.colnames) is None:
         nowhere = np.full(len(table), np.nan)
         return nowhere, nowhere, dict.fromkeys(range(len(table)), "the table has no id for it")

@@ -23,7 +23,7 @@ _ID_NAME = re.compile(r"(^|_)id\d*$", re.IGNORECASE)
 def read_table(path: str | Path, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> Table:
     """Read `columns` (all of them if None) and those of `optional` that the file has.
 
-    The form goes by the suffix: .csv, .ecsv; .fits, .fit, .fits.gz; .vot, .votable, .xml; .parquet, .pq. Of a FITS
+    The suffix tells the form: .csv, .ecsv; .fits, .fit, .fits.gz; .vot, .votable, .xml; .parquet, .pq. Of a FITS
     file or VOTable with several tables the first is read. Names are compared as they are written. A column of numbers
     whose name ends in `id` (`source_id`, `gaia_dr3_id1`) comes as int64.
 
@@ -45,7 +45,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None, optional:
 
 
 def read_columns(path: Path, chosen: Chosen, cells_as_text: bool = False) -> Table:
-    """The columns `chosen` of those there, as the file's form gives them; see `table_forms.reader_of`.
+    """The columns `chosen` of those there, as the file's form gives them; see `datasets.tables.forms.reader_of`.
 
     Args:
         path: of the file.

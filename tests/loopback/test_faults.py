@@ -186,7 +186,7 @@ def drawn(faults, requests_, order):
     return result
 
 
-def test_faults_hang_on_the_request_and_its_number_alone():
+def test_faults_depend_on_the_request_and_its_number_alone():
     addresses = [f"/public/siap/dr4/get_image?IMAGE={i}&FORMAT=fits" for i in range(3000)]
     rng = np.random.default_rng(0)
     one = drawn(Faults(0.1, seed=5), addresses, lambda _: range(3000))

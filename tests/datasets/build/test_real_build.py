@@ -1,5 +1,6 @@
 """Builds of the real configs, against a loopback server that speaks the archives' addresses over the mock sky."""
 
+import itertools
 import json
 import os
 import signal
@@ -17,8 +18,9 @@ from astropy.table import Table
 from datasets.archives import http
 from datasets.build.__main__ import main
 from datasets.build.packing import BuildError
-from datasets.build.prepare import build
+from datasets.build.prepare import build, selected_only
 from datasets.build.scan import STRATA
+from datasets.files import load_array
 from datasets.mock_sky.archive import MockArchive
 from datasets.samples.selection import CATALOGUE, HIGH_QUALITY, LOW_QUALITY, first_failed
 from datasets.stamps import StampError, make_stamp
@@ -28,7 +30,8 @@ from datasets.surveys.stars import one_row_per_star
 from tests.loopback import Faults, serve
 
 ROOT = Path(__file__).parents[3]
-SKY = MockArchive(seed=5, n_stars=160)
+SKY = MockArchive(seed=1, n_stars=118)  # of which 34 are of low quality: a whole part and a short one
+FEW = 12  # of these, some in every split, where more would show no more
 TABLES = {name: SKY.table(name) for name in ("dr4.master", "gaia", "galah")}
 STARS = one_row_per_star(*TABLES.values())
 COMMON = STARS["sobject_id"] >= 0  # what GALAH and SkyMapper have in common
@@ -95,13 +98,28 @@ def assert_stamps_of_the_mock_sky(folder):
 
 
 @pytest.fixture(scope="module")
-def low_quality(galah, tmp_path_factory):
-    """The folder of a build through no faults, and the number of requests it took."""
+def clean(galah, tmp_path_factory):
+    """A server without faults, and a cache of its answers."""
     os.environ["SOURCE_DATE_EPOCH"] = "1780000000"
     with serve(SKY) as server:
-        folder = build("low_quality", data_dir=tmp_path_factory.mktemp("clean"), workers=1, progress=False,
-                       sources=sources_of(server, galah=galah))  # fmt: skip
-        return folder, server.requests
+        yield server, tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def low_quality(clean, galah, tmp_path_factory):
+    """The folder of a build through no faults, and the requests it took."""
+    server, cache = clean
+    folder = build("low_quality", data_dir=tmp_path_factory.mktemp("clean"), workers=1, progress=False,
+                   sources=sources_of(server, galah=galah, cache=cache))  # fmt: skip
+    return folder, server.requests
+
+
+@pytest.fixture(scope="module")
+def few(low_quality, clean, galah, tmp_path_factory):
+    """The folder of a build of `FEW` stars through no faults."""
+    server, cache = clean
+    return build("low_quality", n_stars=FEW, data_dir=tmp_path_factory.mktemp("few"), workers=1, progress=False,
+                 sources=sources_of(server, galah=galah, cache=cache))  # fmt: skip
 
 
 def test_a_sample_is_what_its_cuts_say(low_quality):
@@ -125,40 +143,38 @@ def test_the_client_is_polite(low_quality):
     assert len(cutouts) == len(set(cutouts)), "nothing is asked for twice"
 
 
-def test_ten_per_cent_of_faults_change_nothing(low_quality, galah, tmp_path):
-    folder, requests = low_quality
-    plan = [("sync.*photometry", kind, 1) for kind in ("duplicate_row", "null_row", "overflow")]
+def test_ten_per_cent_of_faults_change_nothing(few, galah, tmp_path):
+    plan = [("sync.*photometry", kind, 1) for kind in ("overflow", "duplicate_row", "null_row")]
     kinds = ["reset", "429", "503", "html", "gateway_text", "truncated", "cut_short", "other_size", "clipped"]
     with serve(SKY, Faults(rate=0.1, kinds=kinds, seed=3, plan=plan, retry_after_s=0)) as server:
-        through_faults = build("low_quality", data_dir=tmp_path, workers=1, progress=False,
+        through_faults = build("low_quality", n_stars=FEW, data_dir=tmp_path, workers=1, progress=False,
                                sources=sources_of(server, galah=galah))  # fmt: skip
         faults = server.counts()["fault"]
-    n_faults = sum(n for kind, n in faults.items() if kind)
-    assert 0.05 * len(requests) < n_faults, faults
-    theirs, ours = (json.loads((f / "metadata.json").read_text()) for f in (through_faults, folder))
+        assert 0.05 * len(server.requests) < sum(n for kind, n in faults.items() if kind), faults
+        assert set(faults) >= {*kinds, "duplicate_row", "null_row", "overflow"}
+    theirs, ours = (json.loads((f / "metadata.json").read_text()) for f in (through_faults, few))
     assert theirs["fingerprint"] == ours["fingerprint"]
     assert theirs["selection"] == ours["selection"]
-    assert rejected_of(through_faults) == rejected_of(folder)
+    assert rejected_of(through_faults) == rejected_of(few)
 
 
-def test_a_star_that_the_service_fails_is_tried_again_and_then_rejected(low_quality, galah, tmp_path):
-    folder, _ = low_quality
-    first = {int(e["object_id"]): SKY.detections(int(e["object_id"]))[0] for e in examples_of(folder)}
+def test_a_star_that_the_service_fails_is_tried_again_and_then_rejected(few, galah, tmp_path):
+    first = {int(e["object_id"]): SKY.detections(int(e["object_id"]))[0] for e in examples_of(few)}
     victims = [object_id for object_id, detection in first.items() if detection.use_in_clipped][:2]
     frames = [f"IMAGE={first[victim].image_id}-{first[victim].ccd:02d}.*" for victim in victims]
     # The first of them recovers before it is tried again, the second never does.
     plan = [(f"get_image.*{frames[0]}FORMAT|FORMAT.*{frames[0]}", "503", 5), (frames[1], "503", None)]
     with serve(SKY, Faults(plan=plan)) as server:
-        tried = build("low_quality", data_dir=tmp_path, workers=1, progress=False,
+        tried = build("low_quality", n_stars=FEW, data_dir=tmp_path, workers=1, progress=False,
                       sources=sources_of(server, galah=galah))  # fmt: skip
     rejected = dict(zip(*(rejected_of(tried)[name] for name in ("object_id", "reason")), strict=True))
     assert "given up after 5 tries" in rejected[victims[1]]
     assert victims[0] not in rejected
-    assert len(rejected) == len(rejected_of(folder)["object_id"]) + 1
+    assert len(rejected) == len(rejected_of(few)["object_id"]) + 1
 
 
 def test_a_dead_service_stops_the_build_and_rejects_nobody(galah, tmp_path):
-    options = {"config": "low_quality", "data_dir": tmp_path, "workers": 1, "progress": False}
+    options = {"config": "low_quality", "n_stars": FEW, "data_dir": tmp_path, "workers": 1, "progress": False}
     with serve(SKY, Faults(rate=1.0, kinds=["503"], tries=100, plan=[("sync", "slow", None)], slow_s=0)) as server:
         sources = sources_of(server, galah=galah)
         with pytest.raises(BuildError, match=r"out of reach.*Nothing finished is lost: the same command goes on"):
@@ -187,9 +203,9 @@ def test_the_catalogue_is_paged_and_drawn(tmp_path, monkeypatch):
         sources = sources_of(server)
         drawn = build("catalogue", n_stars=9, data_dir=tmp_path / "9", workers=1, progress=False, sources=sources)
         n_pages = sum("TOP" in str(request.params) for request in server.requests)
-        more = build("catalogue", n_stars=10**6, data_dir=tmp_path / "all", workers=1, progress=False, sources=sources)
+        more, _ = selected_only("catalogue", 10**6, tmp_path / "all", 0, 1, sources)
     assert n_pages > len(everybody) / 7
-    ids = [example["object_id"] for example in examples_of(more)] + rejected_of(more)["object_id"]
+    ids = load_array(more.selected, "object_id").tolist()
     np.testing.assert_array_equal(np.sort(ids), everybody)
     some = [example["object_id"] for example in examples_of(drawn)] + rejected_of(drawn)["object_id"]
     assert len(some) == 9
@@ -199,7 +215,7 @@ def test_the_catalogue_is_paged_and_drawn(tmp_path, monkeypatch):
     by_archive = {cut["cut"] for cut in metadata["selection"] if cut["removed"] is None}
     assert {"flags", "class_star", "latitude"} <= by_archive
     assert "parallax" not in by_archive
-    assert set(STRATA) <= set(examples_of(more)[0])
+    assert set(STRATA) <= set(examples_of(drawn)[0])
     assert_stamps_of_the_mock_sky(drawn)
 
 
@@ -207,7 +223,7 @@ def test_the_catalogue_is_paged_and_drawn(tmp_path, monkeypatch):
 
 
 def test_every_row_of_a_users_table_comes_out(tmp_path):
-    rows = np.flatnonzero(selected_mask())[:4]
+    rows = np.array(list(itertools.islice(filter(has_stamp, range(len(STARS["object_id"]))), 4)))
     ids = [STARS["object_id"][rows[0]], 123, *[0] * 5]
     table = Table(
         {
@@ -237,17 +253,12 @@ def test_every_row_of_a_users_table_comes_out(tmp_path):
     assert_stamps_of_the_mock_sky(folder)
 
 
-def selected_mask():
-    """Stars of which a stamp can be made."""
-
-    def has_stamp(row):
-        try:
-            position = STARS["raj2000"][row], STARS["dej2000"][row]
-            return bool(make_stamp(SKY, int(STARS["object_id"][row]), *position, float(STARS["ebmv_sfd"][row])))
-        except StampError:
-            return False
-
-    return np.array([has_stamp(row) for row in range(30)])
+def has_stamp(row):
+    try:
+        position = STARS["raj2000"][row], STARS["dej2000"][row]
+        return bool(make_stamp(SKY, int(STARS["object_id"][row]), *position, float(STARS["ebmv_sfd"][row])))
+    except StampError:
+        return False
 
 
 # The command.
@@ -259,17 +270,18 @@ def command(server, galah, data_dir, *options):
     return ["--config", "low_quality", f"--galah={galah}", f"--data-dir={data_dir}", "--rate=10000", *urls, *options]
 
 
-def test_dry_run_says_what_is_to_come_and_is_taken_up(low_quality, galah, tmp_path, capsys):
-    with serve(SKY) as server:
-        assert main(command(server, galah, tmp_path, "--workers=1", "--dry-run")) == 0
-        said = capsys.readouterr().out
-        n_queries = sum("sync" in request.path for request in server.requests)
-        server.forget()
-        assert main(command(server, galah, tmp_path, "--workers=1")) == 0
-    n_stars = len(selected(LOW_QUALITY))
-    assert f"{n_stars} stars" in said
+def test_dry_run_says_what_is_to_come_and_is_taken_up(low_quality, clean, galah, tmp_path, capsys):
+    server, cache = clean
+    server.forget()
+    options = command(server, galah, tmp_path, "--workers=1", f"--cache={cache}")
+    assert main([*options, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert sum("sync" in request.path for request in server.requests) > 1
+    server.forget()
+    assert main(options) == 0
+    assert not server.requests, "all stars are selected, and all cutouts are in the cache"
+    assert f"{len(selected(LOW_QUALITY))} stars" in said
     assert all(word in said for word in ("requests", "GB", "hours"))
-    assert n_queries > 1
     assert contents(tmp_path / "smss_stamps/low_quality/2.0.0").keys() == contents(low_quality[0]).keys()
 
 
@@ -285,8 +297,7 @@ def test_killed_twice_and_resumed_through_faults_is_identical(low_quality, galah
             wait_until(lambda before=n_before: len(server.requests) > before + 100, process)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        assert main([*options, "--workers=1"]) == 0
     resumed = json.loads((tmp_path / "smss_stamps/low_quality/2.0.0/metadata.json").read_text())
     assert resumed["fingerprint"] == json.loads((low_quality[0] / "metadata.json").read_text())["fingerprint"]
 

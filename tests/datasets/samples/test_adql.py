@@ -147,8 +147,9 @@ def parsed(query):
 
 
 QUERIES = {
-    **{name: adql(cuts) for name, cuts in SAMPLES.items()},
-    **{f"cut {name}": adql([cut]) for name, cut in ALL_CUTS.items()},
+    # Between them they have every cut and every join; the parser takes seconds for a long one.
+    **{name: adql(SAMPLES[name]) for name in ("high_quality", "catalogue")},
+    **{f"cut {name}": adql([ALL_CUTS[name]]) for name in ("latitude", "parallax", "snr", "not_high_quality")},
     "a page": f"SELECT TOP 9 object_id FROM dr4.master WHERE ({master_where(CATALOGUE)}) AND object_id > 3",
 }
 
@@ -159,6 +160,10 @@ def test_the_queries_are_adql_and_need_no_translation_to_sql(query):
     if "TOP 9 " in text:
         text = text.replace("TOP 9 ", "") + " LIMIT 9"
     assert parsed(query) == f"{text};"
+
+
+def test_every_cut_is_in_a_query_that_is_parsed():
+    assert all(any(cut.adql in query for query in QUERIES.values()) for cut in ALL_CUTS.values())
 
 
 def test_the_parser_refuses_what_is_not_adql():
