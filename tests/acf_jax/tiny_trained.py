@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from acf_jax.data.scaling import InputScaling
 from acf_jax.inference.mc_dropout import head_samples
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import ACF, ACFConfig, init_params
@@ -25,6 +26,8 @@ SCALING = LabelScaling(CONFIG.targets, mean=(5500.0, 4.0, -0.3), std=(900.0, 0.6
 
 class Unscaled:
     """Stamps and parallaxes as they are; logarithms where a parallax is not positive are not finite."""
+
+    network_inputs = InputScaling.network_inputs
 
     def stamps(self, stamps):
         return stamps
