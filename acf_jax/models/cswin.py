@@ -98,8 +98,11 @@ class CSWinConfig:
         rates = np.linspace(0, self.drop_path_rate, sum(self.depths), dtype=np.float32)
         return tuple(np.split(rates, np.cumsum(self.depths)[:-1]))
 
-    def check_stamps(self, shape: tuple[int, ...]) -> None:
-        """Raises ValueError if stamps of `shape` = (batch, height, width, bands) don't fit this network."""
+    def check_stamps(self, shape: tuple[Any, ...]) -> None:
+        """Raises ValueError if stamps of `shape` = (batch, height, width, bands) don't fit this network.
+
+        The batch may be a symbol: an exported program leaves it open.
+        """
         if len(shape) != 4 or shape[-1] != self.num_bands:
             raise ValueError(f"Stamps must be (batch, height, width, {self.num_bands} bands), not {tuple(shape)}.")
         for stage, stripe_width in enumerate(self.stripe_widths):
