@@ -6,6 +6,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
 JOBS ?= 2
+# Small matrices: with more threads the test processes wait for each other.
+test test-all test-oldest: export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test test-all test-oldest lint format clean
 
