@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from acf_jax.models import growth_curve
 from acf_jax.shapes import AnyArray, PerStar, Scalars, Stamps
@@ -196,8 +196,8 @@ class InputScaling:
         return jnp.concatenate(parts, axis=-1) if parts else None
 
     def network_inputs(
-        self, stamps: jax.Array, parallax: jax.Array | None, parallax_error: jax.Array | None, use_parallax: bool
-    ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+        self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
+    ) -> tuple[Stamps, Scalars | None, Bool[jax.Array, " star"]]:
         """What the network reads of stars (n,): scaled, with zeros for stars of which anything is not finite.
 
         Args:
