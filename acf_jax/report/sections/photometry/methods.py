@@ -16,7 +16,7 @@ from acf_jax.baselines import photometric_network, stamp_photometry, tree_ensemb
 from acf_jax.baselines.features import table
 from acf_jax.baselines.gradient_boosting import photometric_features
 from acf_jax.baselines.stamp_photometry import StampPhotometry, ab_magnitude
-from acf_jax.report.context import Context, labels_of, of_split
+from acf_jax.report.context import Context, labels_of, split_facts
 from acf_jax.report.quantities import is_crowded
 from acf_jax.report.section import MissingPieceError
 
@@ -70,7 +70,7 @@ def photometry(context: Context, split: str) -> StampPhotometry:
         (dataset.arrays(split, ("stamp",), rows)["stamp"], fwhm_px[rows]) for rows in context.batches(split)
     )  # fmt: skip
     settings = (stamp_photometry.APERTURE_RADII_PX, stamp_photometry.FIT_RADIUS_PX, stamp_photometry.MOFFAT_BETA)
-    what = of_split(dataset, split) | {"settings": settings, "code": acf_jax.__version__}
+    what = split_facts(dataset, split) | {"settings": settings, "code": acf_jax.__version__}
 
     def compute() -> dict[str, np.ndarray]:
         measured = stamp_photometry.measure(batches, len(fwhm_px), progress=context.options.progress)
@@ -88,9 +88,9 @@ def true_magnitudes(context: Context, split: str) -> np.ndarray:
 def magnitude_residuals(context: Context, split: str) -> dict[str, np.ndarray]:
     """Each photometry minus the true magnitudes, dereddened alike: {input: (n, n_bands)} mag."""
     measured, true = photometry(context, split), true_magnitudes(context, split)
-    of_widest = ab_magnitude(measured.aperture_flux[:, -1])
+    widest = ab_magnitude(measured.aperture_flux[:, -1])
     catalogue = context.stars(split)["psf_mag"].astype(np.float64) - _reddening(context, split)
-    magnitudes = {CATALOGUE: catalogue, APERTURES: of_widest, PROFILES: ab_magnitude(measured.psf_flux)}
+    magnitudes = {CATALOGUE: catalogue, APERTURES: widest, PROFILES: ab_magnitude(measured.psf_flux)}
     return {name: magnitude - true for name, magnitude in magnitudes.items()}
 
 
@@ -192,7 +192,7 @@ def _trees(context: Context, name: str) -> np.ndarray:
 
 
 def _what(context: Context, name: str) -> dict:
-    return of_split(context.dataset, "validation") | {
+    return split_facts(context.dataset, "validation") | {
         "inputs": name, "targets": list(context.targets), "parallax": _use_parallax(context),
         "code": acf_jax.__version__,
     }  # fmt: skip

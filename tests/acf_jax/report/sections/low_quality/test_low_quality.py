@@ -12,6 +12,7 @@ from acf_jax.report import context as contexts
 from acf_jax.report.context import Context, Options
 from acf_jax.report.section import FigureFile, MissingPieceError
 from acf_jax.report.sections.low_quality import low_quality, methods
+from tests.acf_jax.report.records import record, records
 
 TARGETS = ("teff", "logg", "fe_h")
 UNIT_STD = np.array([10.0, 0.02, 0.02])
@@ -119,14 +120,14 @@ def test_two_networks_of_one_name_are_told_apart_and_their_errors_found(world):
     )  # fmt: skip
     for title, std in ((AS_IT_IS, AS_IT_IS_STD), (TRAINED, TRAINED_STD)):
         for i, target in enumerate(TARGETS):
-            against_truth = section.values["results"][title]["truth"]
+            low = {"method": title, "target": target, "sample": "low-quality", "quantity": "std"}
             for group, factor in (("isolated", 1), ("crowded", CROWDED_FACTOR)):
-                r = against_truth[group][target]
-                assert r["std"] == pytest.approx(std * factor * UNIT_STD[i], rel=5 / np.sqrt(2 * r["n"]))
-                assert r["std_error"] == pytest.approx(r["std"] / np.sqrt(2 * r["n"]), rel=0.4)
-            label = section.values["results"][title]["label"]["isolated"][target]
+                r = record(section.values, **low, reference="truth", group=group)
+                assert r["value"] == pytest.approx(std * factor * UNIT_STD[i], rel=5 / np.sqrt(2 * r["n"]))
+                assert r["error"] == pytest.approx(r["value"] / np.sqrt(2 * r["n"]), rel=0.4)
+            label = record(section.values, **low, reference="label", group="isolated")
             expected = np.hypot(std * UNIT_STD[i], LABEL_NOISE[i])
-            assert label["std"] == pytest.approx(expected, rel=5 / np.sqrt(2 * label["n"]))
+            assert label["value"] == pytest.approx(expected, rel=5 / np.sqrt(2 * label["n"]))
 
 
 def test_every_star_is_in_one_group_and_used_or_counted(world):
@@ -134,9 +135,11 @@ def test_every_star_is_in_one_group_and_used_or_counted(world):
     n = section.values["n"]
     assert n["isolated"] + n["crowded"] == n["all"] == N_VALIDATION
     assert 0.5 < n["crowded"] / n["all"] < 0.7
-    r = section.values["results"][AS_IT_IS]["label"]["all"]["teff"]
-    assert (r["n"], r["n_without_prediction"]) == (N_VALIDATION - 1, 1)
-    assert section.values["results"][TREES]["label"]["all"]["teff"]["n"] == N_VALIDATION  # trees need no stamp
+    low = {"target": "teff", "sample": "low-quality", "reference": "label", "group": "all"}
+    counted = record(section.values, **low, method=AS_IT_IS, quantity="n_without_prediction")
+    assert (counted["n"], counted["value"]) == (N_VALIDATION - 1, 1)
+    trees = record(section.values, **low, method=TREES, quantity="std")
+    assert trees["n"] == N_VALIDATION  # trees need no stamp
 
 
 def test_a_neighbour_at_15_arcsec_crowds_nobody():
@@ -150,11 +153,11 @@ def test_the_cost_of_the_sample_is_the_injected_one_within_its_error(world):
     crowded = section.values["n"]["crowded"] / N_VALIDATION
     for title, std in ((AS_IT_IS, AS_IT_IS_STD), (TRAINED, TRAINED_STD)):
         for i, target in enumerate(TARGETS):
-            cost = section.values["degradation"][title]["truth"][target]
+            cost = record(section.values, method=title, target=target, reference="truth", quantity="std_difference")
             low = std * np.sqrt(1 - crowded + crowded * CROWDED_FACTOR**2)
             assert cost["value"] == pytest.approx((low - HIGH_STD) * UNIT_STD[i], abs=4 * cost["error"])
             assert cost["error"] == pytest.approx(np.hypot(low, HIGH_STD) * UNIT_STD[i] / np.sqrt(1000), rel=0.5)
-            assert cost["like"] == AS_IT_IS
+            assert cost["against"] == AS_IT_IS
     table = section.tables[-1]
     assert table.rows[-1] == ("ACF, paper, real sky", "low-quality", "label", "+9.25", "+0.01", "+0.01")
     assert "low-quality sample, validation split, 500 stars" in table.caption
@@ -204,9 +207,10 @@ def test_tables_and_figure_name_their_sample(world, monkeypatch):
     ]
     for captioned in (*section.tables, *section.figures):
         assert "mock sky, low-quality sample, validation split, 500 stars" in captioned.caption
-    r = section.values["results"][TRAINED]["label"]["all"]
+    own = {"method": TRAINED, "target": "teff", "reference": "label", "group": "all"}
+    std, offset = (record(section.values, **own, quantity=name) for name in ("std", "offset"))
     row = next(row for row in section.tables[0].rows if row[:2] == ("ACF", "low-quality"))
-    assert row[2:5] == ("499", f"{r['teff']['offset']:+.1f}", f"{r['teff']['std']:.1f} ± {r['teff']['std_error']:.1f}")
+    assert row[2:5] == ("499", f"{offset['value']:+.1f}", f"{std['value']:.1f} ± {std['error']:.1f}")
     assert TRAINED in section.figures[0].caption
     assert (world.context.out_dir / "figures/figure_13.png").exists()
     assert (world.context.out_dir / "figures/figure_13.pdf").exists()
@@ -215,7 +219,7 @@ def test_tables_and_figure_name_their_sample(world, monkeypatch):
 
 def test_without_a_network_of_the_sample_the_one_in_question_stands_alone(world):
     section = low_quality.section(without(world, low_quality_networks={}))
-    assert TRAINED not in section.values["results"]
+    assert not records(section.values, method=TRAINED)
     assert any("--workdir runs/demo_low_quality" in paragraph for paragraph in section.text)
     assert AS_IT_IS in section.figures[0].caption
 
@@ -235,9 +239,9 @@ def test_a_real_sky_without_extinction_coefficients_has_networks_and_labels_alon
 
     contexts.predict_split = predict_split  # the fixture's monkeypatch puts the real one back
     section = low_quality.section(world.context)
-    assert list(section.values["results"]) == [AS_IT_IS, TRAINED]
-    assert list(section.values["results"][AS_IT_IS]) == ["label"]
-    assert section.values["ratios"] == {}
+    assert {m["method"] for m in section.values["measurements"]} == {AS_IT_IS, TRAINED}
+    assert {m["reference"] for m in section.values["measurements"]} == {"label"}
+    assert not records(section.values, quantity="std_ratio")
     assert any("no trees to compare with" in paragraph for paragraph in section.text)
     assert "smss_stamps/real_low_quality, validation split, 500 stars" in section.tables[0].caption
 
