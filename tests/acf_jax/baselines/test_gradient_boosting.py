@@ -25,8 +25,10 @@ def synthetic_stars(n, seed):
     return {name: values.astype(np.float32) for name, values in stars.items()}
 
 
-def predict(train, stars, targets=("teff", "logg", "fe_h"), **kwargs):
-    return gradient_boosting.photometric_baselines(train, stars, targets, BANDS, COEFFICIENTS, **kwargs)
+def predict(train, stars, targets=("teff", "logg", "fe_h"), **settings):
+    baselines = gradient_boosting.PhotometricBaselines(BANDS, COEFFICIENTS, **settings)
+    answers = baselines.predict(train, stars, targets)
+    return {name: dict(zip(targets, answer.T, strict=True)) for name, answer in answers.items()}
 
 
 def test_features_by_hand():

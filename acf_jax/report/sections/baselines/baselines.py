@@ -176,8 +176,8 @@ def _table_1(context: Context, results: Results, reference: str) -> Table:
         rows += list(_paper_rows(context))
     header = [f"{with_unit(t)}, {side}" for t in context.targets for side in ("no parallax", "parallax")]
     return Table(
-        caption=f"Table 1: standard deviation of the residuals about {REFERENCES[reference]}, without and with parallax "
-        f"({context.sample()}). Rows of the paper are of the real sky: other stars, other labels.",
+        caption=f"Table 1: standard deviation of the residuals about {REFERENCES[reference]}, without and with "
+        f"parallax ({context.sample()}). Rows of the paper are of the real sky: other stars, other labels.",
         header=("algorithm", "inputs", *header),
         rows=tuple(rows),
         n_text=2,

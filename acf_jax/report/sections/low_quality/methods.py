@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from acf_jax.baselines.gradient_boosting import BASELINES, PHOTOMETRY_FIELDS, photometric_baselines
+from acf_jax.baselines.gradient_boosting import BASELINES, PHOTOMETRY_FIELDS, PhotometricBaselines
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.metrics.bootstrap import Estimate, bootstrap_moments, std_ratio
 from acf_jax.metrics.measurements import Measurement, estimates, moments, select, without_interval
@@ -78,11 +78,8 @@ def _fitted(context: Context, source: PreparedDataset, dataset: PreparedDataset,
     options, targets = context.options, context.targets
 
     def compute() -> dict[str, np.ndarray]:
-        train = context.stars("train", source)
-        answers = photometric_baselines(
-            train, stars, targets, source.bands, coefficients, seed=options.seed, progress=options.progress
-        )
-        return {name: np.stack([answer[target] for target in targets], axis=1) for name, answer in answers.items()}
+        baselines = PhotometricBaselines(source.bands, coefficients, options.seed, options.progress)
+        return baselines.predict(context.stars("train", source), stars, targets)
 
     what = {
         "train": split_facts(source, "train"), "seed": options.seed, "targets": list(targets),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from acf_jax.baselines.gradient_boosting import BASELINES, photometric_baselines
+from acf_jax.baselines.gradient_boosting import BASELINES, PhotometricBaselines
 from acf_jax.inference.split import SplitPrediction
 from acf_jax.report import context as contexts
 from acf_jax.report.context import Context, Options
@@ -64,19 +64,20 @@ def make_network(dataset, std_by_config, targets=TARGETS):
     return SimpleNamespace(targets=targets, bands="uvgriz", step=10, sidecar=sidecar, std_by_config=std_by_config)
 
 
-def least_squares(train, stars, targets, bands, coefficients, *, seed, progress):
+def least_squares(self, train, stars, targets):
     """In place of the trees, which take seconds: a line through the training stars' magnitudes."""
     design, to_predict = (np.column_stack([s["psf_mag"], np.ones(len(s["psf_mag"]))]) for s in (train, stars))
-    answer = {target: to_predict @ np.linalg.lstsq(design, train[target], rcond=None)[0] for target in targets}
+    labels = np.stack([train[target] for target in targets], axis=1)
+    answer = to_predict @ np.linalg.lstsq(design, labels, rcond=None)[0]
     return dict.fromkeys(BASELINES, answer)
 
 
-SAVE = Context.save
+SAVE, PREDICT = Context.save, PhotometricBaselines.predict
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(methods, "photometric_baselines", least_squares)
+    monkeypatch.setattr(PhotometricBaselines, "predict", least_squares)
     monkeypatch.setattr(Context, "save", lambda self, figure, name, caption: FigureFile(name, caption))
     high = make_dataset(tmp_path, "mock", 10, crowded=False)
     low = make_dataset(tmp_path, "mock_low_quality", 20, crowded=True)
@@ -164,7 +165,7 @@ def test_the_cost_of_the_sample_is_the_injected_one_within_its_error(world):
 
 
 def test_the_trees_read_no_validation_label(world, monkeypatch):
-    monkeypatch.setattr(methods, "photometric_baselines", photometric_baselines)
+    monkeypatch.setattr(PhotometricBaselines, "predict", PREDICT)
     world.context.trained.targets = ("teff",)
     before = methods.tree_methods(world.context, world.low)
     for dataset in (world.high, world.low):
