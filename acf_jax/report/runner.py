@@ -105,7 +105,8 @@ def _made(context: Context, key: str, make: MakeSection) -> Section:
         return Section(key, title, missing=str(error))
     except Exception as error:
         trace = context.out_dir / f"failed_{key}.txt"
-        trace.write_text(traceback.format_exc())
+        with whole_file(trace, "x") as file:
+            file.write(traceback.format_exc())
         words = f"This section failed ({type(error).__name__}: {error}); {trace.name} has the details."
         return Section(key, title, missing=words, values={"failed": True})
 

@@ -107,7 +107,7 @@ def test_a_star_does_not_depend_on_its_company(sky, predictions):
     assert alone["gradient boosting"]["logg"][0] == predictions["gradient boosting"]["logg"][10]
 
 
-def test_gaps_in_photometry_and_labels_are_borne(sky):
+def test_photometry_and_labels_may_have_gaps(sky):
     train, stars = ({name: values.copy() for name, values in s.items()} for s in sky)
     rng = np.random.default_rng(3)
     for s in (train, stars):

@@ -99,6 +99,14 @@ def inputs(context: Context, name: str, split: str) -> np.ndarray:
 
     Dereddened magnitudes and neighbouring bands' colours; with parallax its logarithm, its error's, and absolute
     magnitudes (Eq. 17), if the network in question reads it.
+
+    Args:
+        context: the evaluation.
+        name: one of `MEASURED` or `LIMITS`.
+        split: of the dataset.
+
+    Returns:
+        (n, n_columns).
     """
     if name == CATALOGUE:
         magnitudes = [context.stars(split)["psf_mag"] - _reddening(context, split)]
@@ -118,6 +126,14 @@ def noise(context: Context, name: str, split: str) -> np.ndarray:
     Their standard deviation is what isolated training stars of the same brightness have: the error that the fits
     report (`PHOTON_LIMIT`), which is about the photons' and the sky's, or the fits' scatter about the truth
     (`STAMP_LIMIT`), which holds the exposures' zeropoints, too.
+
+    Args:
+        context: the evaluation.
+        name: one of `LIMITS`.
+        split: of the dataset.
+
+    Returns:
+        (n, n_bands) mag.
     """
     train, true = photometry(context, "train"), true_magnitudes(context, "train")
     isolated = ~is_crowded(context.stars("train"))
@@ -137,6 +153,14 @@ def by_brightness(mag: np.ndarray, size: np.ndarray, at_mag: np.ndarray) -> np.n
     """The median of `size` (n,) among stars of like `mag` (n,), at other magnitudes (m,); NaN left out.
 
     Between the medians of bins that hold equally many stars it runs straight, beyond the outermost it is theirs.
+
+    Args:
+        mag: (n,) of known stars.
+        size: (n,) of these.
+        at_mag: (m,) where to tell it.
+
+    Returns:
+        (m,), in the unit of `size`.
     """
     known = np.isfinite(mag) & np.isfinite(size)
     mag, size = mag[known], size[known]

@@ -65,7 +65,16 @@ def save_all(context: Context, methods: Sequence[Method]) -> tuple[FigureFile, .
 
 
 def draw_pit(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A row for the paper's uncertainty and, where there is one, for the scaled; a column for each parameter."""
+    """A row for the paper's uncertainty and, where there is one, for the scaled; a column for each parameter.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
     drawn = [method for method in methods if method.name in (MC, SCALED)]
     figure.set_size_inches(WIDTH_INCHES, 0.5 + 1.6 * len(drawn))
     mean, labels = context.prediction().mean, labels_of(context.stars(), context.targets)
@@ -80,7 +89,16 @@ def draw_pit(figure: Figure, context: Context, methods: Sequence[Method]) -> lis
 
 
 def draw_reliability(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A panel for each parameter, a line for each method."""
+    """A panel for each parameter, a line for each method.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
     labels = labels_of(context.stars(), context.targets)
     bounds = {method.name: [method.interval(level) for level in LEVELS] for method in methods}
 
@@ -95,7 +113,16 @@ def draw_reliability(figure: Figure, context: Context, methods: Sequence[Method]
 
 
 def draw_sparsification(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A panel for each parameter, a curve for each method that gives a distribution."""
+    """A panel for each parameter, a curve for each method that gives a distribution.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
 
     def draw(axes: Axes, i: int) -> dict:
         return plot_sparsification(axes, _by_method(context, methods, i, sparsification))
@@ -104,7 +131,16 @@ def draw_sparsification(figure: Figure, context: Context, methods: Sequence[Meth
 
 
 def draw_error_against_std(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A panel for each parameter, a line for each method that gives a distribution."""
+    """A panel for each parameter, a line for each method that gives a distribution.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
 
     def draw(axes: Axes, i: int) -> dict:
         bins = _by_method(context, methods, i, error_against_std)
@@ -114,7 +150,16 @@ def draw_error_against_std(figure: Figure, context: Context, methods: Sequence[M
 
 
 def draw_coverage_in_bins(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A row for each parameter; columns: its predicted value, its label, and whatever else stars are binned in."""
+    """A row for each parameter; columns: its predicted value, its label, and whatever else stars are binned in.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
     known, in_labels = known_and_label_quantities(context, context.prediction().mean)
     others = [each for each in known if not each.key.startswith("predicted_")]
     labels = labels_of(context.stars(), context.targets)

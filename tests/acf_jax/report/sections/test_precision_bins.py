@@ -128,7 +128,7 @@ def test_the_section_survives_json(made):
     assert Section.from_dict(json.loads(text)) == made
 
 
-def test_a_handful_of_stars_is_borne(tmp_path):
+def test_a_handful_of_stars_has_a_section(tmp_path):
     stars = draw_stars(3)
     section = section_about(stars, noisy(stars), tmp_path)
     json.dumps(section.to_dict(), allow_nan=False)

@@ -301,7 +301,7 @@ class TestInterruption:
             assert resumed[study].parameters == answer.parameters
 
 
-def test_missing_labels_and_magnitudes_are_borne(tmp_path, few_methods):
+def test_labels_and_magnitudes_may_be_missing(tmp_path, few_methods):
     splits = draw_splits()
     for stars in splits.values():
         stars["psf_mag"][::9, 2] = stars["parallax"][::7] = stars["teff"][::5] = np.nan

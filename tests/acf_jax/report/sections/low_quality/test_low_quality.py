@@ -247,7 +247,7 @@ def test_a_real_sky_without_extinction_coefficients_has_networks_and_labels_alon
     assert "smss_stamps/real_low_quality, validation split, 500 stars" in section.tables[0].caption
 
 
-def test_a_sample_without_crowded_stars_is_borne(world):
+def test_a_sample_may_have_no_crowded_star(world):
     for stars in world.low.split_arrays.values():
         stars["self_dist1"] = np.full(len(stars["object_id"]), np.nan)
     section = low_quality.section(world.context)
