@@ -1,4 +1,4 @@
-"""What `evaluation.evaluate` measured, in words and Markdown tables that also read well in a terminal."""
+"""What `quick.evaluate` measured, in words and Markdown tables that also read well in a terminal."""
 
 from __future__ import annotations
 

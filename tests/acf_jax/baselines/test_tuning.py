@@ -15,8 +15,8 @@ START = {"x": -2.0, "k": 1}
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from acf_jax import tuning
-from tests.acf_jax.test_tuning import START, loss, suggest
+from acf_jax.baselines import tuning
+from tests.acf_jax.baselines.test_tuning import START, loss, suggest
 
 calls = []
 def fatal(parameters):

@@ -12,6 +12,7 @@ import pytest
 
 from acf_jax.inference import split
 from acf_jax.inference.mc_dropout import Prediction
+from acf_jax.report import context as context_module
 from acf_jax.report import opening, quick
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.context import Context, Options
@@ -283,6 +284,22 @@ def test_the_next_step_depends_on_who_is_ahead(network, network_std, words):
     assert sentence.startswith("Next: ")
     assert sentence.endswith(".")
     assert "\n" not in sentence
+
+
+def test_a_prediction_is_kept_until_the_code_changes(world, monkeypatch):
+    asked, predict = [], split.mc_dropout.predict
+
+    def counted(*args, **kwargs):
+        asked.append(args)
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(split.mc_dropout, "predict", counted)
+    n_asked = []
+    for code in ("a", "a", "b"):
+        monkeypatch.setattr(context_module, "code_digest", lambda code=code: code)
+        quick.evaluate(world.run, baselines=False, progress=False)
+        n_asked.append(len(asked))
+    assert 0 < n_asked[0] == n_asked[1] < n_asked[2]
 
 
 def test_evaluating_twice_writes_the_same(world):
