@@ -60,26 +60,14 @@ def evaluate(
         EvaluationError: if the dataset is not the one of the checkpoint.
     """
     trained = load(checkpoint_dir)
-    dataset = open_same_dataset(trained, data_dir)
-    options = Options(n_samples=n_samples, seed=seed, progress=progress)
-    out_dir = results_folder(checkpoint_dir, out_dir)
-    context = Context(dataset, {network_name(trained): trained}, out_dir, options)
-    prediction = context.prediction()
-    answers = {context.name: prediction.mean}
-    if baselines:
-        answers |= predict_baselines(context)
-    metrics = describe(context, checkpoint_dir) | {
-        "n_without_prediction": sum(reason is not None for reason in prediction.reason),
-        **measure(context, answers),
-    }
+    context = Context(
+        open_same_dataset(trained, data_dir), {network_name(trained): trained}, results_folder(checkpoint_dir, out_dir),
+        Options(n_samples=n_samples, seed=seed, progress=progress),
+    )  # fmt: skip
+    metrics = describe(context, checkpoint_dir) | measure(context, baselines)
     write_predictions(context, metrics)
     write_figures(context, metrics)
-    for name, text in (
-        ("metrics.md", report.markdown(metrics)),
-        ("metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n"),
-    ):
-        with whole_file(out_dir / name, "x") as file:
-            file.write(text)
+    write_metrics(context, metrics)
     return metrics
 
 
@@ -119,14 +107,15 @@ def describe(context: Context, checkpoint_dir: str | Path) -> dict:
     }
 
 
-def measure(context: Context, answers: Mapping[str, np.ndarray]) -> dict:
-    """`results` of every method's answers (n, n_targets), and the network's `residuals_by_g`, for `metrics.json`."""
-    stars, network_std = context.stars(), context.prediction().std
+def measure(context: Context, baselines: bool = True) -> dict:
+    """`results` of the network and the baselines, and the network's `residuals_by_g`, as `metrics.json` has them."""
+    stars, prediction = context.stars(), context.prediction()
+    answers = {context.name: prediction.mean} | (predict_baselines(context) if baselines else {})
     results = {
         method: {
             reference: {
                 target: residual_metrics(
-                    answer[:, i], stars[prefix + target], network_std[:, i] if method == context.name else None
+                    answer[:, i], stars[prefix + target], prediction.std[:, i] if method == context.name else None
                 ).to_dict()
                 for i, target in enumerate(context.targets)
                 if prefix + target in stars
@@ -136,7 +125,21 @@ def measure(context: Context, answers: Mapping[str, np.ndarray]) -> dict:
         for method, answer in answers.items()
     }
     bins = residuals_by_g(context, parameter_samples(context, context.name))
-    return {"results": results, "residuals_by_g": {t: [b.to_dict() for b in in_bins] for t, in_bins in bins.items()}}
+    return {
+        "n_without_prediction": sum(reason is not None for reason in prediction.reason),
+        "results": results,
+        "residuals_by_g": {target: [b.to_dict() for b in in_bins] for target, in_bins in bins.items()},
+    }
+
+
+def write_metrics(context: Context, metrics: Mapping) -> None:
+    """`metrics.json`, and the same in words and tables, `metrics.md`."""
+    for name, text in (
+        ("metrics.md", report.markdown(metrics)),
+        ("metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n"),
+    ):
+        with whole_file(context.out_dir / name, "x") as file:
+            file.write(text)
 
 
 def write_predictions(context: Context, metrics: Mapping) -> None:
