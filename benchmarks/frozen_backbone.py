@@ -21,11 +21,11 @@ import numpy as np
 from acf_jax.baselines import photometric_network
 from acf_jax.devices import compilation_cache
 from acf_jax.labels import LABELS
-from acf_jax.report.context import Context, Options, labels_of, of_network, of_split
+from acf_jax.report.context import Context, Options, labels_of, network_facts, split_facts
 from acf_jax.report.markdown import markdown_table
 from acf_jax.report.opening import open_context
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import number
+from acf_jax.report.words import NAMES
 
 SPLITS = ("train", "calibration", "validation")
 
@@ -43,7 +43,7 @@ def scalars(context: Context, split: str) -> np.ndarray:
             parts.append(np.asarray(scaled(stamps, *astrometry, use_parallax=trained.model.config.use_parallax)))
         return {"scalars": np.concatenate(parts)}
 
-    return context.cached("scalars", of_network(trained) | of_split(context.dataset, split), compute)["scalars"]
+    return context.cached("scalars", network_facts(trained) | split_facts(context.dataset, split), compute)["scalars"]
 
 
 def measure(context: Context, steps: int, seed: int) -> dict[str, dict[str, float]]:

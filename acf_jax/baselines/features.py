@@ -38,6 +38,9 @@ def photometric_inputs(
         inputs: one of `PHOTOMETRIC_INPUTS`.
         use_parallax: whether to use what the parallax tells.
 
+    Returns:
+        (n,) by name.
+
     Raises:
         ValueError: if `inputs` is none of them.
     """
@@ -57,6 +60,9 @@ def image_inputs(components: np.ndarray, stars: Mapping[str, np.ndarray], use_pa
         components: (n, n_components), from `FeatureReduction`.
         stars: parallax and parallax_error in mas, (n,), if they are used.
         use_parallax: whether they are.
+
+    Returns:
+        (n,) by name.
     """
     columns = {f"component_{i + 1}": components[:, i] for i in range(components.shape[1])}
     if use_parallax:
@@ -67,7 +73,7 @@ def image_inputs(components: np.ndarray, stars: Mapping[str, np.ndarray], use_pa
 
 
 def table(columns: Mapping[str, Sequence[float]]) -> np.ndarray:
-    """Columns side by side, (n, n_columns) float64; whatever is not finite is NaN, which every ensemble bears."""
+    """Columns side by side, (n, n_columns) float64; whatever is not finite is NaN, which every ensemble can read."""
     values = np.column_stack([np.asarray(column, np.float64) for column in columns.values()])
     return np.where(np.isfinite(values), values, np.nan)
 

@@ -88,6 +88,9 @@ class PhotometricNetwork:
             object_id: (n,) integers: the same star has the same samples in any company.
             n_samples: T of Eq. 13.
             seed: of the samples.
+
+        Returns:
+            the two.
         """
         inputs = jnp.asarray(self.columns(np.asarray(columns, np.float64)))
         moments = mc_dropout.head_moments(
@@ -115,6 +118,9 @@ def fit(
         settings: of the training.
         progress: whether to show a bar.
 
+    Returns:
+        the network of the best checkpoint.
+
     Raises:
         ValueError: if either has no star with all labels.
     """
@@ -130,7 +136,7 @@ def fit(
     batches = _batches(len(inputs), settings)
     with tqdm(total=settings.num_steps, desc="network on magnitudes", unit="step", disable=not progress) as bar:
         for step, rows in batches:
-            params, state = _train(model, settings, params, state, inputs, labels, step, rows)
+            params, state = _train(model, settings, (params, state), (inputs, labels), (step, rows))
             score = float(_score(model, params, *checked))
             if score < best[0]:
                 best = (score, step + len(rows), params)
@@ -140,7 +146,16 @@ def fit(
 
 
 def initial_params(model: ACF, n_inputs: int, seed: int) -> dict:
-    """Of the astrometric branch, widened to `n_inputs`, and the head."""
+    """Of the astrometric branch, widened, and the head.
+
+    Args:
+        model: the network.
+        n_inputs: columns of numbers that it is given.
+        seed: of the draws.
+
+    Returns:
+        Flax's parameters.
+    """
     inputs = jnp.zeros((1, n_inputs))
     return model.init(jax.random.key(seed), _no_image(1), inputs, deterministic=True, method="predict")["params"]
 
@@ -183,8 +198,12 @@ def _optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 @functools.partial(jax.jit, static_argnames=("model", "settings"))
-def _train(model, settings, params, state, inputs, labels, first_step, rows):
-    """Some steps, one after the other: new parameters and optimiser state."""
+def _train(model, settings, start, stars, batches):
+    """Some steps, one after the other: new parameters and optimiser state.
+
+    `start` holds the old ones, `stars` inputs and labels, `batches` the first step's number and the rows of each.
+    """
+    (inputs, labels), (first_step, rows) = stars, batches
     optimizer, key = _optimizer(settings), jax.random.key(settings.seed)
 
     def loss(params, x, y, key):
@@ -199,8 +218,7 @@ def _train(model, settings, params, state, inputs, labels, first_step, rows):
         return (optax.apply_updates(params, updates), state), None
 
     numbers = first_step + jnp.arange(len(rows))
-    (params, state), _ = jax.lax.scan(step, (params, state), (numbers, jnp.asarray(rows)))
-    return params, state
+    return jax.lax.scan(step, start, (numbers, jnp.asarray(rows)))[0]
 
 
 @functools.partial(jax.jit, static_argnames="model")

@@ -112,7 +112,16 @@ def fit_psf(image: np.ndarray, fwhm_px: float) -> PsfFit:
 
 
 def aperture_weights(shape: tuple[int, int], x: float, y: float) -> np.ndarray:
-    """The share of each pixel inside circles of `APERTURE_RADII_PX` about (x, y): (n_radii, ny, nx)."""
+    """The share of each pixel inside circles of `APERTURE_RADII_PX` about (x, y): (n_radii, ny, nx).
+
+    Args:
+        shape: (ny, nx) of the image.
+        x: of the centre, px.
+        y: of the centre, px.
+
+    Returns:
+        between 0 and 1.
+    """
     from photutils.aperture import CircularAperture
 
     masks = [CircularAperture((x, y), radius).to_mask(method="exact") for radius in APERTURE_RADII_PX]
@@ -154,6 +163,9 @@ def measure(
         n_stars: in all of them, for the bar.
         n_processes: as many as there are cores by default; 1 stays in this process.
         progress: whether to show a bar.
+
+    Returns:
+        the measurements of all stars, in their order.
     """
     import joblib
 

@@ -22,7 +22,7 @@ Predict = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Stars to learn from; NaN among the features is borne."""
+    """Stars to learn from; features may be NaN."""
 
     features: np.ndarray  # (n, n_features)
     labels: np.ndarray  # (n,), finite
@@ -54,6 +54,9 @@ def fit(name: str, parameters: Parameters, train: Labelled, stopping: Labelled, 
         stopping: the stars on which the error must fall for another tree to be added. A forest does not look at them.
         seed: of the draws of stars and features.
 
+    Returns:
+        the function that predicts.
+
     Raises:
         KeyError: if there is no such algorithm.
     """
@@ -76,7 +79,17 @@ def import_libraries() -> None:
 
 
 def fingerprint(name: str, train: Labelled, stopping: Labelled, seed: int = 0) -> str:
-    """A digest of all that determines a fit but the hyperparameters: stars, labels, seed, bounds, library."""
+    """A digest of all that determines a fit but the hyperparameters: stars, labels, seed, bounds, library.
+
+    Args:
+        name: of the algorithm.
+        train: the stars that the trees are grown on.
+        stopping: those that stop them.
+        seed: of the draws.
+
+    Returns:
+        hexadecimal digits.
+    """
     ensemble = TREE_ENSEMBLES[name]
     library = import_module(ensemble.module).__version__
     settings = (name, library, dict(ensemble.start), MAX_TREES, EARLY_STOPPING_ROUNDS, FOREST_TREES, seed)

@@ -1,6 +1,6 @@
 """Bayesian optimisation of hyperparameters (paper Sec. 5.2) that survives being killed.
 
-Trials are kept in a file. What trial k tries hangs on (seed, study, k) and on the trials before it, so that a study
+Trials are kept in a file. What trial k tries depends on (seed, study, k) and on the trials before it, so that a study
 that was interrupted goes on to the same end as one that was not.
 """
 
@@ -42,15 +42,22 @@ def open_storage(path: Path) -> BaseStorage:
     return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": TIMEOUT_S}})
 
 
+@dataclass(frozen=True)
+class Study:
+    """Which trials belong together, and how many there are to be."""
+
+    name: str  # in the storage: all that determines the loss, for trials of that name are not run anew
+    storage: BaseStorage  # from `open_storage`; may serve several threads, each with a study of its own
+    n_trials: int  # including those kept already; of more than that, the first so many count
+    seed: int = 0  # of what the trials try
+
+    def __post_init__(self):
+        if self.n_trials < 1:
+            raise ValueError(f"n_trials = {self.n_trials} must be at least 1.")
+
+
 def tune(
-    loss: Callable[[Parameters], float],
-    suggest: Callable[..., Parameters],
-    start: Parameters,
-    *,
-    study: str,
-    storage: BaseStorage,
-    n_trials: int,
-    seed: int = 0,
+    loss: Callable[[Parameters], float], suggest: Callable[..., Parameters], start: Parameters, study: Study
 ) -> Tuned:
     """The hyperparameters of the smallest loss that Optuna's tree-structured Parzen estimator finds.
 
@@ -60,25 +67,21 @@ def tune(
         loss: what is to be small; must be finite, and the same whenever it is asked again.
         suggest: takes an Optuna trial, asks it for values and returns the hyperparameters, by the same names.
         start: what the first trial tries.
-        study: its name in the storage: all that determines the loss, for trials of that name are not run anew.
-        storage: from `open_storage`; may serve several threads, each with a study of its own.
-        n_trials: including those kept already; of more than that, the first so many count.
-        seed: of what the trials try.
+        study: where its trials are kept.
 
-    Raises:
-        ValueError: if no trial is asked for.
+    Returns:
+        the best trial.
     """
-    if n_trials < 1:
-        raise ValueError(f"n_trials = {n_trials} must be at least 1.")
     import optuna
     from optuna.trial import create_trial
 
-    kept = optuna.create_study(storage=storage, study_name=study, load_if_exists=True)
+    kept = optuna.create_study(storage=study.storage, study_name=study.name, load_if_exists=True)
     # Trials are asked for in memory and kept when they are done, in one transaction: a kill leaves no half of one.
     asked = optuna.create_study()
-    asked.add_trials(kept.get_trials(deepcopy=False)[:n_trials])
-    while (n_done := len(asked.trials)) < n_trials:
-        asked.sampler = optuna.samplers.TPESampler(seed=_seed(seed, study, n_done), n_startup_trials=N_RANDOM_TRIALS)
+    asked.add_trials(kept.get_trials(deepcopy=False)[: study.n_trials])
+    while (n_done := len(asked.trials)) < study.n_trials:
+        seed = _seed(study.seed, study.name, n_done)
+        asked.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=N_RANDOM_TRIALS)
         if n_done == 0:
             asked.enqueue_trial(dict(start))
         trial = asked.ask()
@@ -86,7 +89,7 @@ def tune(
         kept.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
         asked.tell(trial, value)
     best = asked.best_trial
-    return Tuned(dict(best.params), best.value, best.number, n_trials)
+    return Tuned(dict(best.params), best.value, best.number, study.n_trials)
 
 
 def _seed(seed: int, study: str, n_done: int) -> int:

@@ -1,4 +1,4 @@
-"""What a network's answer hangs on, pixel by pixel: gradient times input, and integrated gradients.
+"""What a network's answer depends on, pixel by pixel: gradient times input, and integrated gradients.
 
 Attributions are of the physical answer to the physical stamp, with dropout off: their unit is the parameter's own (K or
 dex). Read downwards: the network's answer, what asks it many times, what attributions sum up to.
@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
+
+from acf_jax.data.batches import filled_batches
 
 STARS_AT_A_TIME = 32  # on the device; always as many, so that one compilation serves all
 LN_FLUX_PER_MAG = -0.4 * np.log(10)
@@ -56,7 +58,7 @@ class Explainer:
 
     def __init__(self, trained, progress: bool = False):
         """From a `Network`; `progress` shows a bar over the batches of each call."""
-        self._batches = functools.partial(_batches, progress=progress)
+        self._progress = progress
         self._answer = _compiled(_scaled_outputs, trained)
         self._gradient = _compiled(_gradients, trained)
 
@@ -77,6 +79,11 @@ class Explainer:
                 changed = batch._replace(parallax=change.get("parallax", stars.parallax)[rows])
                 answered[name].append(np.asarray(self._answer(*_float32(*changed, factor)))[:n_real])
         return {name: np.concatenate(parts).astype(np.float64) for name, parts in answered.items()}
+
+    def _batches(self, n: int, what: str) -> Iterator[tuple[np.ndarray, int]]:
+        n_batches = -(-n // STARS_AT_A_TIME)
+        batches = filled_batches(n, STARS_AT_A_TIME)
+        return tqdm(batches, total=n_batches, desc=what, unit="batch", disable=not self._progress)
 
     def gradients(self, stars: Stars) -> np.ndarray:
         """Of the answers to each pixel's flux: (n, n_targets, y, x, band), in the targets' units per uJy / pix."""
@@ -146,8 +153,8 @@ def magnitude_response(gradient_times_input: np.ndarray) -> np.ndarray:
 
 def band_shares(attributions: np.ndarray) -> np.ndarray:
     """Each band's share of the absolute attribution: (n, n_targets, n_bands), sums of 1."""
-    of_band = np.abs(attributions).sum(axis=(2, 3), dtype=np.float64)
-    return of_band / of_band.sum(axis=-1, keepdims=True)
+    by_band = np.abs(attributions).sum(axis=(2, 3), dtype=np.float64)
+    return by_band / by_band.sum(axis=-1, keepdims=True)
 
 
 def share_within(attributions: np.ndarray, radius_px: float) -> np.ndarray:
@@ -171,7 +178,7 @@ def _scaled_outputs(trained, stamps, parallax, parallax_error, factor):
 
 def _gradients(trained, stamps, parallax, parallax_error):
     value, pull_back = jax.vjp(lambda at: outputs(trained, at, parallax, parallax_error), stamps)
-    # A star's answer hangs on its own stamp alone, so that one pull-back serves all stars of a target.
+    # A star's answer depends on its own stamp alone, so that one pull-back serves all stars of a target.
     one_hot = jnp.broadcast_to(jnp.eye(value.shape[1], dtype=value.dtype)[:, None], (value.shape[1], *value.shape))
     (gradient,) = jax.vmap(pull_back)(one_hot)
     return jnp.moveaxis(gradient, 0, 1)
@@ -185,10 +192,3 @@ def _compiled(function: Callable, trained) -> Callable:
 
 def _float32(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.asarray(values, np.float32) for values in arrays]
-
-
-def _batches(n: int, what: str, progress: bool) -> Iterator[tuple[np.ndarray, int]]:
-    """Rows of batches of one size, the last filled up, and how many of a batch's rows count."""
-    for start in tqdm(range(0, n, STARS_AT_A_TIME), desc=what, unit="batch", disable=not progress):
-        rows = np.minimum(np.arange(start, start + STARS_AT_A_TIME), n - 1)
-        yield rows, min(STARS_AT_A_TIME, n - start)

@@ -61,22 +61,16 @@ class PolynomialFit:
 
 
 def left_out(
-    mags: np.ndarray,
-    log_parallax: np.ndarray | None,
-    known_mags: np.ndarray,
-    known_log_parallax: np.ndarray | None,
-    bands: str,
-    own_mags: np.ndarray | None = None,
+    inputs: np.ndarray, known: np.ndarray, bands: str, own_mags: np.ndarray | None = None
 ) -> dict[str, dict[str, np.ndarray]]:
     """For each band, and the parallax if there is one: how to change the stars so that it says nothing of its own.
 
     Args:
-        mags: (n, n_bands) of the stars, dereddened, as measured.
-        log_parallax: (n,) log10 of the parallax in mas; None if the network uses none.
-        known_mags: (m, n_bands) of stars from which to learn what to expect.
-        known_log_parallax: (m,) of these.
+        inputs: (n, n_inputs) of the stars: dereddened magnitudes as measured and, if the network uses the parallax, as
+            a last column its log10 in mas.
+        known: (m, n_inputs) of stars from which to learn what to expect.
         bands: names of the bands.
-        own_mags: (n, n_bands) of the stars' pixels, where better known than `mags`; by default `mags`.
+        own_mags: (n, n_bands) of the stars' pixels, where better known than as measured.
 
     Returns:
         variants for `explain.Explainer.answers`, by band: `band_factor` (n, n_bands); and `parallax` (n,) in mas.
@@ -84,17 +78,13 @@ def left_out(
     Raises:
         ValueError: if there are too few stars to learn from.
     """
-    own_mags = mags if own_mags is None else own_mags
-    inputs, known = (
-        values if extra is None else np.column_stack([values, extra])
-        for values, extra in ((mags, log_parallax), (known_mags, known_log_parallax))
-    )
+    own_mags = inputs[:, : len(bands)] if own_mags is None else own_mags
     variants: dict[str, dict[str, np.ndarray]] = {}
     for i, band in enumerate(bands):
-        factor = np.ones(mags.shape)
+        factor = np.ones(own_mags.shape)
         factor[:, i] = 10 ** (-0.4 * (_expected(inputs, known, i) - own_mags[:, i]))
         variants[band] = {"band_factor": factor}
-    if log_parallax is not None:
+    if inputs.shape[1] > len(bands):
         variants[PARALLAX] = {"parallax": 10 ** _expected(inputs, known, len(bands))}
     return variants
 
@@ -136,15 +126,15 @@ def regression_without(
     return answers
 
 
-def label_response(mags: np.ndarray, extra: np.ndarray | None, labels: np.ndarray, at: np.ndarray) -> np.ndarray:
+def label_response(known: np.ndarray, labels: np.ndarray, at: np.ndarray, n_bands: int) -> np.ndarray:
     """How labels follow from magnitudes: d(label) / d(magnitude) of their quadratic regression on magnitudes.
 
     Args:
-        mags: (m, n_bands) of stars with labels, with the noise that magnitudes have: it decides how much weight each
-            can bear.
-        extra: (m,) log10 parallax in mas, or None.
+        known: (m, n_inputs) of stars with labels: magnitudes, with the noise that they have, since it decides how much
+            weight each is given; further columns, as log10 of the parallax, stand beside them in the regression.
         labels: (m, n_labels).
-        at: (n, n_bands) or, with the extra column, (n, n_bands + 1): where to take the derivative.
+        at: (n, n_inputs), where to take the derivative.
+        n_bands: how many of the columns are magnitudes.
 
     Returns:
         (n, n_labels, n_bands), per mag.
@@ -152,8 +142,7 @@ def label_response(mags: np.ndarray, extra: np.ndarray | None, labels: np.ndarra
     Raises:
         ValueError: if there are too few stars with labels.
     """
-    x = mags if extra is None else np.column_stack([mags, extra])
-    return PolynomialFit(x, labels, RESPONSE_DEGREE).derivative(at)[:, :, : mags.shape[1]]
+    return PolynomialFit(known, labels, RESPONSE_DEGREE).derivative(at)[:, :, :n_bands]
 
 
 def magnitude_change(labels: np.ndarray, absolute_mags: np.ndarray, at: np.ndarray) -> np.ndarray:

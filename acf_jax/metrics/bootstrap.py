@@ -53,25 +53,56 @@ class MomentsBin:
         return finite_or_none(edges) | {"offset": self.offset.to_dict(), "std": self.std.to_dict()}
 
 
+@dataclass(frozen=True)
+class Draws:
+    """The samples of stars that are drawn; the same seed draws the same stars from samples of the same size."""
+
+    n_resamples: int = 1_000
+    seed: int = 0
+    level: float = LEVEL  # of the intervals
+
+    def __post_init__(self):
+        if self.n_resamples < 2 or not 0 < self.level < 1:
+            raise ValueError(
+                "an interval needs 2 resamples or more and a level between 0 and 1; got "
+                f"{self.n_resamples} and {self.level}"
+            )
+
+    def estimates(self, statistics: Callable[[np.ndarray], np.ndarray], n: int) -> list[Estimate]:
+        """An estimate of each statistic of n stars; `statistics` maps rows (..., n) to (..., n_statistics)."""
+        value = statistics(np.arange(n))
+        if n < 2:
+            nothing = float("nan")
+            return [Estimate(float(v), nothing, nothing, nothing, n) for v in value]
+        resampled = np.concatenate([statistics(rows) for rows in self._resamples(n)])
+        tail = 50 * (1 - self.level)
+        lower, upper = np.percentile(resampled, (tail, 100 - tail), axis=0)
+        error = resampled.std(axis=0, ddof=1)
+        return [Estimate(*map(float, numbers), n) for numbers in zip(value, lower, upper, error, strict=True)]
+
+    def _resamples(self, n: int) -> Iterator[np.ndarray]:
+        """Row numbers of samples drawn with replacement, (k, n) at a time, `n_resamples` in all."""
+        rng = np.random.default_rng(self.seed)
+        at_a_time = max(VALUES_AT_A_TIME // n, 1)
+        for start in range(0, self.n_resamples, at_a_time):
+            yield rng.integers(0, n, (min(at_a_time, self.n_resamples - start), n), dtype=np.int32)
+
+
 def bootstrap_moments(
-    residual: np.ndarray,
-    *,
-    names: Sequence[str] = MOMENTS,
-    n_resamples: int = 1_000,
-    level: float = LEVEL,
-    seed: int = 0,
+    residual: np.ndarray, draws: Draws = Draws(), names: Sequence[str] = MOMENTS
 ) -> dict[str, Estimate]:
-    """Moments of residuals (n,), each with its interval: {name: Estimate}; stars that are not finite are left out.
+    """Moments of residuals, each with its interval; stars that are not finite are left out.
 
     Args:
         residual: (n,) prediction minus reference.
-        names: of `metrics.MOMENTS`.
-        n_resamples: samples of stars that are drawn.
-        level: of the intervals, between 0 and 1.
-        seed: of the draws; the same seed draws the same stars from samples of the same size.
+        draws: the resamples.
+        names: of `residuals.MOMENTS`.
+
+    Returns:
+        the estimates by moment, in the residuals' unit.
 
     Raises:
-        ValueError: if the residuals are no vector, or the number of resamples or the level make no interval.
+        ValueError: if the residuals are no vector.
     """
     residual = np.asarray(residual, np.float64)
     if residual.ndim != 1:
@@ -81,18 +112,10 @@ def bootstrap_moments(
     def statistics(rows: np.ndarray) -> np.ndarray:
         return np.stack(list(moments(residual[rows], names).values()), axis=-1)
 
-    estimates = _estimates(statistics, residual.size, n_resamples, level, seed)
-    return dict(zip(names, estimates, strict=True))
+    return dict(zip(names, draws.estimates(statistics, residual.size), strict=True))
 
 
-def std_ratio(
-    residual: np.ndarray,
-    other: np.ndarray,
-    *,
-    n_resamples: int = 1_000,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Estimate:
+def std_ratio(residual: np.ndarray, other: np.ndarray, draws: Draws = Draws()) -> Estimate:
     """std(`residual`) / std(`other`) of two methods on the same stars, with its paired interval.
 
     Every resample draws the same stars for both, so that what makes a star hard for both cancels. Stars for which
@@ -101,36 +124,28 @@ def std_ratio(
     Args:
         residual: (n,) prediction minus reference of one method.
         other: (n,) of the other method, for the same stars in the same order.
-        n_resamples: as of `bootstrap_moments`.
-        level: as there.
-        seed: as there.
+        draws: the resamples.
+
+    Returns:
+        the ratio; NaN where the other method has no scatter.
 
     Raises:
-        ValueError: as `bootstrap_moments`, or if the lengths differ.
+        ValueError: if the lengths differ.
     """
-    return _paired(residual, other, lambda a, b: a / np.where(b > 0, b, np.nan), n_resamples, level, seed)
+    residual, other = np.asarray(residual, np.float64), np.asarray(other, np.float64)
+    _check_same_stars(residual, other)
+    good = np.isfinite(residual) & np.isfinite(other)
+    residual, other = residual[good], other[good]
 
+    def statistics(rows: np.ndarray) -> np.ndarray:
+        a, b = residual[rows].std(axis=-1), other[rows].std(axis=-1)
+        return (a / np.where(b > 0, b, np.nan))[..., None]
 
-def std_difference(
-    residual: np.ndarray,
-    other: np.ndarray,
-    *,
-    n_resamples: int = 1_000,
-    level: float = LEVEL,
-    seed: int = 0,
-) -> Estimate:
-    """std(`residual`) - std(`other`) of two methods on the same stars; all else as `std_ratio`."""
-    return _paired(residual, other, np.subtract, n_resamples, level, seed)
+    return draws.estimates(statistics, residual.size)[0]
 
 
 def bootstrap_bins(
-    residual: np.ndarray,
-    x: np.ndarray,
-    edges: Sequence[float],
-    *,
-    n_resamples: int = 1_000,
-    level: float = LEVEL,
-    seed: int = 0,
+    residual: np.ndarray, x: np.ndarray, edges: Sequence[float], draws: Draws = Draws()
 ) -> list[MomentsBin]:
     """Offset and standard deviation in bins of `x`, with bootstrap intervals; a star of NaN is in no bin.
 
@@ -138,66 +153,24 @@ def bootstrap_bins(
         residual: (n,) prediction minus reference.
         x: (n,) the quantity to bin in.
         edges: (n_bins + 1,) increasing; a bin holds lower <= x < upper, so that infinite edges leave it open.
-        n_resamples: as of `bootstrap_moments`.
-        level: as there.
-        seed: as there.
+        draws: the resamples.
+
+    Returns:
+        the bins, in the order of the edges.
 
     Raises:
-        ValueError: as `bootstrap_moments`, or if the lengths differ.
+        ValueError: if the lengths differ.
     """
     residual, x = np.asarray(residual, np.float64), np.asarray(x, np.float64)
     _check_same_stars(residual, x)
     bins = []
     for lower, upper in pairwise(edges):
         inside = (x >= lower) & (x < upper) & np.isfinite(residual)
-        estimates = bootstrap_moments(
-            residual[inside], names=("offset", "std"), n_resamples=n_resamples, level=level, seed=seed
-        )
         n = int(inside.sum())
         median_x = float(np.median(x[inside])) if n else float("nan")
+        estimates = bootstrap_moments(residual[inside], draws, ("offset", "std"))
         bins.append(MomentsBin(float(lower), float(upper), median_x, n, **estimates))
     return bins
-
-
-def _paired(
-    residual: np.ndarray, other: np.ndarray, compare: Callable, n_resamples: int, level: float, seed: int
-) -> Estimate:
-    residual, other = np.asarray(residual, np.float64), np.asarray(other, np.float64)
-    _check_same_stars(residual, other)
-    good = np.isfinite(residual) & np.isfinite(other)
-    residual, other = residual[good], other[good]
-
-    def statistics(rows: np.ndarray) -> np.ndarray:
-        return compare(residual[rows].std(axis=-1), other[rows].std(axis=-1))[..., None]
-
-    return _estimates(statistics, residual.size, n_resamples, level, seed)[0]
-
-
-def _estimates(
-    statistics: Callable[[np.ndarray], np.ndarray], n: int, n_resamples: int, level: float, seed: int
-) -> list[Estimate]:
-    """`statistics` maps the rows of samples (..., n) to (..., n_statistics); an estimate of each of these."""
-    if n_resamples < 2 or not 0 < level < 1:
-        raise ValueError(
-            f"an interval needs 2 resamples or more and a level between 0 and 1; got {n_resamples} and {level}"
-        )
-    value = statistics(np.arange(n))
-    if n < 2:
-        nothing = float("nan")
-        return [Estimate(float(v), nothing, nothing, nothing, n) for v in value]
-    resampled = np.concatenate([statistics(rows) for rows in _resamples(n, n_resamples, seed)])
-    tail = 50 * (1 - level)
-    lower, upper = np.percentile(resampled, (tail, 100 - tail), axis=0)
-    error = resampled.std(axis=0, ddof=1)
-    return [Estimate(*map(float, numbers), n) for numbers in zip(value, lower, upper, error, strict=True)]
-
-
-def _resamples(n: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Row numbers of samples drawn with replacement, (k, n) at a time, `n_resamples` in all."""
-    rng = np.random.default_rng(seed)
-    at_a_time = max(VALUES_AT_A_TIME // n, 1)
-    for start in range(0, n_resamples, at_a_time):
-        yield rng.integers(0, n, (min(at_a_time, n_resamples - start), n), dtype=np.int32)
 
 
 def _check_same_stars(a: np.ndarray, b: np.ndarray) -> None:

@@ -76,6 +76,9 @@ def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndar
         reference: (n,) labels or injected truth, in the same unit; NaN where unknown.
         std: (n,) predicted standard deviations, in the same unit; None for a method that gives none.
 
+    Returns:
+        the metrics, in that unit.
+
     Raises:
         ValueError: if the lengths differ.
     """
@@ -120,7 +123,16 @@ def moments(residual: np.ndarray, names: Sequence[str] = MOMENTS) -> dict[str, n
 
 
 def interval_coverage(residual: np.ndarray, std: np.ndarray, width: float) -> float:
-    """Fraction of residuals within `width` predicted standard deviations of zero; NaN for no residual."""
+    """Fraction of residuals within `width` predicted standard deviations of zero; NaN for no residual.
+
+    Args:
+        residual: (n,).
+        std: (n,) predicted, in the same unit.
+        width: half of the interval, in predicted standard deviations.
+
+    Returns:
+        the fraction.
+    """
     residual, std = _aligned(residual, std)
     return float(np.mean(np.abs(residual) <= width * std)) if residual.size else float("nan")
 
@@ -148,6 +160,9 @@ def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]
         residual: (n,) prediction minus reference.
         x: (n,) the quantity to bin in.
         edges: (n_bins + 1,) increasing; a bin holds lower <= x < upper.
+
+    Returns:
+        the bins, in the order of the edges.
     """
     residual, x = _aligned(residual, x)
     bins = []

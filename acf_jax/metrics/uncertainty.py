@@ -83,6 +83,14 @@ class CoverageBin:
 def usable(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Which stars (n,) count: a finite mean and value, and a finite std above zero.
 
+    Args:
+        mean: (n,) predicted values.
+        std: (n,) predicted standard deviations.
+        values: (n,) labels or truth.
+
+    Returns:
+        (n,) bool.
+
     Raises:
         ValueError: if the three are not vectors of one length.
     """
@@ -95,7 +103,16 @@ def usable(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def gaussian_interval(mean: np.ndarray, std: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bound of the central interval of nominal coverage `level`, in any shape."""
+    """Lower and upper bound of the central interval of nominal coverage `level`, in any shape.
+
+    Args:
+        mean: predicted values.
+        std: predicted standard deviations, of the same shape.
+        level: between 0 and 1.
+
+    Returns:
+        the bounds, of that shape.
+    """
     half_width = gaussian_half_width(level) * np.asarray(std, np.float64)
     return mean - half_width, mean + half_width
 
@@ -106,13 +123,31 @@ def gaussian_half_width(level: float) -> float:
 
 
 def inside(lower: np.ndarray, upper: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """1.0 where lower <= value <= upper, 0.0 where not, NaN where one of them is NaN: (n,)."""
+    """1.0 where lower <= value <= upper, 0.0 where not, NaN where one of them is NaN: (n,).
+
+    Args:
+        lower: (n,) bounds.
+        upper: (n,).
+        values: (n,) labels or truth.
+
+    Returns:
+        (n,).
+    """
     known = np.isfinite(lower) & np.isfinite(upper) & np.isfinite(values)
     return np.where(known, (lower <= values) & (values <= upper), np.nan)
 
 
 def coverage(lower: np.ndarray, upper: np.ndarray, values: np.ndarray) -> float:
-    """Fraction of values inside their intervals; NaN for no star."""
+    """Fraction of values inside their intervals; NaN for no star.
+
+    Args:
+        lower: (n,) bounds.
+        upper: (n,).
+        values: (n,) labels or truth.
+
+    Returns:
+        the fraction.
+    """
     return _mean(inside(lower, upper, values))
 
 
@@ -120,18 +155,44 @@ def pit(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Probability integral transform: the predictive distribution function at each value, (n,).
 
     Uniform on [0, 1] if calibrated; a U if overconfident, a hump if underconfident, a slope if biased.
+
+    Args:
+        mean: (n,) predicted values.
+        std: (n,) predicted standard deviations.
+        values: (n,) labels or truth.
+
+    Returns:
+        (n,) between 0 and 1.
     """
     return norm.cdf(_standardised(mean, std, values))
 
 
 def crps(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Continuous ranked probability score of each star, (n,), in the parameter's unit."""
+    """Continuous ranked probability score of each star, (n,), in the parameter's unit.
+
+    Args:
+        mean: (n,) predicted values.
+        std: (n,) predicted standard deviations.
+        values: (n,) labels or truth.
+
+    Returns:
+        (n,), in the parameter's unit; less is better.
+    """
     z = _standardised(mean, std, values)
     return std * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
 
 
 def negative_log_likelihood(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Of each star, (n,), in nats, of a density per the parameter's unit."""
+    """Of each star, (n,), in nats, of a density per the parameter's unit.
+
+    Args:
+        mean: (n,) predicted values.
+        std: (n,) predicted standard deviations.
+        values: (n,) labels or truth.
+
+    Returns:
+        (n,), in nats; less is better.
+    """
     return 0.5 * _standardised(mean, std, values) ** 2 + np.log(std) + 0.5 * np.log(2 * np.pi)
 
 
@@ -142,6 +203,9 @@ def sparsification(residual: np.ndarray, std: np.ndarray, n_steps: int = N_STEPS
         residual: (n,) finite.
         std: (n,) finite; ties fall in the stars' order.
         n_steps: fractions removed, from 0 in equal steps; one star at least is left.
+
+    Returns:
+        the curves.
 
     Raises:
         ValueError: if there is no star.
@@ -161,7 +225,16 @@ def sparsification(residual: np.ndarray, std: np.ndarray, n_steps: int = N_STEPS
 
 
 def error_against_std(residual: np.ndarray, std: np.ndarray, n_bins: int = 10) -> list[ErrorBin]:
-    """Root mean square residual in bins of predicted std that hold equally many stars, from the least uncertain on."""
+    """Root mean square residual in bins of predicted std that hold equally many stars, from the least uncertain on.
+
+    Args:
+        residual: (n,) finite.
+        std: (n,) in the same unit.
+        n_bins: as many, or as there are stars.
+
+    Returns:
+        the bins.
+    """
     residual, std = np.asarray(residual, np.float64), np.asarray(std, np.float64)
     bins = []
     for rows in np.array_split(np.argsort(std, kind="stable"), min(n_bins, std.size) or 1):
@@ -180,6 +253,9 @@ def binned_coverage(covered: np.ndarray, x: np.ndarray, edges: Sequence[float]) 
         covered: (n,) from `inside`; NaN for a star that does not count.
         x: (n,) the quantity to bin in.
         edges: (n_bins + 1,) increasing; the last bin holds its upper edge too.
+
+    Returns:
+        the bins, in the order of the edges.
     """
     bins = []
     for i in range(len(edges) - 1):
@@ -197,6 +273,9 @@ def uncertainty_metrics(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -
         mean: (n,) predicted values; NaN for a star that has none.
         std: (n,) predicted standard deviations.
         values: (n,) labels or injected truth; NaN where unknown.
+
+    Returns:
+        the measures.
 
     Raises:
         ValueError: if the lengths differ.

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Estimate
+from acf_jax.metrics.measurements import Measurement, distinct, select
 from acf_jax.plots.predictions import BLUE, SYMBOLS, VERMILION
 
 SHOWN_PX = 24  # side of what is shown of a stamp: the star, and enough sky to see that it does not matter
@@ -85,27 +85,27 @@ def draw_mean_maps(
 
 
 def draw_left_out(
-    figure: Figure, ratios: Mapping[str, Mapping[str, Mapping[str, Estimate]]], targets: Sequence[str]
+    figure: Figure, ratios: Sequence[Measurement], targets: Sequence[str]
 ) -> dict[str, dict[str, Artist]]:
     """How many times larger the residuals scatter without each input, a panel per target, with 95 % intervals.
 
     Args:
         figure: empty, some 3.5 in wide.
-        ratios: by group of stars, target and input.
+        ratios: of one method, by group of stars, target and inputs, as in "without v".
         targets: a panel each.
 
     Returns:
         by target: `axes`, `unity` (the line at 1) and the error bars by group.
     """
-    inputs = list(next(iter(ratios.values()))[targets[0]])
+    inputs, groups = distinct(ratios, "inputs"), distinct(ratios, "group")
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
     artists: dict[str, dict[str, Artist]] = {}
     for axes, target in zip(panels, targets, strict=True):
         drawn: dict[str, Artist] = {"axes": axes, "unity": axes.axhline(1, ls="--", lw=1, color="0.5")}
-        for k, (group, (colour, marker)) in enumerate(zip(ratios, GROUP_STYLES, strict=False)):
-            estimates = [ratios[group][target][name] for name in inputs]
-            value, lower, upper = np.array([(e.value, e.lower, e.upper) for e in estimates]).T
-            x = np.arange(len(inputs)) + 0.15 * (k - (len(ratios) - 1) / 2)
+        for k, (group, (colour, marker)) in enumerate(zip(groups, GROUP_STYLES, strict=False)):
+            shown = [m.estimate for m in select(ratios, group=group, target=target)]
+            value, lower, upper = np.array([(e.value, e.lower, e.upper) for e in shown]).T
+            x = np.arange(len(inputs)) + 0.15 * (k - (len(groups) - 1) / 2)
             drawn[group] = axes.errorbar(
                 x, value, yerr=np.maximum([value - lower, upper - value], 0), fmt=marker, color=colour, ms=3.5, lw=1,
                 label=group,
@@ -113,37 +113,33 @@ def draw_left_out(
         axes.set_ylabel(f"{SYMBOLS.get(target, target)}\nscatter without / with", **FONT)
         axes.tick_params(labelsize=8)
         artists[target] = drawn
-    panels[-1].set_xticks(range(len(inputs)), inputs)
+    panels[-1].set_xticks(range(len(inputs)), [name.removeprefix("without ") for name in inputs])
     panels[-1].set_xlabel("left out", **FONT)
     panels[0].legend(fontsize=7)
     return artists
 
 
 def draw_responses(
-    figure: Figure, network: np.ndarray, photometry: np.ndarray, bands: str, targets: Sequence[str], name: str
+    figure: Figure, responses: Mapping[str, np.ndarray], bands: str, targets: Sequence[str]
 ) -> dict[str, dict[str, Artist]]:
-    """What 0.01 mag in one band do to the answer: the network beside a regression on magnitudes, a panel per target.
+    """What 0.01 mag in one band do to the answer: a network beside a regression on magnitudes, a panel per target.
 
     Args:
         figure: empty, some 3.5 in wide.
-        network: (n_targets, n_bands), d(answer) / d(magnitude), per mag.
-        photometry: the same of the regression.
+        responses: by method, (n_targets, n_bands), d(answer) / d(magnitude), per mag.
         bands: names of the bands.
         targets: a panel each.
-        name: of the network.
 
     Returns:
-        by target: `axes` and the bars `network` and `photometry`.
+        by target: `axes` and the bars by method.
     """
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
     artists: dict[str, dict[str, Artist]] = {}
-    for axes, target, ours, theirs in zip(panels, targets, network, photometry, strict=True):
-        x = np.arange(len(bands))
-        artists[target] = {
-            "axes": axes,
-            "network": axes.bar(x - 0.2, 0.01 * ours, 0.4, color=BLUE, label=name),
-            "photometry": axes.bar(x + 0.2, 0.01 * theirs, 0.4, color=ORANGE, label="regression on magnitudes"),
-        }
+    for i, (axes, target) in enumerate(zip(panels, targets, strict=True)):
+        artists[target] = {"axes": axes}
+        for k, ((name, response), colour) in enumerate(zip(responses.items(), (BLUE, ORANGE), strict=True)):
+            x = np.arange(len(bands)) + 0.4 * k - 0.2
+            artists[target][name] = axes.bar(x, 0.01 * response[i], 0.4, color=colour, label=name)
         axes.axhline(0, color="black", lw=0.8)
         axes.set_ylabel(f"{SYMBOLS.get(target, target)}, {LABELS[target]}\nper +0.01 mag", **FONT)
         axes.tick_params(labelsize=8)

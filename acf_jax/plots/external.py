@@ -39,6 +39,11 @@ def draw_comparison(figure: Figure, samples: Sequence[ParameterSample], survey: 
 def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> dict[str, Artist]:
     """One panel of Figs. 11 and 12.
 
+    Args:
+        axes: empty.
+        sample: what it shows; `label` is the survey's.
+        survey: its name, for the axes.
+
     Returns:
         the artists by name: `scatter`, `one_to_one` (dashed, vermilion), `text` (offset, standard deviation,
         stars) and `colour_bar` (its axes).

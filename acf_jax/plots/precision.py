@@ -39,6 +39,11 @@ class BinnedQuantity:
 def draw_bins(figure: Figure, columns: Sequence[BinnedQuantity], units: Mapping[str, str]) -> list[list[dict]]:
     """A grid of panels, a column a quantity and a row a target of `units` ({target: unit}).
 
+    Args:
+        figure: empty, with constrained layout.
+        columns: the quantities.
+        units: of the targets, by their names.
+
     Returns:
         the artists of each row's panels by name: `zero`; where there are bins of enough stars `offsets` (error
         bars) and `spread` (offset +- std, a band) about the labels, and `true_offsets` about the truth.

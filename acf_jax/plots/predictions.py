@@ -100,7 +100,16 @@ class BinnedKDE:
 
 
 def for_print(width_in: float, height_in: float, draw: Callable[[Figure], object]) -> Figure:
-    """A figure of a printed size, drawn on by `draw`; text has 7 pt and more if `draw` sets no other sizes."""
+    """A figure of a printed size, drawn on by `draw`; text has 7 pt and more if `draw` sets no other sizes.
+
+    Args:
+        width_in: inches.
+        height_in: inches.
+        draw: draws on an empty figure.
+
+    Returns:
+        the figure.
+    """
     with matplotlib.rc_context(PRINT_STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         draw(figure)
@@ -111,7 +120,16 @@ def for_print(width_in: float, height_in: float, draw: Callable[[Figure], object
 
 
 def density_scatter(axes: Axes, x: np.ndarray, y: np.ndarray) -> PathCollection:
-    """Points coloured by their kernel density relative to the densest; dense points lie on top."""
+    """Points coloured by their kernel density relative to the densest; dense points lie on top.
+
+    Args:
+        axes: to draw on.
+        x: (n,) finite.
+        y: (n,) finite.
+
+    Returns:
+        the points.
+    """
     density = BinnedKDE(np.stack([x, y]))(np.stack([x, y])) if x.size else np.zeros(0)
     order = np.argsort(density)
     return axes.scatter(
@@ -127,6 +145,16 @@ def polynomial_band(
 
     The band is that of the curve, not of single stars. Its covariance is White's sandwich, since the scatter of
     uncertainties grows where labels are few and the textbook band takes it to be constant.
+
+    Args:
+        x: (n,) finite.
+        y: (n,) finite.
+        at: (m,) where to tell it.
+        degree: of the polynomial.
+        confidence: of the band, between 0 and 1.
+
+    Returns:
+        (m,) each.
 
     Raises:
         ValueError: with fewer than degree + 2 points there is no band.
@@ -226,7 +254,13 @@ def plot_residuals_vs_magnitude(
     """Residuals against g magnitude, with offset (and its error) and standard deviation in bins.
 
     A network that has lost the amplitude of its stamps shows here: its log g offset runs with magnitude.
-    Without `legend` the artists still have their labels, for a legend of the figure's.
+
+    Args:
+        axes: empty.
+        sample: whose residuals.
+        g_mag: (n,) of its stars, AB.
+        bins: of the residuals in `g_mag`.
+        legend: whether the axes have one; the artists have their labels without it too.
 
     Returns:
         the artists by name: `scatter`, `zero`, `offsets` (error bars), `spread` (offset +- std, a band).
@@ -253,14 +287,32 @@ def plot_residuals_vs_magnitude(
 
 
 def draw_figure_8(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[dict[str, Artist]]:
-    """The paper's Fig. 8, a panel per parameter; `title` states the sample. Returns each panel's artists."""
+    """The paper's Fig. 8, a panel per parameter.
+
+    Args:
+        figure: an empty one.
+        samples: a parameter each.
+        title: states the sample.
+
+    Returns:
+        each panel's artists.
+    """
     figure.suptitle(title)
     panels = np.atleast_1d(figure.subfigures(1, len(samples), wspace=0.03))
     return [plot_regression(panel, sample) for panel, sample in zip(panels, samples, strict=True)]
 
 
 def draw_figure_9(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[dict[str, Artist]]:
-    """The paper's Fig. 9, a panel per parameter; `title` states the sample. Returns each panel's artists."""
+    """The paper's Fig. 9, a panel per parameter.
+
+    Args:
+        figure: an empty one.
+        samples: a parameter each.
+        title: states the sample.
+
+    Returns:
+        each panel's artists.
+    """
     figure.suptitle(title)
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
     artists = [plot_uncertainty(axes, sample) for axes, sample in zip(panels, samples, strict=True)]
@@ -277,7 +329,7 @@ def draw_residuals_against_g(
     bins: Sequence[Sequence[ResidualBin]],
     title: str,
 ) -> list[dict[str, Artist]]:
-    """Residuals against g magnitude, a panel per parameter; returns each panel's artists.
+    """Residuals against g magnitude, a panel per parameter.
 
     Args:
         figure: an empty one.
@@ -285,12 +337,15 @@ def draw_residuals_against_g(
         g_mag: (n,) of the samples' stars, AB.
         bins: for each parameter its residuals in bins of `g_mag`.
         title: states the sample.
+
+    Returns:
+        each panel's artists.
     """
     figure.suptitle(title)
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
     artists = [
-        plot_residuals_vs_magnitude(axes, sample, g_mag, of_sample, legend=False)
-        for axes, sample, of_sample in zip(panels, samples, bins, strict=True)
+        plot_residuals_vs_magnitude(axes, sample, g_mag, sample_bins, legend=False)
+        for axes, sample, sample_bins in zip(panels, samples, bins, strict=True)
     ]
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return artists
@@ -307,7 +362,7 @@ def _point_size(n: int) -> float:
 
 
 def _reach(residual: np.ndarray) -> float:
-    """Half-height of a residual panel: five standard deviations at most, lest one outlier flatten all the rest."""
+    """Half-height of a residual panel: at most five standard deviations, so that no outlier flattens all the rest."""
     return 1.05 * min(np.abs(residual).max(initial=0), 5 * (residual.std() if residual.size else 0)) or 1.0
 
 

@@ -106,12 +106,12 @@ def plot_error_against_std(axes: Axes, bins: Mapping[str, Sequence[ErrorBin]], u
         the artists by name: `diagonal` and each method's error bars.
     """
     artists = {}
-    drawn = {name: [b for b in of_one if b.std > 0 and b.rmse > 0] for name, of_one in bins.items()}
-    for (name, of_one), style in zip(drawn.items(), STYLES, strict=False):
-        x, y, error = np.array([(b.std, b.rmse, b.rmse_error) for b in of_one]).reshape(-1, 3).T
+    drawn = {name: [b for b in method_bins if b.std > 0 and b.rmse > 0] for name, method_bins in bins.items()}
+    for (name, method_bins), style in zip(drawn.items(), STYLES, strict=False):
+        x, y, error = np.array([(b.std, b.rmse, b.rmse_error) for b in method_bins]).reshape(-1, 3).T
         lower = np.minimum(error, 0.9 * y)  # a bar must end above zero
         artists[name] = axes.errorbar(x, y, yerr=(lower, error), lw=1, ms=3, capsize=1.5, label=name, **style)
-    every = [value for of_one in drawn.values() for b in of_one for value in (b.std, b.rmse)] or [1.0]
+    every = [value for method_bins in drawn.values() for b in method_bins for value in (b.std, b.rmse)] or [1.0]
     limits = 0.7 * min(every), 1.4 * max(every)
     (artists["diagonal"],) = axes.plot(limits, limits, color="black", lw=0.8)
     axes.set(xscale="log", yscale="log", xlim=limits, ylim=limits)
@@ -147,9 +147,9 @@ def plot_coverage_in_bins(
         "band": axes.axhspan(100 * (level - tolerance), 100 * (level + tolerance), color="0.6", alpha=0.45, lw=0),
         "nominal": axes.axhline(100 * level, color="black", lw=0.8),
     }
-    for (name, of_one), style in zip(bins.items(), STYLES, strict=False):
-        coverage = np.array([b.coverage for b in of_one])
-        error = np.sqrt(coverage * (1 - coverage) / np.maximum([b.n for b in of_one], 1))
+    for (name, method_bins), style in zip(bins.items(), STYLES, strict=False):
+        coverage = np.array([b.coverage for b in method_bins])
+        error = np.sqrt(coverage * (1 - coverage) / np.maximum([b.n for b in method_bins], 1))
         artists[name] = axes.errorbar(
             centres, 100 * coverage, yerr=100 * error, lw=1, ms=3, capsize=1.5, label=name, **style
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +14,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import acf_jax
+from acf_jax.data.batches import filled_batches
 from acf_jax.data.prepared import PreparedDataset
+from acf_jax.files import whole_file
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.network import Network
 from acf_jax.inference.split import STARS_AT_A_TIME, SplitPrediction, predict_split
+from acf_jax.metrics.bootstrap import Draws
 from acf_jax.models import acf
 from acf_jax.report.section import FigureFile
 
@@ -64,6 +66,11 @@ class Context:
         return self.trained.targets
 
     @property
+    def resamples(self) -> Draws:
+        """The bootstrap's."""
+        return Draws(self.options.n_bootstrap, self.options.seed)
+
+    @property
     def is_mock(self) -> bool:
         """Whether the truth is known."""
         return f"true_{self.targets[0]}" in self.dataset.fields
@@ -83,7 +90,16 @@ class Context:
     def prediction(
         self, name: str | None = None, split: str = "validation", dataset: PreparedDataset | None = None
     ) -> SplitPrediction:
-        """A network's Monte Carlo answers for a split; computed once and kept on disk."""
+        """A network's Monte Carlo answers for a split; computed once and kept on disk.
+
+        Args:
+            name: of the network; by default the one in question.
+            split: of the dataset.
+            dataset: by default the one evaluated.
+
+        Returns:
+            the answers, in the order of the split's stars.
+        """
         dataset, trained = dataset or self.dataset, self.network(name)
         stars = self.stars(split, dataset)
         options = self.options
@@ -95,7 +111,10 @@ class Context:
             )  # fmt: skip
             return answer.to_arrays()
 
-        what = {"n_samples": options.n_samples, "seed": options.seed, **of_network(trained), **of_split(dataset, split)}
+        what = {
+            "n_samples": options.n_samples, "seed": options.seed, "code": code_digest(), **network_facts(trained),
+            **split_facts(dataset, split),
+        }  # fmt: skip
         return SplitPrediction.from_arrays(self.cached("prediction", what, compute))
 
     def features(self, name: str | None = None, split: str = "validation") -> np.ndarray:
@@ -103,14 +122,17 @@ class Context:
         trained = self.network(name)
 
         def compute() -> dict[str, np.ndarray]:
-            parts = []
-            with mc_dropout.progress_bar(self.dataset.n_examples(split), self.options.progress) as bar:
-                for rows in self.batches(split):
-                    parts.append(encode(trained, self.dataset.arrays(split, ("stamp",), rows)["stamp"]))
-                    bar.update(len(rows))
+            parts, n_stars = [], self.dataset.n_examples(split)
+            with mc_dropout.progress_bar(n_stars, self.options.progress) as bar:
+                for rows, n_real in filled_batches(n_stars, STARS_AT_A_TIME):
+                    stamps = np.nan_to_num(self.dataset.arrays(split, ("stamp",), rows)["stamp"])
+                    features = _encode(trained.model, trained.input_scaling, trained.params, stamps)
+                    parts.append(np.asarray(features)[:n_real])
+                    bar.update(n_real)
             return {"features": np.concatenate(parts)}
 
-        return self.cached("features", of_network(trained) | of_split(self.dataset, split), compute)["features"]
+        what = {"code": code_digest(), **network_facts(trained), **split_facts(self.dataset, split)}
+        return self.cached("features", what, compute)["features"]
 
     def network(self, name: str | None = None) -> Network:
         """A network by its name, those of the low-quality sample too; by default the one in question."""
@@ -132,29 +154,38 @@ class Context:
             kind: of thing, for the file's name.
             what: all that determines the arrays, as JSON types; another `what` is another file.
             compute: makes the arrays, none of them of Python objects.
+
+        Returns:
+            the arrays by name.
         """
         what = {"code_version": acf_jax.__version__, **what}
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         path = self.out_dir / "cache" / f"{kind}-{digest}.npz"
         if not path.exists():
             arrays = compute()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")  # a killed run leaves no half file
-            np.savez(temporary, **arrays)
-            temporary.rename(path)
+            with whole_file(path) as file:
+                np.savez(file, **arrays)
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
 
     def save(self, figure: Figure, name: str, caption: str) -> FigureFile:
-        """Write a figure as PNG and PDF; its entry for the section."""
-        folder = self.out_dir / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / f"{name}.png", dpi=160)
-        figure.savefig(folder / f"{name}.pdf", dpi=160, metadata={"CreationDate": None})
+        """Write a figure as PNG and PDF.
+
+        Args:
+            figure: drawn.
+            name: of the files, without their endings.
+            caption: names the sample.
+
+        Returns:
+            its entry for the section.
+        """
+        for kind, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+            with whole_file(self.out_dir / "figures" / f"{name}.{kind}") as file:
+                figure.savefig(file, format=kind, dpi=160, metadata=metadata)
         return FigureFile(name, caption)
 
 
-def of_network(trained: Network) -> dict:
+def network_facts(trained: Network) -> dict:
     """What tells a network's answers from another's, for `Context.cached`."""
     sidecar = trained.sidecar
     validation = json.dumps(sidecar.get("validation", {}), sort_keys=True)
@@ -162,25 +193,33 @@ def of_network(trained: Network) -> dict:
             "validation": validation}  # fmt: skip
 
 
-def of_split(dataset: PreparedDataset, split: str) -> dict:
+def split_facts(dataset: PreparedDataset, split: str) -> dict:
     """What tells a split's stars from another's, for `Context.cached`."""
     return {"dataset": dataset.fingerprint, "split": split}
 
 
 def labels_of(stars: Mapping[str, np.ndarray], targets: Sequence[str], prefix: str = "") -> np.ndarray:
-    """Labels, or with the prefix `true_` the truth: (n, n_targets)."""
+    """Labels, or the truth, side by side.
+
+    Args:
+        stars: fields of the dataset, (n, ...).
+        targets: names of labels.
+        prefix: `true_` for the truth.
+
+    Returns:
+        (n, n_targets), in the targets' units.
+    """
     return np.stack([stars[prefix + target] for target in targets], axis=-1).astype(np.float64)
 
 
-def encode(trained: Network, stamps: np.ndarray) -> np.ndarray:
-    """The backbone's features of stamps (n, y, x, band) in uJy / pix: (n, n_features)."""
-    return np.asarray(_encode(trained.model, trained.input_scaling, trained.params, _filled(stamps)))[: len(stamps)]
-
-
-def _filled(stamps: np.ndarray) -> np.ndarray:
-    """With the last stamp repeated to a full batch, so that one compilation serves all; NaN made 0."""
-    rows = np.minimum(np.arange(STARS_AT_A_TIME), len(stamps) - 1)
-    return np.nan_to_num(stamps[rows])
+@functools.cache
+def code_digest() -> str:
+    """A hash of this package, so that nothing made by other code is kept."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @functools.partial(jax.jit, static_argnames=("model", "scaling"))

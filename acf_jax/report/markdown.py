@@ -62,7 +62,16 @@ def code_block(text: str) -> list[str]:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], n_text: int) -> list[str]:
-    """Lines of a table with columns padded to one width: the first `n_text` hold words, the others numbers."""
+    """A table with columns padded to one width.
+
+    Args:
+        header: plain text.
+        rows: cells of plain text, as many as the header has.
+        n_text: how many columns, from the first on, hold words; the others hold numbers.
+
+    Returns:
+        its lines.
+    """
     header, rows = tuple(map(cell, header)), [tuple(map(cell, row)) for row in rows]
     widths = [max(MIN_WIDTH, *map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = ["-" * width if i < n_text else "-" * (width - 1) + ":" for i, width in enumerate(widths)]

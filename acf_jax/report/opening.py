@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from acf_jax.data.prepared import PreparedDataset, open_dataset
+from acf_jax.errors import ACFError
 from acf_jax.inference.loading import load
 from acf_jax.inference.network import Network
 from acf_jax.report.context import Context, Options
-from acf_jax.report.quick import SPLIT, EvaluationError, network_name, open_same_dataset
 
+SPLIT = "validation"
 SPLITS = ("train", "calibration", SPLIT)
+
+
+class EvaluationError(ACFError):
+    """Checkpoint and dataset do not fit together; the message says why and what to do."""
 
 
 def open_context(
@@ -33,6 +38,9 @@ def open_context(
         low_quality: folders of runs on the low-quality sample, or the folder of that prepared dataset alone.
         options: what the user set; None: nothing.
 
+    Returns:
+        the context.
+
     Raises:
         CheckpointError, DatasetError: if there is no checkpoint or no dataset.
         EvaluationError: if two of them do not belong together.
@@ -49,11 +57,50 @@ def open_context(
     return Context(
         dataset,
         networks,
-        Path(out_dir) if out_dir is not None else Path(checkpoint_dir) / "evaluation",
+        results_folder(checkpoint_dir, out_dir),
         options or Options(),
         low_quality=low_quality_dataset,
         low_quality_networks=low_quality_networks,
     )
+
+
+def results_folder(checkpoint_dir: str | Path, out_dir: str | Path | None) -> Path:
+    """Where the results go: by default `evaluation` in the run's folder."""
+    return Path(out_dir) if out_dir is not None else Path(checkpoint_dir) / "evaluation"
+
+
+def network_name(trained: Network) -> str:
+    """The paper's name of the framework, ACF, or ACPF without parallax; a variant's says so."""
+    config = trained.model.config
+    return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
+
+
+def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:
+    """The dataset that a checkpoint was trained on, in `data_dir` or where it lay in training.
+
+    Raises:
+        DatasetError: if there is none.
+        EvaluationError: if what lies there has other bands or another content, or no validation stars.
+    """
+    recorded = trained.sidecar["dataset"]
+    folder = Path(recorded["folder"])
+    if data_dir is not None:
+        folder = Path(data_dir) / recorded["name"] / recorded["config"] / recorded["version"]
+    dataset = open_dataset(folder)
+    if dataset.bands != trained.bands:
+        raise EvaluationError(
+            f"The stamps in {folder} have bands {dataset.bands}, the network was trained on {trained.bands}: "
+            "evaluate it on the dataset that it was trained on."
+        )
+    if dataset.fingerprint != recorded["fingerprint"]:
+        raise EvaluationError(
+            f"The dataset in {folder} has fingerprint {dataset.fingerprint[:12]}, the network was trained on "
+            f"{recorded['fingerprint'][:12]}: its validation stars may be among those trained on. Point --data_dir to "
+            "the dataset of the training, or train anew on this one."
+        )
+    if not dataset.splits.get(SPLIT):
+        raise EvaluationError(f"The dataset in {folder} has no {SPLIT} stars: prepare a larger one and train on it.")
+    return dataset
 
 
 def check_splits(dataset: PreparedDataset) -> None:
@@ -73,6 +120,11 @@ def check_splits(dataset: PreparedDataset) -> None:
 def check_comparable(trained: Network, other: Network, folder: str | Path) -> None:
     """Refuse a network that was trained on other stars, or on other labels.
 
+    Args:
+        trained: the network in question.
+        other: the one to compare it with.
+        folder: of the other's run.
+
     Raises:
         EvaluationError: saying which.
     """
@@ -90,7 +142,16 @@ def check_comparable(trained: Network, other: Network, folder: str | Path) -> No
 
 
 def free_name(trained: Network, folder: str | Path, taken: Mapping) -> str:
-    """The network's name, with that of its folder where another network has the name already."""
+    """The network's name, with that of its folder where another network has the name already.
+
+    Args:
+        trained: the network.
+        folder: of its run.
+        taken: the others by name.
+
+    Returns:
+        a name that none of them has.
+    """
     name = network_name(trained)
     return name if name not in taken else f"{name} ({Path(folder).name})"
 
@@ -98,7 +159,19 @@ def free_name(trained: Network, folder: str | Path, taken: Mapping) -> str:
 def open_low_quality(
     folders: Sequence[str | Path], data_dir: str | Path | None, others: Mapping[str, Network]
 ) -> tuple[PreparedDataset | None, dict[str, Network]]:
-    """The low-quality sample and the networks trained on it, none of them named as one of the `others`."""
+    """The low-quality sample and the networks trained on it.
+
+    Args:
+        folders: of runs on that sample, or of its prepared dataset.
+        data_dir: where `datasets.build` put it; by default where it lay in training.
+        others: the other networks by name, the one in question first.
+
+    Returns:
+        the dataset, None of no folder, and its networks, none of them named as one of the others.
+
+    Raises:
+        EvaluationError: if the folders are of two datasets, or of that which is evaluated.
+    """
     dataset, networks = None, {}
     trained = next(iter(others.values()))
     for folder in folders:

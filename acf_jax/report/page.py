@@ -14,6 +14,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
+from acf_jax.files import whole_file
 from acf_jax.report import provenance
 from acf_jax.report.markdown import code_block, link, markdown_table, paragraph, plain, spans
 from acf_jax.report.section import FigureFile, Section
@@ -38,10 +39,18 @@ class Heading:
 
 
 def write(sections: Sequence[Section], heading: Heading, out_dir: str | Path) -> Path:
-    """Write `report.html`, `report.md` and `results.json`; returns the path of the first.
+    """Write `report.html`, `report.md` and `results.json`.
 
     The HTML page holds its pictures, needs neither network nor scripts, and links to `figures/<name>.pdf` beside it.
     The Markdown shows `figures/<name>.png`.
+
+    Args:
+        sections: in their order.
+        heading: what stands above them.
+        out_dir: the evaluation's folder.
+
+    Returns:
+        the path of the first.
 
     Raises:
         ValueError: if two sections have one key, or values are not JSON (the two pages are written then).
@@ -59,7 +68,16 @@ def write(sections: Sequence[Section], heading: Heading, out_dir: str | Path) ->
 
 
 def html_page(sections: Sequence[Section], heading: Heading, out_dir: Path) -> str:
-    """The page; everything that is not the template's own is escaped."""
+    """The page; everything that is not the template's own is escaped.
+
+    Args:
+        sections: in their order.
+        heading: what stands above them.
+        out_dir: where their figures lie.
+
+    Returns:
+        HTML.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -187,4 +205,5 @@ def _anchor(key: str) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # a path may hold what is not Unicode
+    with whole_file(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))  # a path may hold what is not Unicode

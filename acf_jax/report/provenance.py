@@ -49,14 +49,14 @@ def gather(context: Context, command: Sequence[str] | None = None) -> dict:
         "code_version": acf_jax.__version__,
         "git": git_state(Path(acf_jax.__file__).parents[1]),
         "options": options,
-        "networks": {name: of_network(trained) for name, trained in networks.items()},
-        "datasets": {role: of_dataset(dataset) for role, dataset in datasets.items()},
+        "networks": {name: network_record(trained) for name, trained in networks.items()},
+        "datasets": {role: dataset_record(dataset) for role, dataset in datasets.items()},
         "software": software(),
         "machine": machine(),
     }
 
 
-def of_network(trained: Network) -> dict:
+def network_record(trained: Network) -> dict:
     """Its making, as its checkpoint tells."""
     sidecar = trained.sidecar
     return {
@@ -70,7 +70,7 @@ def of_network(trained: Network) -> dict:
     }
 
 
-def of_dataset(dataset: PreparedDataset) -> dict:
+def dataset_record(dataset: PreparedDataset) -> dict:
     """Its identity and what its builder recorded of its making."""
     recorded = {name: dataset.metadata[name] for name in ("provenance", "selection") if name in dataset.metadata}
     facts = {name: getattr(dataset, name) for name in ("name", "config", "version", "fingerprint")}
@@ -164,13 +164,13 @@ def _printed(value: Any) -> str:
 
 
 def _network_text(network: Mapping) -> str:
-    of_steps = "" if network["num_steps"] is None else f" of {network['num_steps']:,}"
+    in_all = "" if network["num_steps"] is None else f" of {network['num_steps']:,}"
     versions = ", ".join(
         f"{name} {network[key]}" for name, key in (("ACF-JAX", "code_version"), ("JAX", "jax_version")) if network[key]
     )
     made = f"; trained by {versions}" if versions else ""
     return (
-        f"{network['n_parameters']:,} parameters, step {network['step']:,}{of_steps}{made}, "
+        f"{network['n_parameters']:,} parameters, step {network['step']:,}{in_all}{made}, "
         f"on {_dataset_text(network['dataset'])}"
     )
 

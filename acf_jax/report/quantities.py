@@ -9,7 +9,7 @@ import numpy as np
 
 from acf_jax.labels import LABELS
 from acf_jax.metrics.residuals import magnitude_edges, regular_edges
-from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.words import NAMES
 
 LABEL_STEPS = {"teff": 500.0, "logg": 0.5, "fe_h": 0.25}
 """Widths of the bins in each label, in its unit."""
@@ -67,11 +67,14 @@ def quantities(
         targets: names of labels.
         bands: the order of psf_mag's last axis.
         prefix: of the labels' fields.
+
+    Returns:
+        them in this order, cut into bins.
     """
     kind = "true" if prefix else "label"
     g_mag, ebmv, snr = stars["psf_mag"][:, bands.index("g")], stars["ebmv_sfd"], parallax_snr(stars)
     found = [
-        *(_of_label(stars[prefix + target], target, kind) for target in targets),
+        *(_label_bins(stars[prefix + target], target, kind) for target in targets),
         Quantity("g_mag", "g", "mag", g_mag, without_sparse_ends(magnitude_edges(g_mag), g_mag)),
         Quantity("ebmv_sfd", "E(B-V)", "mag", ebmv, without_sparse_ends(EBMV_EDGES_MAG, ebmv)),
         Quantity("parallax_snr", "parallax S/N", "", snr, without_sparse_ends(PARALLAX_SNR_EDGES, snr), log=True),
@@ -105,6 +108,6 @@ def without_sparse_ends(edges: Sequence[float], x: np.ndarray) -> np.ndarray:
     return np.array(edges)
 
 
-def _of_label(values: np.ndarray, target: str, kind: str) -> Quantity:
+def _label_bins(values: np.ndarray, target: str, kind: str) -> Quantity:
     edges = without_sparse_ends(regular_edges(values, LABEL_STEPS[target]), values)
     return Quantity(target, f"{kind} {NAMES[target]}", LABELS[target], values, edges)

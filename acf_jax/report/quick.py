@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,23 +12,19 @@ import pyarrow.parquet
 from matplotlib.figure import Figure
 
 import acf_jax
-from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, photometric_baselines
-from acf_jax.data.prepared import PreparedDataset, open_dataset
-from acf_jax.errors import ACFError
+from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, PhotometricBaselines
+from acf_jax.files import whole_file
 from acf_jax.inference.loading import load
-from acf_jax.inference.network import Network
-from acf_jax.inference.split import SplitPrediction, predict_split
 from acf_jax.labels import LABELS
-from acf_jax.metrics.residuals import NOMINAL_COVERAGE, binned_residuals, magnitude_edges, residual_metrics
+from acf_jax.metrics.residuals import NOMINAL_COVERAGE, residual_metrics
 from acf_jax.plots import predictions as prediction_plots
 from acf_jax.report import quick_markdown as report
+from acf_jax.report.context import Context, Options
+from acf_jax.report.opening import SPLIT, EvaluationError, network_name, open_same_dataset, results_folder
+from acf_jax.report.residuals import PREFIXES
+from acf_jax.report.sections.sample import g_magnitude, parameter_samples, residuals_by_g
 
-SPLIT = "validation"
 STAR_FIELDS = ("object_id", "source_id", "ra", "dec")
-
-
-class EvaluationError(ACFError):
-    """Checkpoint and dataset do not fit together; the message says why and what to do."""
 
 
 def evaluate(
@@ -70,152 +66,98 @@ def evaluate(
         EvaluationError: if the dataset is not the one of the checkpoint.
     """
     trained = load(checkpoint_dir)
-    dataset = open_same_dataset(trained, data_dir)
-    targets = trained.targets
-    truth = tuple(f"true_{target}" for target in targets if f"true_{target}" in dataset.fields)
-    stars = dataset.arrays(SPLIT, (*STAR_FIELDS, *PHOTOMETRY_FIELDS, *targets, *truth))
-    prediction = predict_split(trained, dataset, stars, split=SPLIT, n_samples=n_samples, seed=seed, progress=progress)
-
-    methods = {network_name(trained): {t: prediction.mean[:, i] for i, t in enumerate(targets)}}
-    if baselines:
-        methods |= predict_baselines(dataset, stars, targets, seed=seed, progress=progress)
-    metrics = describe(trained, dataset, checkpoint_dir, n_samples, seed) | {
-        "n_without_prediction": sum(reason is not None for reason in prediction.reason),
-        **measure(methods, prediction.std, stars, targets, dataset.bands),
-    }
-    out_dir = Path(out_dir) if out_dir is not None else Path(checkpoint_dir) / "evaluation"
-    out_dir.mkdir(parents=True, exist_ok=True)
-    write_predictions(out_dir / "predictions.parquet", stars, prediction, targets, dataset, metrics)
-    write_figures(out_dir, stars, prediction, targets, dataset.bands, metrics)
-    (out_dir / "metrics.md").write_text(report.markdown(metrics))
-    (out_dir / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    context = Context(
+        open_same_dataset(trained, data_dir), {network_name(trained): trained}, results_folder(checkpoint_dir, out_dir),
+        Options(n_samples=n_samples, seed=seed, progress=progress),
+    )  # fmt: skip
+    metrics = describe(context, checkpoint_dir) | measure(context, baselines)
+    write_predictions(context, metrics)
+    write_figures(context, metrics)
+    write_metrics(context, metrics)
     return metrics
 
 
-def network_name(trained: Network) -> str:
-    """The paper's name of the framework, ACF, or ACPF without parallax; a variant's says so."""
-    config = trained.model.config
-    return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
-
-
-def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:
-    """The dataset that a checkpoint was trained on, in `data_dir` or where it lay in training.
-
-    Raises:
-        DatasetError: if there is none.
-        EvaluationError: if what lies there has other bands or another content, or no validation stars.
-    """
-    recorded = trained.sidecar["dataset"]
-    folder = Path(recorded["folder"])
-    if data_dir is not None:
-        folder = Path(data_dir) / recorded["name"] / recorded["config"] / recorded["version"]
-    dataset = open_dataset(folder)
-    if dataset.bands != trained.bands:
-        raise EvaluationError(
-            f"The stamps in {folder} have bands {dataset.bands}, the network was trained on {trained.bands}: "
-            "evaluate it on the dataset that it was trained on."
-        )
-    if dataset.fingerprint != recorded["fingerprint"]:
-        raise EvaluationError(
-            f"The dataset in {folder} has fingerprint {dataset.fingerprint[:12]}, the network was trained on "
-            f"{recorded['fingerprint'][:12]}: its validation stars may be among those trained on. Point --data_dir to "
-            "the dataset of the training, or train anew on this one."
-        )
-    if not dataset.splits.get(SPLIT):
-        raise EvaluationError(f"The dataset in {folder} has no {SPLIT} stars: prepare a larger one and train on it.")
-    return dataset
-
-
-def predict_baselines(
-    dataset: PreparedDataset, stars: Mapping[str, np.ndarray], targets: Sequence[str], *, seed: int, progress: bool
-) -> dict[str, dict[str, np.ndarray]]:
-    """Gradient boosting on the dataset's catalogue photometry: {baseline: {target: (n,)}}.
+def predict_baselines(context: Context) -> dict[str, np.ndarray]:
+    """Gradient boosting on the dataset's catalogue photometry: (n, n_targets) by baseline.
 
     Raises:
         EvaluationError: if the dataset does not say how to deredden.
     """
+    dataset, options, stars = context.dataset, context.options, context.stars()
     coefficients = dataset.metadata.get("extinction_coefficients")
     if coefficients is None:
         raise EvaluationError(
             f"{dataset.folder}/metadata.json has no extinction_coefficients, which the baselines need: prepare the "
             "dataset anew, or leave them out with --no-baselines."
         )
-    train = dataset.arrays("train", (*PHOTOMETRY_FIELDS, *targets))
+    baselines = PhotometricBaselines(dataset.bands, coefficients, options.seed, options.progress)
     photometry = {field: stars[field] for field in PHOTOMETRY_FIELDS}
-    return photometric_baselines(train, photometry, targets, dataset.bands, coefficients, seed=seed, progress=progress)
+    return baselines.predict(context.stars("train"), photometry, context.targets)
 
 
-def describe(trained: Network, dataset: PreparedDataset, checkpoint_dir: str | Path, n_samples: int, seed: int) -> dict:
+def describe(context: Context, checkpoint_dir: str | Path) -> dict:
     """Which sample, which network, and how it was asked."""
-    mock = any(field.startswith("true_") for field in dataset.fields)
-    sky = "mock sky" if mock else f"{dataset.name}/{dataset.config}"
+    dataset, trained, options = context.dataset, context.trained, context.options
+    sky = "mock sky" if context.is_mock else f"{dataset.name}/{dataset.config}"
     return {
         "sample": f"{sky}, {SPLIT} split",
-        "mock": mock,
+        "mock": context.is_mock,
         "n_stars": dataset.n_examples(SPLIT),
-        "network": network_name(trained),
+        "network": context.name,
         "checkpoint": {"folder": str(checkpoint_dir), "step": trained.step},
         "dataset": {name: trained.sidecar["dataset"][name] for name in ("name", "config", "version", "fingerprint")},
-        "mc_dropout": {"n_samples": n_samples, "seed": seed},
+        "mc_dropout": {"n_samples": options.n_samples, "seed": options.seed},
         "code_version": {"training": trained.sidecar.get("code_version"), "evaluation": acf_jax.__version__},
         "units": {target: LABELS[target] for target in trained.targets},
         "nominal_coverage": NOMINAL_COVERAGE,
     }
 
 
-def measure(
-    methods: Mapping[str, Mapping[str, np.ndarray]],
-    network_std: np.ndarray,
-    stars: Mapping[str, np.ndarray],
-    targets: Sequence[str],
-    bands: str,
-) -> dict:
-    """`results` of every method, of which the first is the network, and the network's `residuals_by_g`."""
-    network = next(iter(methods))
+def measure(context: Context, baselines: bool = True) -> dict:
+    """`results` of the network and the baselines, and the network's `residuals_by_g`, as `metrics.json` has them."""
+    stars, prediction = context.stars(), context.prediction()
+    answers = {context.name: prediction.mean} | (predict_baselines(context) if baselines else {})
     results = {
         method: {
             reference: {
                 target: residual_metrics(
-                    values[target], stars[prefix + target], network_std[:, i] if method == network else None
+                    answer[:, i], stars[prefix + target], prediction.std[:, i] if method == context.name else None
                 ).to_dict()
-                for i, target in enumerate(targets)
+                for i, target in enumerate(context.targets)
                 if prefix + target in stars
             }
-            for reference, prefix in (("label", ""), ("truth", "true_"))
+            for reference, prefix in PREFIXES.items()
         }
-        for method, values in methods.items()
+        for method, answer in answers.items()
     }
-    g_mag = g_magnitude(stars, bands)
-    edges = magnitude_edges(g_mag)
-    by_g = {
-        target: [b.to_dict() for b in binned_residuals(methods[network][target] - stars[target], g_mag, edges)]
-        for target in targets
+    bins = residuals_by_g(context, parameter_samples(context, context.name))
+    return {
+        "n_without_prediction": sum(reason is not None for reason in prediction.reason),
+        "results": results,
+        "residuals_by_g": {target: [b.to_dict() for b in in_bins] for target, in_bins in bins.items()},
     }
-    return {"results": results, "residuals_by_g": by_g}
 
 
-def g_magnitude(stars: Mapping[str, np.ndarray], bands: str) -> np.ndarray:
-    """Observed g, AB mag: (n,)."""
-    return stars["psf_mag"][:, bands.index("g")]
+def write_metrics(context: Context, metrics: Mapping) -> None:
+    """`metrics.json`, and the same in words and tables, `metrics.md`."""
+    for name, text in (
+        ("metrics.md", report.markdown(metrics)),
+        ("metrics.json", json.dumps(metrics, indent=2, allow_nan=False) + "\n"),
+    ):
+        with whole_file(context.out_dir / name, "x") as file:
+            file.write(text)
 
 
-def write_predictions(
-    path: Path,
-    stars: Mapping[str, np.ndarray],
-    prediction: SplitPrediction,
-    targets: Sequence[str],
-    dataset: PreparedDataset,
-    metrics: Mapping,
-) -> None:
-    """A row per star of the split, those without a prediction too; units in the columns' metadata.
+def write_predictions(context: Context, metrics: Mapping) -> None:
+    """`predictions.parquet`: a row per star, those without a prediction too; units in the columns' metadata.
 
     Columns: object_id, source_id, ra, dec, g_psf; for each target its label (`teff`), `teff_predicted`,
     `teff_std` and, on the mock sky, `true_teff`; `reason`, null where there is a prediction.
     """
-    units = dataset.metadata.get("units", {})
+    stars, prediction, units = context.stars(), context.prediction(), context.dataset.metadata.get("units", {})
     columns = {name: (stars[name], units.get(name, "")) for name in STAR_FIELDS}
-    columns["g_psf"] = (g_magnitude(stars, dataset.bands), "mag")
-    for i, target in enumerate(targets):
+    columns["g_psf"] = (g_magnitude(context), "mag")
+    for i, target in enumerate(context.targets):
         unit = LABELS[target]
         columns[target] = (stars[target], unit)
         columns[f"{target}_predicted"] = (prediction.mean[:, i].astype(np.float32), unit)
@@ -232,39 +174,32 @@ def write_predictions(
         [*fields, pyarrow.field("reason", pyarrow.string(), metadata={"description": "why there is no prediction"})],
         metadata={"acf_jax": json.dumps(provenance)},
     )
-    pyarrow.parquet.write_table(
-        pyarrow.table([*arrays, pyarrow.array(prediction.reason, pyarrow.string())], schema), path
-    )
+    table = pyarrow.table([*arrays, pyarrow.array(prediction.reason, pyarrow.string())], schema)
+    with whole_file(context.out_dir / "predictions.parquet") as file:
+        pyarrow.parquet.write_table(table, file)
 
 
-def write_figures(
-    out_dir: Path,
-    stars: Mapping[str, np.ndarray],
-    prediction: SplitPrediction,
-    targets: Sequence[str],
-    bands: str,
-    metrics: Mapping,
-) -> None:
+def write_figures(context: Context, metrics: Mapping) -> None:
     """`figure_8.png`, `figure_9.png` and, where log g is a target, `residuals_vs_g.png`."""
     title = f"{metrics['network']}, {metrics['sample']}, n = {metrics['n_stars'] - metrics['n_without_prediction']:,}"
-    samples = {
-        target: prediction_plots.ParameterSample(
-            target, LABELS[target], stars[target], prediction.mean[:, i], prediction.std[:, i]
-        )
-        for i, target in enumerate(targets)
-    }
-    panel_inches = 4.5 * len(targets)
+    samples = parameter_samples(context, context.name)
+    panel_inches = 4.5 * len(samples)
     for name, draw, height in (
         ("figure_8", prediction_plots.draw_figure_8, 5.4),
         ("figure_9", prediction_plots.draw_figure_9, 4.0),
     ):
         figure = Figure(figsize=(panel_inches, height), dpi=160, layout="constrained")
-        draw(figure, list(samples.values()), title)
-        figure.savefig(out_dir / f"{name}.png")
-    if "logg" in samples:
-        figure = Figure(figsize=(7.5, 4.4), dpi=160, layout="constrained")
-        figure.suptitle(title)
-        g_mag, sample = g_magnitude(stars, bands), samples["logg"]
-        bins = binned_residuals(sample.prediction - sample.label, g_mag, magnitude_edges(g_mag))
-        prediction_plots.plot_residuals_vs_magnitude(figure.subplots(), sample, g_mag, bins)
-        figure.savefig(out_dir / "residuals_vs_g.png")
+        draw(figure, samples, title)
+        _save(context, figure, name)
+    for sample in samples:
+        if sample.target == "logg":
+            figure = Figure(figsize=(7.5, 4.4), dpi=160, layout="constrained")
+            figure.suptitle(title)
+            bins = residuals_by_g(context, [sample])["logg"]
+            prediction_plots.plot_residuals_vs_magnitude(figure.subplots(), sample, g_magnitude(context), bins)
+            _save(context, figure, "residuals_vs_g")
+
+
+def _save(context: Context, figure: Figure, name: str) -> None:
+    with whole_file(context.out_dir / f"{name}.png") as file:
+        figure.savefig(file)

@@ -1,14 +1,13 @@
-"""What `evaluation.evaluate` measured, in words and Markdown tables that also read well in a terminal."""
+"""What `quick.evaluate` measured, in words and Markdown tables that also read well in a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from acf_jax.metrics.residuals import NOMINAL_COVERAGE
 from acf_jax.report.markdown import markdown_table
-
-NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]"}
-REFERENCES = {"label": "the labels", "truth": "the injected truth"}
+from acf_jax.report.section import number, percent
+from acf_jax.report.words import NAMES, REFERENCES, enumerated
 
 
 def markdown(metrics: Mapping) -> str:
@@ -27,7 +26,7 @@ def next_step(metrics: Mapping) -> str:
         return f"Next: look at figure_8.png, then train {larger}."
     return (
         "Next: gradient boosting on catalogue magnitudes is still ahead in "
-        f"{_enumeration(behind)}, so train longer (`--config.num_steps`), or {larger}."
+        f"{enumerated(behind)}, so train longer (`--config.num_steps`), or {larger}."
     )
 
 
@@ -71,9 +70,10 @@ def _result_tables(metrics: Mapping) -> Iterator[str]:
         yield ""
         rows = []
         for target in targets:
-            for i, (method, of_method) in enumerate(results.items()):
-                name = f"{NAMES.get(target, target)} ({metrics['units'][target]})" if i == 0 else ""
-                rows.append((name, method, *_cells(of_method[reference][target], metrics["units"][target])))
+            unit = metrics["units"][target]
+            for i, (method, by_reference) in enumerate(results.items()):
+                name = f"{NAMES.get(target, target)} ({unit})" if i == 0 else ""
+                rows.append((name, method, *_cells(by_reference[reference][target], unit)))
         yield from markdown_table(header, rows, n_text=2)
         yield ""
     yield (
@@ -94,7 +94,7 @@ def _magnitude_table(metrics: Mapping) -> Iterator[str]:
         (
             f"{b['lower']:.1f} to {b['upper']:.1f}",
             f"{b['n']:,}",
-            *(_number(b[name], "dex") for name in ("offset", "std")),
+            *(number(b[name], "dex") for name in ("offset", "std")),
         )
         for b in bins
     ]
@@ -102,23 +102,13 @@ def _magnitude_table(metrics: Mapping) -> Iterator[str]:
     yield ""
 
 
-def _cells(of_target: Mapping, unit: str) -> list[str]:
-    moments = [_number(of_target["offset"], unit, sign="+")]
-    moments += [_number(of_target[name], unit) for name in ("std", "mad_std", "rmse")]
-    return [*moments, _percent(of_target["coverage_68"]), _percent(of_target["coverage_95"]), f"{of_target['n']:,}"]
-
-
-def _number(value: float | None, unit: str, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}z.{1 if unit == 'K' else 3}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+def _cells(metrics: Mapping, unit: str) -> list[str]:
+    moments = [
+        number(metrics["offset"], unit, "+"),
+        *(number(metrics[name], unit) for name in ("std", "mad_std", "rmse")),
+    ]
+    return [*moments, percent(metrics["coverage_68"]), percent(metrics["coverage_95"]), f"{metrics['n']:,}"]
 
 
 def _lower(a: float | None, b: float | None) -> bool:
     return a is not None and (b is None or a < b)
-
-
-def _enumeration(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import traceback
@@ -11,8 +10,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from acf_jax.files import whole_file
 from acf_jax.report import page, provenance
-from acf_jax.report.context import Context, of_network
+from acf_jax.report.context import Context, code_digest, network_facts
 from acf_jax.report.section import MissingPieceError, Section
 from acf_jax.report.sections import external, parallax, precision, precision_bins, sample
 from acf_jax.report.sections.baselines import baselines
@@ -84,7 +84,7 @@ def verdict(sections: Sequence[Section]) -> tuple[str, ...]:
 
 def _kept(context: Context, key: str, make: MakeSection) -> Section:
     """The section of this evaluation, from its cache if it was made of the same things by the same code."""
-    what = json.dumps([key, _ingredients(context), _code_digest()], sort_keys=True)
+    what = json.dumps([key, _ingredients(context), code_digest()], sort_keys=True)
     path = context.out_dir / "cache" / f"section-{key}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
     if path.exists():
         section = Section.from_dict(json.loads(path.read_text()))
@@ -92,10 +92,8 @@ def _kept(context: Context, key: str, make: MakeSection) -> Section:
             return section
     section = _made(context, key, make)
     if section.missing is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(section.to_dict(), allow_nan=False))
-        temporary.rename(path)
+        with whole_file(path, "x") as file:
+            json.dump(section.to_dict(), file, allow_nan=False)
     return section
 
 
@@ -107,7 +105,8 @@ def _made(context: Context, key: str, make: MakeSection) -> Section:
         return Section(key, title, missing=str(error))
     except Exception as error:
         trace = context.out_dir / f"failed_{key}.txt"
-        trace.write_text(traceback.format_exc())
+        with whole_file(trace, "x") as file:
+            file.write(traceback.format_exc())
         words = f"This section failed ({type(error).__name__}: {error}); {trace.name} has the details."
         return Section(key, title, missing=words, values={"failed": True})
 
@@ -117,8 +116,10 @@ def _ingredients(context: Context) -> dict:
     datasets = (context.dataset, context.low_quality)
     options = context.options
     return {
-        "networks": {name: of_network(trained) for name, trained in context.networks.items()},
-        "low_quality_networks": {name: of_network(trained) for name, trained in context.low_quality_networks.items()},
+        "networks": {name: network_facts(trained) for name, trained in context.networks.items()},
+        "low_quality_networks": {
+            name: network_facts(trained) for name, trained in context.low_quality_networks.items()
+        },
         "datasets": [dataset and dataset.fingerprint for dataset in datasets],
         "external": {name: _digest_of(matched) for name, matched in context.external.items()},
         "options": [options.n_samples, options.seed, options.n_trials, options.n_bootstrap],
@@ -131,14 +132,4 @@ def _digest_of(matched: Mapping) -> str:
     for name in sorted(matched):
         value = matched[name]
         digest.update(name.encode() + (value.tobytes() if hasattr(value, "tobytes") else repr(value).encode()))
-    return digest.hexdigest()
-
-
-@functools.cache
-def _code_digest() -> str:
-    """A hash of this package, so that nothing made by other code is kept."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return digest.hexdigest()

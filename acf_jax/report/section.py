@@ -62,7 +62,16 @@ class Section:
 
 
 def number(value: float | None, unit: str, sign: str = "") -> str:
-    """A residual's moment as it is printed: one decimal in K, three in dex; a dash for none."""
+    """A residual's moment as it is printed.
+
+    Args:
+        value: in `unit`.
+        unit: K or dex.
+        sign: `+` for a number that always has a sign.
+
+    Returns:
+        one decimal in K, three in dex; a dash for None and NaN.
+    """
     return "-" if value is None or value != value else f"{value:{sign}z.{1 if unit == 'K' else 3}f}"
 
 

@@ -1,4 +1,4 @@
-"""The residuals that sections speak of, and how their moments are written."""
+"""How labels, references and numbers are called and written."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ import numpy as np
 
 from acf_jax.labels import LABELS
 from acf_jax.metrics.bootstrap import Estimate
-from acf_jax.report.context import Context, labels_of
 from acf_jax.report.section import number
 
-PREFIXES = {"label": "", "truth": "true_"}
-"""How the fields of each reference begin."""
+NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]"}
+REFERENCES = {"label": "the labels", "truth": "the injected truth"}
 
 
-def references(context: Context) -> tuple[str, ...]:
-    """What residuals are taken about: the labels, and on the mock sky the truth."""
-    return ("label", "truth") if context.is_mock else ("label",)
-
-
-def residuals(context: Context, name: str, kind: str) -> dict[str, np.ndarray]:
-    """Prediction minus reference of a network over the validation split: {target: (n,)}; NaN where either is."""
-    targets = context.network(name).targets
-    residual = context.prediction(name).mean - labels_of(context.stars(), targets, PREFIXES[kind])
-    return {target: residual[:, i] for i, target in enumerate(targets)}
+def with_unit(target: str) -> str:
+    """A label's name with its unit, as in "Teff (K)"."""
+    return f"{NAMES[target]} ({LABELS[target]})"
 
 
 def in_words(value: float, target: str, sign: str = "") -> str:
-    """A residual's moment with its unit."""
+    """A residual's moment with its unit.
+
+    Args:
+        value: in the target's unit.
+        target: which label.
+        sign: `+` for a number that always has a sign.
+
+    Returns:
+        as in "95.0 K".
+    """
     return f"{number(value, LABELS[target], sign)} {LABELS[target]}"
 
 
@@ -39,8 +40,25 @@ def enumerated(words: Iterable[str]) -> str:
 
 
 def with_interval(estimate: Estimate, unit: str, sign: str = "") -> str:
-    """The estimate and its interval in brackets, in a unit of residuals; a dash for none."""
+    """An estimate of a residual's moment with its interval.
+
+    Args:
+        estimate: in `unit`.
+        unit: K or dex.
+        sign: `+` for numbers that always have a sign.
+
+    Returns:
+        as in "95.0 [93.1, 97.2]"; a dash for NaN.
+    """
     if np.isnan(estimate.value):
         return "-"
     value, lower, upper = (number(x, unit, sign) for x in (estimate.value, estimate.lower, estimate.upper))
+    return f"{value} [{lower}, {upper}]"
+
+
+def ratio(estimate: Estimate, decimals: int = 2) -> str:
+    """A ratio with its interval, as in "1.11 [1.05, 1.17]"; a dash for NaN."""
+    if np.isnan(estimate.value):
+        return "-"
+    value, lower, upper = (f"{x:.{decimals}f}" for x in (estimate.value, estimate.lower, estimate.upper))
     return f"{value} [{lower}, {upper}]"

@@ -7,19 +7,28 @@ quoted errors `e_teff`, ..., `counts` and `is_mock`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import bootstrap_moments
+from acf_jax.metrics.measurements import (
+    Measurement,
+    estimates,
+    from_metrics,
+    moments,
+    select,
+    to_dicts,
+    without_interval,
+)
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.plots import external as external_plots
 from acf_jax.plots.predictions import ParameterSample
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number
+from acf_jax.report.words import NAMES, in_words, with_unit
 
 PAPER_STD = {"APOGEE DR17": {"logg": 0.13}, "LAMOST LSP3": {"teff": 177.73, "fe_h": 0.22}}
 """Standard deviations that the paper's text gives, in K and dex; the others stand in its figures alone."""
@@ -39,113 +48,115 @@ def section(context: Context) -> Section:
             "No table of another survey was given: `evaluate.py --apogee FILE` (allStar-dr17-synspec_rev1.fits) and "
             "`evaluate.py --lamost FILE` (LAMOST LSP3) compare with its labels."
         )
-    values = {survey: measure(context, matched) for survey, matched in context.external.items()}
+    found = [m for matched in context.external.values() for m in measure(context, matched)]
     compared = {survey: matched for survey, matched in context.external.items() if len(matched["row"])}
     return Section(
         key="external",
         title="Against other spectroscopic surveys (Sec. 5.3, Figs. 11 and 12)",
-        text=_text(context, values),
-        tables=(_residual_table(context, values), *_truth_table(context, values), _selection_table(context)),
+        text=_text(context, found),
+        tables=(_residual_table(context, found), *_truth_table(context, found), _selection_table(context)),
         figures=tuple(_figure(context, survey, matched) for survey, matched in compared.items()),
-        values=values,
-    )
+        values={
+            "surveys": [
+                {"survey": survey, "n": len(matched["row"]), "is_mock": bool(matched["is_mock"]),
+                 "counts": dict(matched["counts"])}
+                for survey, matched in context.external.items()
+            ],
+            "measurements": to_dicts(found),
+        },
+    )  # fmt: skip
 
 
-def measure(context: Context, matched: Mapping) -> dict:
-    """What results.json says of one survey.
+def measure(context: Context, matched: Mapping) -> list[Measurement]:
+    """Residuals of the network about one survey's labels, in the sample of that name.
 
-    For each target: the residuals' moments (prediction minus the survey's label) with the bootstrap's interval of the
-    standard deviation; `label_error`, the root mean square of the survey's quoted errors, and `std_without_it`,
-    which is left of the standard deviation when that is subtracted in quadrature. Where the truth is known also
-    `truth`: the network's and the survey's own residuals from it, of the same stars.
+    For each target: the moments (prediction minus the survey's label), the standard deviation with its interval;
+    `label_error`, the root mean square of the survey's quoted errors, and `std_without_it`, which is left of the
+    standard deviation when that is subtracted in quadrature. Where the truth is known also the network's and the
+    survey's own moments about it, of the same stars.
     """
     stars, rows = context.stars(), np.asarray(matched["row"])
     prediction = context.prediction().mean[rows]
-    results = {}
+    survey, found = matched["survey"], []
     for i, target in enumerate(context.targets):
-        label = np.asarray(matched[target], np.float64)
-        m = residual_metrics(prediction[:, i], label).to_dict()
-        std = bootstrap_moments(
-            prediction[:, i] - label, names=("std",), n_resamples=context.options.n_bootstrap, seed=context.options.seed
-        )["std"].to_dict()
-        error = _label_error(matched, target, np.isfinite(prediction[:, i]) & np.isfinite(label))
-        results[target] = m | {"std_interval": [std["lower"], std["upper"]]}
-        results[target] |= {"label_error": error, "std_without_it": _without(m["std"], error)}
+        label, answer = np.asarray(matched[target], np.float64), prediction[:, i]
+        own = {"method": context.name, "target": target, "reference": survey, "sample": survey}
+        about_labels = moments(answer, label, context.resamples, **own)
+        std = estimates(about_labels, "quantity")["std"]
+        error = _label_error(matched, target, np.isfinite(answer) & np.isfinite(label))
+        for quantity, value in (("label_error", error), ("std_without_it", _without(std.value, error))):
+            about_labels.append(Measurement(quantity=quantity, estimate=without_interval(value, std.n), **own))
+        found += about_labels
         if context.is_mock:
             truth = np.asarray(stars[f"true_{target}"][rows], np.float64)
-            results[target]["truth"] = {
-                "network": residual_metrics(prediction[:, i], truth).to_dict(),
-                "survey": residual_metrics(label, truth).to_dict(),
-            }
-    return {"n": len(rows), "is_mock": bool(matched["is_mock"]), "counts": dict(matched["counts"]), "results": results}
+            for method, values in ((context.name, answer), (survey, label)):
+                found += from_metrics(residual_metrics(values, truth), **own | {"method": method, "reference": "truth"})
+    return found
 
 
-def _label_error(matched: Mapping, target: str, used: np.ndarray) -> float | None:
-    """Root mean square of the errors that the survey quotes for the stars used; None if it quotes none."""
+def _label_error(matched: Mapping, target: str, used: np.ndarray) -> float:
+    """Root mean square of the errors that the survey quotes for the stars used; NaN if it quotes none."""
     error = np.asarray(matched.get(f"e_{target}", np.full(len(used), np.nan)), np.float64)[used]
     error = error[np.isfinite(error)]
-    return float(np.sqrt(np.mean(error**2))) if error.size else None
+    return float(np.sqrt(np.mean(error**2))) if error.size else float("nan")
 
 
-def _without(std: float | None, error: float | None) -> float | None:
-    """None also where the errors quoted exceed the scatter, so that nothing can be left."""
-    if std is None or error is None or error >= std:
-        return None
-    return float(np.sqrt(std**2 - error**2))
+def _without(std: float, error: float) -> float:
+    """NaN also where the errors quoted exceed the scatter, so that nothing can be left."""
+    return float(np.sqrt(std**2 - error**2)) if error < std else float("nan")
 
 
-def _text(context: Context, values: Mapping) -> tuple[str, ...]:
+def _text(context: Context, found: Sequence[Measurement]) -> tuple[str, ...]:
     paragraphs = [
         f"{context.name} against labels that it was not trained on and that another survey measured. The stars are "
         f"those of the {context.sample()} that the survey's table has within 1 arcsec; cuts as the paper's."
     ]
-    mocks = [survey for survey, v in values.items() if v["is_mock"]]
+    mocks = [survey for survey, matched in context.external.items() if matched["is_mock"]]
     if mocks:
         paragraphs.append(
             f"{' and '.join(mocks)}: a mock stands in, made from the mock sky's truth with a noise, zero points, a "
             "selection and flags of its own; the figures say nothing about the real survey."
         )
-    if any(r["label_error"] is not None for v in values.values() for r in v["results"].values()):
+    if any(np.isfinite(m.estimate.value) for m in select(found, quantity="label_error")):
         paragraphs.append(
             "The scatter holds the survey's own errors. The root mean square of those that it quotes is subtracted in "
             "quadrature in the column `without it`; a dash where none is quoted or where they exceed the scatter."
         )
-    return (*paragraphs, *(sentence for survey, v in values.items() for sentence in _verdict(survey, v)))
+    return (*paragraphs, *(_verdict(context, survey, found) for survey in context.external))
 
 
-def _verdict(survey: str, values: Mapping) -> list[str]:
-    if not values["n"]:
-        return [f"{survey} has none of the stars that pass its cuts."]
-    scatter = ", ".join(
-        f"{number(r['std'], LABELS[t])} {LABELS[t]} in {NAMES[t]}" for t, r in values["results"].items()
-    )
-    sentence = f"{survey}, {values['n']:,} stars: standard deviation {scatter}."
+def _verdict(context: Context, survey: str, found: Sequence[Measurement]) -> str:
+    n = len(context.external[survey]["row"])
+    if not n:
+        return f"{survey} has none of the stars that pass its cuts."
+    own = select(found, sample=survey, method=context.name)
+    stds = estimates(own, "target", reference=survey, quantity="std")
+    scatter = ", ".join(f"{in_words(std.value, t)} in {NAMES[t]}" for t, std in stds.items())
+    sentence = f"{survey}, {n:,} stars: standard deviation {scatter}."
+    true_stds = estimates(own, "target", reference="truth", quantity="std")
+    without_error = estimates(own, "target", reference=survey, quantity="std_without_it")
     checks = [
-        f"{number(r['std_without_it'], LABELS[t])} against {number(r['truth']['network']['std'], LABELS[t])} "
-        f"{LABELS[t]} in {NAMES[t]}"
-        for t, r in values["results"].items()
-        if "truth" in r and r["std_without_it"] is not None
+        f"{number(without_error[t].value, LABELS[t])} against {in_words(std.value, t)} in {NAMES[t]}"
+        for t, std in true_stds.items()
+        if np.isfinite(without_error[t].value)
     ]
     if checks:
         sentence += f" Without the quoted errors, beside the network's scatter about the truth: {', '.join(checks)}."
-    return [sentence]
+    return sentence
 
 
-def _residual_table(context: Context, values: Mapping) -> Table:
+def _residual_table(context: Context, found: Sequence[Measurement]) -> Table:
     rows = []
-    for survey, v in values.items():
-        for target, r in v["results"].items():
-            unit, (lower, upper) = LABELS[target], r["std_interval"]
-            paper = PAPER_STD.get(survey, {}).get(target)
-            rows.append(
-                (
-                    survey, f"{NAMES[target]} ({unit})", f"{r['n']:,}", number(r["offset"], unit, "+"),
-                    number(r["std"], unit), f"{number(lower, unit)} to {number(upper, unit)}",
-                    number(r["mad_std"], unit), number(r["label_error"], unit), number(r["std_without_it"], unit),
-                    "-" if paper is None else f"{paper:g}",
-                )
-            )  # fmt: skip
-    paper_n = ", ".join(f"{PAPER_N[survey]:,} stars of {survey}" for survey in values if survey in PAPER_N)
+    for survey, target in product(context.external, context.targets):
+        r, unit = estimates(found, "quantity", sample=survey, reference=survey, target=target), LABELS[target]
+        paper = PAPER_STD.get(survey, {}).get(target)
+        rows.append((
+            survey, with_unit(target), f"{r['std'].n:,}", number(r["offset"].value, unit, "+"),
+            number(r["std"].value, unit), f"{number(r['std'].lower, unit)} to {number(r['std'].upper, unit)}",
+            *(number(r[name].value, unit) for name in ("mad_std", "label_error", "std_without_it")),
+            "-" if paper is None else f"{paper:g}",
+        ))  # fmt: skip
+    paper_n = ", ".join(f"{PAPER_N[survey]:,} stars of {survey}" for survey in context.external if survey in PAPER_N)
     return Table(
         caption=f"{context.name} minus the survey's labels; stars of the {context.sample()}"
         + (f" (paper's column: real sky, {paper_n})." if paper_n else "."),
@@ -156,17 +167,16 @@ def _residual_table(context: Context, values: Mapping) -> Table:
     )  # fmt: skip
 
 
-def _truth_table(context: Context, values: Mapping) -> list[Table]:
+def _truth_table(context: Context, found: Sequence[Measurement]) -> list[Table]:
     if not context.is_mock:
         return []
     rows = []
-    for survey, v in values.items():
-        for target, r in v["results"].items():
-            unit, network, labels = LABELS[target], r["truth"]["network"], r["truth"]["survey"]
-            cells = [
-                number(m[name], unit, sign) for m in (network, labels) for name, sign in (("offset", "+"), ("std", ""))
-            ]
-            rows.append((survey, f"{NAMES[target]} ({unit})", f"{network['n']:,}", *cells))
+    for survey, target in product(context.external, context.targets):
+        about_truth, cells = select(found, sample=survey, reference="truth", target=target), []
+        for method in (context.name, survey):
+            m, unit = estimates(about_truth, "quantity", method=method), LABELS[target]
+            cells += [number(m["offset"].value, unit, "+"), number(m["std"].value, unit)]
+        rows.append((survey, with_unit(target), f"{about_truth[0].estimate.n:,}", *cells))
     return [
         Table(
             caption=f"The same stars against the injected truth: {context.name}, and the survey's labels themselves; "

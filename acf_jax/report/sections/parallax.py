@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from acf_jax.inference.network import Network
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Estimate, bootstrap_moments, std_ratio
+from acf_jax.metrics.bootstrap import bootstrap_moments, std_ratio
+from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES, REFERENCES
+from acf_jax.report.residuals import references, residuals
 from acf_jax.report.section import MissingPieceError, Section, Table
-from acf_jax.report.words import enumerated, references, residuals, with_interval
+from acf_jax.report.words import NAMES, REFERENCES, enumerated, ratio, with_interval, with_unit
 
 WITHOUT = "ACPF"
 
@@ -37,26 +38,20 @@ def section(context: Context) -> Section:
         MissingPieceError: if there is no network without parallax, none with it, or their datasets differ.
     """
     name = _with_parallax(context)
-    rows = {kind: _compare(context, name, kind) for kind in references(context)}
+    found = [m for reference in references(context) for m in _compare(context, name, reference)]
     differences = config_differences(context.networks[name], context.networks[WITHOUT])
     return Section(
         key="parallax",
         title="What the parallax brings",
-        text=(_verdict(name, rows[references(context)[-1]], context), _how_alike(name, differences)),
-        tables=tuple(_table(context, name, kind, of_kind) for kind, of_kind in rows.items()),
+        text=(_verdict(context, found), _how_alike(name, differences)),
+        tables=tuple(_table(context, reference, found) for reference in references(context)),
         values={
             "sample": context.sample(),
             "with": name,
             "without": WITHOUT,
             "config_differences": differences,
             "n_resamples": context.options.n_bootstrap,
-            "std": {
-                kind: {
-                    target: {what: estimate.to_dict() for what, estimate in of_target.items()}
-                    for target, of_target in of_kind.items()
-                }
-                for kind, of_kind in rows.items()
-            },
+            "measurements": to_dicts(found),
             "paper": PAPER,
         },
     )
@@ -94,59 +89,53 @@ def _with_parallax(context: Context) -> str:
     return name
 
 
-def _compare(context: Context, name: str, kind: str) -> dict[str, dict[str, Estimate]]:
-    """For each target: `with`, `without` and `ratio`, all of the stars for which both have a residual."""
-    with_parallax, without = (residuals(context, network, kind) for network in (name, WITHOUT))
-    draws = {"n_resamples": context.options.n_bootstrap, "seed": context.options.seed}
-    compared = {}
+def _compare(context: Context, name: str, reference: str) -> list[Measurement]:
+    """Both standard deviations and their ratio, for each target, of the stars for which both have a residual."""
+    with_parallax, without = (residuals(context, network, reference) for network in (name, WITHOUT))
+    found, draws = [], context.resamples
     for target in (t for t in with_parallax if t in without):
         known = np.isfinite(with_parallax[target]) & np.isfinite(without[target])
         a, b = with_parallax[target][known], without[target][known]
-        compared[target] = {
-            "with": bootstrap_moments(a, names=("std",), **draws)["std"],
-            "without": bootstrap_moments(b, names=("std",), **draws)["std"],
-            "ratio": std_ratio(b, a, **draws),
-        }
-    return compared
+        for method, residual in ((name, a), (WITHOUT, b)):
+            std = bootstrap_moments(residual, draws, ("std",))["std"]
+            found.append(Measurement(method, target, reference, "std", std))
+        found.append(Measurement(WITHOUT, target, reference, "std_ratio", std_ratio(b, a, draws), against=name))
+    return found
 
 
-def _table(context: Context, name: str, kind: str, compared: Mapping[str, Mapping[str, Estimate]]) -> Table:
-    rows = []
-    for target, of_target in compared.items():
-        unit, ratio = LABELS[target], of_target["ratio"]
-        cells = [with_interval(of_target[what], unit) for what in ("with", "without")]
-        printed = list(PAPER[target].values()) if kind == "label" else []
-        rows.append((f"{NAMES[target]} ({unit})", *cells, _ratio_words(ratio), f"{ratio.n:,}", *printed))
-    header = ["parameter", f"std, {name}", f"std, {WITHOUT}", "ratio", "n"]
-    if kind == "label":
+def _table(context: Context, reference: str, found: Sequence[Measurement]) -> Table:
+    about, rows = select(found, reference=reference), []
+    stds = select(about, quantity="std")
+    for target, growth in estimates(about, "target", quantity="std_ratio").items():
+        cells = [with_interval(std, LABELS[target]) for std in estimates(stds, "method", target=target).values()]
+        printed = list(PAPER[target].values()) if reference == "label" else []
+        rows.append((with_unit(target), *cells, ratio(growth), f"{growth.n:,}", *printed))
+    header = ["parameter", *(f"std, {method}" for method in distinct(stds, "method")), "ratio", "n"]
+    if reference == "label":
         header += ["paper, ACF", "paper, ACPF", "paper, ratio"]
     return Table(
-        caption=f"Standard deviation about {REFERENCES[kind]} with and without parallax ({context.sample()}); in "
+        caption=f"Standard deviation about {REFERENCES[reference]} with and without parallax ({context.sample()}); in "
         "brackets 95 % bootstrap intervals, of the ratio paired.",
         header=tuple(header),
         rows=tuple(rows),
     )
 
 
-def _ratio_words(ratio: Estimate) -> str:
-    if np.isnan(ratio.value):
-        return "-"
-    return f"{ratio.value:.2f} [{ratio.lower:.2f}, {ratio.upper:.2f}]"
-
-
-def _verdict(name: str, compared: Mapping[str, Mapping[str, Estimate]], context: Context) -> str:
+def _verdict(context: Context, found: Sequence[Measurement]) -> str:
     """Whether the parallax improves log g most, as the paper claims, and what it does to the others."""
-    ratios = {target: of_target["ratio"] for target, of_target in compared.items()}
-    factors = enumerated(f"{_ratio_words(ratio)} in {NAMES[target]}" for target, ratio in ratios.items())
-    about = REFERENCES[references(context)[-1]]
-    words = f"Without parallax the scatter about {about} grows by a factor of {factors} ({context.sample()})."
+    last = references(context)[-1]
+    ratios = estimates(found, "target", reference=last, quantity="std_ratio")
+    factors = enumerated(f"{ratio(growth)} in {NAMES[target]}" for target, growth in ratios.items())
+    words = (
+        f"Without parallax the scatter about {REFERENCES[last]} grows by a factor of {factors} ({context.sample()})."
+    )
     if "logg" not in ratios or len(ratios) < 2:
         return words
-    others = [ratio for target, ratio in ratios.items() if target != "logg"]
+    others = [growth for target, growth in ratios.items() if target != "logg"]
     logg = ratios["logg"]
-    if logg.lower > max(ratio.upper for ratio in others):
+    if logg.lower > max(growth.upper for growth in others):
         return f"{words} The paper's claim holds here: the parallax improves log g most, with intervals well apart."
-    if logg.value > max(ratio.value for ratio in others):
+    if logg.value > max(growth.value for growth in others):
         return f"{words} The parallax improves log g most, but the intervals overlap: on these stars it is not certain."
     return f"{words} The paper's claim does not hold here: the parallax improves another parameter more than log g."
 

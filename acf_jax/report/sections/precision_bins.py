@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from acf_jax.labels import LABELS
 from acf_jax.metrics.bootstrap import MomentsBin, bootstrap_bins
+from acf_jax.metrics.measurements import distinct, select
 from acf_jax.plots.precision import MIN_STARS, BinnedQuantity, draw_bins
 from acf_jax.plots.predictions import SYMBOLS
 from acf_jax.report.context import Context
 from acf_jax.report.quantities import CROWDED_ARCSEC, Quantity, is_crowded, quantities
-from acf_jax.report.quick_markdown import NAMES, REFERENCES
+from acf_jax.report.residuals import PREFIXES, references, residuals
 from acf_jax.report.section import Section, Table, number
-from acf_jax.report.words import PREFIXES, in_words, references, residuals
-
-Binned = list[tuple[Quantity, dict[str, list[MomentsBin]]]]
-"""Each quantity with its bins for every target."""
+from acf_jax.report.words import NAMES, REFERENCES, in_words
 
 MIN_STARS_JUDGED = 50  # among many bins of fewer stars, the largest offset is chance
 
@@ -32,10 +31,34 @@ TRUE_BINS = (
 )
 
 
+@dataclass(frozen=True)
+class BinnedResiduals:
+    """Residuals of one target about one reference, in bins of one quantity."""
+
+    reference: str
+    target: str
+    quantity: Quantity
+    bins: list[MomentsBin]
+
+    @property
+    def binned_by(self) -> str:
+        """The quantity's key."""
+        return self.quantity.key
+
+    @property
+    def n_in_no_bin(self) -> int:
+        """Stars without a residual, or whose quantity is unknown."""
+        return len(self.quantity.x) - sum(b.n for b in self.bins)
+
+    def to_dicts(self) -> list[dict]:
+        """A record of JSON types for each bin."""
+        identity = {"reference": self.reference, "target": self.target, "binned_by": self.binned_by}
+        return [identity | {"bin": self.quantity.bin_name(i)} | b.to_dict() for i, b in enumerate(self.bins)]
+
+
 def bins_section(context: Context) -> Section:
     """Offset and standard deviation of the network in question, in bins of what may disturb it."""
-    kinds = references(context)
-    binned = {kind: _binned(context, kind) for kind in kinds}
+    binned = [each for reference in references(context) for each in _binned(context, reference)]
     n_crowded = int(is_crowded(context.stars()).sum())
     text = [BINS_DEFINITIONS.format(n_resamples=context.options.n_bootstrap)]
     if context.is_mock:
@@ -52,46 +75,42 @@ def bins_section(context: Context) -> Section:
     return Section(
         key="bins",
         title="Where it is biased",
-        text=(*_worst_bins(context, binned[kinds[-1]], kinds[-1]), " ".join(text)),
-        tables=tuple(_bins_table(context, kind, binned[kind]) for kind in kinds),
+        text=(*_worst_bins(context, binned), " ".join(text)),
+        tables=tuple(_bins_table(context, reference, binned) for reference in references(context)),
         figures=(context.save(figure, "precision_bins", _bins_caption(context)),),
         values={
             "sample": context.sample(),
             "network": context.name,
             "n_crowded": n_crowded,
-            "bins": {
-                kind: {quantity.key: _bins_to_values(quantity, bins) for quantity, bins in of_kind}
-                for kind, of_kind in binned.items()
-            },
+            "bins": [record for each in binned for record in each.to_dicts()],
+            "n_in_no_bin": [
+                {"reference": b.reference, "target": b.target, "binned_by": b.binned_by, "n": b.n_in_no_bin}
+                for b in binned
+            ],
         },
     )
 
 
-def _binned(context: Context, kind: str) -> Binned:
-    """Each quantity with the bins of every target."""
-    options, of_target = context.options, residuals(context, context.name, kind)
-    found = quantities(context.stars(), context.targets, context.dataset.bands, PREFIXES[kind])
+def _binned(context: Context, reference: str) -> list[BinnedResiduals]:
+    found = quantities(context.stars(), context.targets, context.dataset.bands, PREFIXES[reference])
     return [
-        (
-            quantity,
-            {
-                target: bootstrap_bins(
-                    residual, quantity.x, quantity.edges, n_resamples=options.n_bootstrap, seed=options.seed
-                )
-                for target, residual in of_target.items()
-            },
+        BinnedResiduals(
+            reference, target, quantity, bootstrap_bins(residual, quantity.x, quantity.edges, context.resamples)
         )
         for quantity in found
+        for target, residual in residuals(context, context.name, reference).items()
     ]
 
 
-def _columns(binned: Mapping[str, Binned]) -> list[BinnedQuantity]:
+def _columns(binned: Sequence[BinnedResiduals]) -> list[BinnedQuantity]:
     """What the figure shows: about the truth beside about the labels, where it is known."""
-    about_truth = {quantity.key: bins for quantity, bins in binned.get("truth", ())}
-    return [
-        BinnedQuantity(_axis(quantity), bins, about_truth.get(quantity.key, {}), quantity.log, quantity.bin_names)
-        for quantity, bins in binned["label"]
-    ]
+    columns = []
+    for key in distinct(binned, "binned_by"):
+        labels, truth = (select(binned, reference=reference, binned_by=key) for reference in PREFIXES)
+        quantity = labels[0].quantity
+        by_target = ({each.target: each.bins for each in about} for about in (labels, truth))
+        columns.append(BinnedQuantity(_axis(quantity), *by_target, quantity.log, quantity.bin_names))
+    return columns
 
 
 def _axis(quantity: Quantity) -> str:
@@ -112,19 +131,20 @@ def _bins_caption(context: Context) -> str:
     )
 
 
-def _bins_table(context: Context, kind: str, binned: Binned) -> Table:
+def _bins_table(context: Context, reference: str, binned: Sequence[BinnedResiduals]) -> Table:
     moments = [
         f"{NAMES[target]} {moment} ({LABELS[target]})" for target in context.targets for moment in ("offset", "std")
     ]
-    rows = []
-    for quantity, bins in binned:
+    rows, about = [], select(binned, reference=reference)
+    for key in distinct(about, "binned_by"):
+        by_target = select(about, binned_by=key)
+        quantity = by_target[0].quantity
         for i in range(len(quantity.edges) - 1):
-            of_target = {target: of_bin[i] for target, of_bin in bins.items()}
-            n = " / ".join(dict.fromkeys(f"{b.n:,}" for b in of_target.values()))
-            cells = [cell for target, b in of_target.items() for cell in _bin_cells(b, LABELS[target])]
+            n = " / ".join(dict.fromkeys(f"{each.bins[i].n:,}" for each in by_target))
+            cells = [cell for each in by_target for cell in _bin_cells(each.bins[i], LABELS[each.target])]
             rows.append(("" if i else quantity.axis, quantity.bin_name(i), n, *cells))
     return Table(
-        caption=f"{context.name}: residuals about {REFERENCES[kind]} in bins ({context.sample()}).",
+        caption=f"{context.name}: residuals about {REFERENCES[reference]} in bins ({context.sample()}).",
         header=("quantity", "bin", "n", *moments),
         rows=tuple(rows),
         n_text=2,
@@ -140,24 +160,14 @@ def _bin_cells(b: MomentsBin, unit: str) -> tuple[str, str]:
     )
 
 
-def _bins_to_values(quantity: Quantity, bins: Mapping[str, list[MomentsBin]]) -> dict:
-    n = len(quantity.x)
-    return {
-        "unit": quantity.unit,
-        "names": [quantity.bin_name(i) for i in range(len(quantity.edges) - 1)],
-        "targets": {target: [b.to_dict() for b in of_target] for target, of_target in bins.items()},
-        "n_in_no_bin": {target: n - sum(b.n for b in of_target) for target, of_target in bins.items()},
-    }
-
-
-def _worst_bins(context: Context, binned: Binned, kind: str) -> list[str]:
+def _worst_bins(context: Context, binned: Sequence[BinnedResiduals]) -> list[str]:
     """For each target, the bins of enough stars in which it is most biased and most scattered."""
-    words = []
+    words, reference = [], references(context)[-1]
     for target in context.targets:
         judged = [
-            (f"{quantity.name} {quantity.bin_name(i)}", b)
-            for quantity, bins in binned
-            for i, b in enumerate(bins[target])
+            (f"{each.quantity.name} {each.quantity.bin_name(i)}", b)
+            for each in select(binned, reference=reference, target=target)
+            for i, b in enumerate(each.bins)
             if b.n >= MIN_STARS_JUDGED
         ]
         if not judged:
@@ -172,5 +182,5 @@ def _worst_bins(context: Context, binned: Binned, kind: str) -> list[str]:
         )
     if not words:
         return []
-    where = f"About {REFERENCES[kind]}, in bins of {MIN_STARS_JUDGED} stars or more"
+    where = f"About {REFERENCES[reference]}, in bins of {MIN_STARS_JUDGED} stars or more"
     return [f"{where}, {'; '.join(words)} ({context.sample()})."]

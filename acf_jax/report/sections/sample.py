@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy import stats as statistics
 
 from acf_jax.labels import LABELS
+from acf_jax.metrics.measurements import Measurement, estimates, from_metrics, to_dicts
 from acf_jax.metrics.residuals import ResidualBin, binned_residuals, magnitude_edges, residual_metrics
 from acf_jax.plots import predictions as prediction_plots
 from acf_jax.plots import samples as sample_plots
 from acf_jax.plots.predictions import ParameterSample
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number, percent
 from acf_jax.report.sections.parallax import HOW_TO_GET, WITHOUT
-from acf_jax.report.words import enumerated, in_words
+from acf_jax.report.words import NAMES, enumerated, in_words, with_unit
 
 SPLITS = ("train", "validation")
 UNLIKELY = 1e-3
@@ -64,15 +64,15 @@ def sample_section(context: Context) -> Section:
 
 def regression_section(context: Context) -> Section:
     """Fig. 8, and the residuals against g, of the network in question."""
-    samples, g_mag = parameter_samples(context, context.name), _g_mag(context)
-    edges = magnitude_edges(g_mag)
-    bins = [binned_residuals(s.prediction - s.label, g_mag, edges) for s in samples]
+    samples, g_mag = parameter_samples(context, context.name), g_magnitude(context)
+    bins = residuals_by_g(context, samples)
+    found = _measured(context.name, samples)
     trends = {s.target: trend(g_mag, s.prediction - s.label) for s in samples}
     title = f"{context.name}, {context.sample()}"
     figure = prediction_plots.for_print(
         prediction_plots.PAGE_IN,
         2.7,
-        lambda figure: prediction_plots.draw_residuals_against_g(figure, samples, g_mag, bins, title),
+        lambda figure: prediction_plots.draw_residuals_against_g(figure, samples, g_mag, list(bins.values()), title),
     )
     caption = (
         f"Residuals of the {title} against observed g: single stars (grey), offset and standard deviation in bins of "
@@ -81,13 +81,13 @@ def regression_section(context: Context) -> Section:
     return Section(
         key="regression",
         title="Predictions against labels: Fig. 8",
-        text=(_moments(context.name, samples), _trends(trends, bins)),
+        text=(_moments(context.name, found), _trends(trends, bins)),
         figures=(figure_8(context, context.name, "figure_8"), context.save(figure, "residuals_against_g", caption)),
         values={
             "network": context.name,
-            "residuals": _residuals(samples),
-            "by_g": {s.target: [b.to_dict() for b in of_s] for s, of_s in zip(samples, bins, strict=True)},
-            "trend_per_mag": trends,
+            "measurements": to_dicts(found),
+            "by_g": [{"target": target} | b.to_dict() for target, in_bins in bins.items() for b in in_bins],
+            "trend_per_mag": [{"target": target} | fit for target, fit in trends.items()],
         },
     )
 
@@ -108,7 +108,7 @@ def uncertainty_section(context: Context) -> Section:
         caption=f"Median Monte Carlo uncertainty where the paper tells of it, {title}; the paper's is on the real sky.",
         header=("Parameter", "Label", "Stars", context.name, "Paper"),
         rows=tuple(
-            (f"{NAMES[r['target']]} ({LABELS[r['target']]})", r["range"], f"{r['n']:,}",
+            (with_unit(r["target"]), r["range"], f"{r['n']:,}",
              number(r["median"], LABELS[r["target"]]), r["paper"])
             for r in rows
         ),
@@ -135,13 +135,13 @@ def no_parallax_section(context: Context) -> Section:
     """
     if WITHOUT not in context.networks:
         raise MissingPieceError(f"There is no network without parallax: {HOW_TO_GET}")
-    samples = parameter_samples(context, WITHOUT)
+    found = _measured(WITHOUT, parameter_samples(context, WITHOUT))
     return Section(
         key="no_parallax",
         title="Without parallax: Fig. 10",
-        text=(_moments(WITHOUT, samples),),
+        text=(_moments(WITHOUT, found),),
         figures=(figure_8(context, WITHOUT, "figure_10"),),
-        values={"network": WITHOUT, "residuals": _residuals(samples)},
+        values={"network": WITHOUT, "measurements": to_dicts(found)},
     )
 
 
@@ -154,8 +154,29 @@ def parameter_samples(context: Context, network: str) -> list[ParameterSample]:
     ]
 
 
+def g_magnitude(context: Context) -> np.ndarray:
+    """Observed g of the validation stars, AB mag: (n,)."""
+    return context.stars()["psf_mag"][:, context.dataset.bands.index("g")]
+
+
+def residuals_by_g(context: Context, samples: Sequence[ParameterSample]) -> dict[str, list[ResidualBin]]:
+    """Residuals about the labels in bins of 0.5 mag of observed g, by target."""
+    g_mag = g_magnitude(context)
+    edges = magnitude_edges(g_mag)
+    return {s.target: binned_residuals(s.prediction - s.label, g_mag, edges) for s in samples}
+
+
 def figure_8(context: Context, network: str, name: str) -> FigureFile:
-    """Fig. 8 (or 10) of a network, saved as `name`."""
+    """Fig. 8 (or 10) of a network.
+
+    Args:
+        context: the evaluation.
+        network: its name.
+        name: of the figure's files.
+
+    Returns:
+        the figure, saved.
+    """
     samples, title = parameter_samples(context, network), f"{network}, {context.sample()}"
     figure = prediction_plots.for_print(
         prediction_plots.PAGE_IN, 3.1, lambda figure: prediction_plots.draw_figure_8(figure, samples, title)
@@ -275,30 +296,33 @@ def _not_drawn(context: Context) -> tuple[str, ...]:
     )
 
 
-def _g_mag(context: Context) -> np.ndarray:
-    return context.stars()["psf_mag"][:, context.dataset.bands.index("g")]
+def _measured(network: str, samples: Sequence[ParameterSample]) -> list[Measurement]:
+    """The residuals' moments about the labels."""
+    return [
+        m
+        for s in samples
+        for m in from_metrics(
+            residual_metrics(s.prediction, s.label), method=network, target=s.target, reference="label"
+        )
+    ]
 
 
-def _residuals(samples: list[ParameterSample]) -> dict[str, dict]:
-    return {s.target: residual_metrics(s.prediction, s.label).to_dict() for s in samples}
-
-
-def _moments(network: str, samples: list[ParameterSample]) -> str:
+def _moments(network: str, found: Sequence[Measurement]) -> str:
     words = []
-    for sample in samples:
-        m = residual_metrics(sample.prediction, sample.label)
-        offset, std = in_words(m.offset, sample.target, "+"), in_words(m.std, sample.target)
-        words.append(f"in {NAMES[sample.target]} {offset} and {std} ({m.n:,} stars)")
+    for target, std in estimates(found, "target", quantity="std").items():
+        offset = estimates(found, "target", quantity="offset")[target]
+        moments = f"{in_words(offset.value, target, '+')} and {in_words(std.value, target)}"
+        words.append(f"in {NAMES[target]} {moments} ({std.n:,} stars)")
     return f"Offset and standard deviation of the {network} about the labels are {enumerated(words)}."
 
 
-def _trends(trends: Mapping[str, Mapping], bins: list[list[ResidualBin]]) -> str:
+def _trends(trends: Mapping[str, Mapping], bins: Mapping[str, list[ResidualBin]]) -> str:
     """How the residuals run with magnitude: what a network does that has lost the amplitude of its stamps."""
     words = []
-    for (target, fit), of_target in zip(trends.items(), bins, strict=True):
+    for target, fit in trends.items():
         if fit["slope"] is None:
             continue
-        offsets = [b.offset for b in of_target if b.n >= prediction_plots.MIN_STARS_PER_BIN]
+        offsets = [b.offset for b in bins[target] if b.n >= prediction_plots.MIN_STARS_PER_BIN]
         span = f", offsets of bins spanning {in_words(np.ptp(offsets), target)}" if offsets else ""
         slope, error = (number(fit[name], LABELS[target], sign) for name, sign in (("slope", "+"), ("error", "")))
         words.append(f"{NAMES[target]} by {slope} ± {error} {LABELS[target]} a magnitude{span}")

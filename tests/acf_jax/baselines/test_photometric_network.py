@@ -40,8 +40,8 @@ def predicted(network, columns=STARS[0], ids=IDS):
 def test_it_learns_what_a_linear_fit_cannot(network):
     mean, std = predicted(network)
     linear = LinearRegression().fit(*TRAIN).predict(STARS[0])
-    scatter, of_linear = ((values - STARS[1]).std(axis=0) for values in (mean, linear))
-    assert (scatter < 0.5 * of_linear).all()
+    scatter, linear_scatter = ((values - STARS[1]).std(axis=0) for values in (mean, linear))
+    assert (scatter < 0.5 * linear_scatter).all()
     assert (std > 0).all()
 
 
@@ -93,7 +93,7 @@ def test_stars_without_all_labels_are_left_out_of_training(network):
     np.testing.assert_array_equal(again, predicted(network))
 
 
-def test_missing_numbers_are_borne():
+def test_numbers_may_be_missing():
     rng = np.random.default_rng(5)
     samples = [(columns.copy(), labels) for columns, labels in (TRAIN, CALIBRATION, STARS)]
     for columns, _ in samples:

@@ -53,7 +53,7 @@ def test_units_do_not_matter(name):
 
 
 @every_algorithm
-def test_missing_features_are_borne(name):
+def test_features_may_be_missing(name):
     rng = np.random.default_rng(4)
 
     def with_gaps(sample):
@@ -125,7 +125,7 @@ def test_any_suggestion_can_be_fitted(name):
         assert np.isfinite(fit(name, parameters, few, STOPPING)(TEST.features)).all()
 
 
-def test_the_fingerprint_knows_all_that_a_fit_hangs_on():
+def test_the_fingerprint_knows_all_that_a_fit_depends_on():
     def changed(sample, **arrays):
         return Labelled(arrays.get("features", sample.features), arrays.get("labels", sample.labels))
 

@@ -26,7 +26,7 @@ def fatal(parameters):
     return loss(parameters)
 
 storage = tuning.open_storage(Path(sys.argv[1]))
-tuning.tune(fatal, suggest, START, study="a", storage=storage, n_trials=8, seed=3)
+tuning.tune(fatal, suggest, START, tuning.Study("a", storage, 8, seed=3))
 """
 
 
@@ -56,7 +56,7 @@ def storage(tmp_path):
 
 def tune(storage, n_trials, *, study="a", seed=3):
     recorder = Recorder()
-    tuned = tuning.tune(recorder, suggest, START, study=study, storage=storage, n_trials=n_trials, seed=seed)
+    tuned = tuning.tune(recorder, suggest, START, tuning.Study(study, storage, n_trials, seed))
     return tuned, recorder.tried
 
 

@@ -83,7 +83,7 @@ def test_response_to_a_magnitude_is_the_finite_difference(explainer):
     check_response(explainer, range(6))
 
 
-def test_a_network_that_reads_fluxes_and_predicts_noise_is_asked_for_all_that_hangs_on_its_stamps():
+def test_a_network_that_reads_fluxes_and_predicts_noise_is_asked_for_all_that_depends_on_its_stamps():
     network = tiny_network(growth_curve=True, heteroscedastic=True)
     n_growth = network.model.config.num_scalars - 2
     scaling = dataclasses.replace(
@@ -103,12 +103,12 @@ def test_more_stars_than_a_batch_do_not_meddle_with_each_other(explainer, monkey
         np.testing.assert_allclose(together[row], alone, rtol=1e-4, atol=1e-5 * np.abs(alone).max())
 
 
-@pytest.mark.parametrize("of_empty_sky", [True, False], ids=["empty sky", "mean star"])
-def test_integrated_gradients_sum_to_the_difference_of_the_answers(explainer, of_empty_sky):
+@pytest.mark.parametrize("from_empty_sky", [True, False], ids=["empty sky", "mean star"])
+def test_integrated_gradients_sum_to_the_difference_of_the_answers(explainer, from_empty_sky):
     stars = tiny_stars()
-    baseline = None if of_empty_sky else explain.mean_stamp(stars.stamps[::-1], stars.stamps)
+    baseline = None if from_empty_sky else explain.mean_stamp(stars.stamps[::-1], stars.stamps)
     attributions, missing = explainer.integrated_gradients(stars, baseline, n_steps=128)
-    start = stars._replace(stamps=np.zeros_like(stars.stamps) if of_empty_sky else baseline)
+    start = stars._replace(stamps=np.zeros_like(stars.stamps) if from_empty_sky else baseline)
     difference = explainer.answers(stars, {"": {}})[""] - explainer.answers(start, {"": {}})[""]
     np.testing.assert_allclose(attributions.sum(axis=(2, 3, 4)) + missing, difference, rtol=1e-6)
     assert (np.abs(missing) < 0.01 * np.abs(difference).max(axis=0)).all()

@@ -136,7 +136,7 @@ def test_sparsification_of_an_uninformative_std_is_flat_and_its_oracle_gaussian(
     np.testing.assert_allclose(curve.by_error, expected, atol=0.01)
 
 
-def test_sparsification_bears_one_star_and_perfect_predictions_and_refuses_none():
+def test_sparsification_works_with_one_star_and_perfect_predictions_and_refuses_none():
     assert uncertainty.sparsification(np.array([2.0]), np.array([1.0])).error == 0
     assert uncertainty.sparsification(np.zeros(5), np.ones(5)).error == 0
     with pytest.raises(ValueError, match="one star at least"):

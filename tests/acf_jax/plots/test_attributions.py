@@ -5,6 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from acf_jax.metrics.bootstrap import Estimate
+from acf_jax.metrics.measurements import Measurement
 from acf_jax.plots import attributions as attribution_plots
 
 BANDS, TARGETS = "uvgriz", ("teff", "logg", "fe_h")
@@ -51,16 +52,15 @@ def test_mean_maps_show_pixels_and_shares_of_bands(tmp_path):
 
 def test_left_out_inputs_are_drawn_with_their_intervals(tmp_path):
     inputs = [*BANDS, "parallax"]
-    ratios = {
-        group: {
-            target: {
-                name: Estimate(1 + 0.1 * k + 0.01 * i, 1 + 0.1 * k, 1.08 + 0.1 * k, 0.02, 100)
-                for i, name in enumerate(inputs)
-            }
-            for target in TARGETS
-        }
+    ratios = [
+        Measurement(
+            "ACF", target, "truth", "std_ratio", group=group, inputs=f"without {name}",
+            estimate=Estimate(1 + 0.1 * k + 0.01 * i, 1 + 0.1 * k, 1.08 + 0.1 * k, 0.02, 100),
+        )
         for k, group in enumerate(["all", "hot"])
-    }
+        for target in TARGETS
+        for i, name in enumerate(inputs)
+    ]  # fmt: skip
     fig = figure(3.5, 5)
     panels = attribution_plots.draw_left_out(fig, ratios, TARGETS)
     for target in TARGETS:
@@ -78,9 +78,11 @@ def test_left_out_inputs_are_drawn_with_their_intervals(tmp_path):
 def test_responses_are_drawn_side_by_side(tmp_path):
     network, photometry = RNG.normal(size=(2, 3, 6))
     fig = figure(3.5, 5)
-    panels = attribution_plots.draw_responses(fig, network, photometry, BANDS, TARGETS, "ACF")
+    panels = attribution_plots.draw_responses(
+        fig, {"ACF": network, "regression on magnitudes": photometry}, BANDS, TARGETS
+    )
     for i, target in enumerate(TARGETS):
-        for bars, expected in (("network", network), ("photometry", photometry)):
+        for bars, expected in (("ACF", network), ("regression on magnitudes", photometry)):
             np.testing.assert_allclose([bar.get_height() for bar in panels[target][bars]], 0.01 * expected[i])
     assert panels["teff"]["axes"].get_ylabel() == "$T_\\mathrm{eff}$, K\nper +0.01 mag"
     assert [t.get_text() for t in panels["teff"]["axes"].get_legend().get_texts()] == [
@@ -99,7 +101,7 @@ def test_maps_of_nothing_are_drawn(value, tmp_path):
 
 def test_letters_are_readable_at_column_width():
     fig = figure(3.5, 5)
-    attribution_plots.draw_responses(fig, np.ones((3, 6)), np.ones((3, 6)), BANDS, TARGETS, "ACF")
+    attribution_plots.draw_responses(fig, dict.fromkeys(("ACF", "regression"), np.ones((3, 6))), BANDS, TARGETS)
     for axes in fig.axes:
         words = [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
         assert min(word.get_fontsize() for word in words) >= 7

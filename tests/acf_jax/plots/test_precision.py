@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from acf_jax.metrics.bootstrap import bootstrap_bins
+from acf_jax.metrics.bootstrap import Draws, bootstrap_bins
 from acf_jax.plots.precision import BinnedQuantity, draw_bins
 
 UNITS = {"teff": "K", "logg": "dex"}
@@ -14,8 +14,8 @@ UNITS = {"teff": "K", "logg": "dex"}
 def make_bins(x, edges, seed=0):
     rng = np.random.default_rng(seed)
     return {
-        "teff": bootstrap_bins(rng.normal(10, 90, x.size), x, edges, n_resamples=100),
-        "logg": bootstrap_bins(rng.normal(0, 0.1, x.size), x, edges, n_resamples=100),
+        "teff": bootstrap_bins(rng.normal(10, 90, x.size), x, edges, Draws(100)),
+        "logg": bootstrap_bins(rng.normal(0, 0.1, x.size), x, edges, Draws(100)),
     }
 
 

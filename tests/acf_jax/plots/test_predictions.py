@@ -59,7 +59,7 @@ def test_density_of_many_stars_is_fast():
     [np.array([[1.0], [2.0]]), np.array([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]), np.stack([np.arange(9.0)] * 2)],
     ids=["one star", "equal stars", "perfect predictions"],
 )
-def test_density_bears_points_without_spread(points):
+def test_density_can_be_drawn_of_points_without_spread(points):
     density = prediction_plots.BinnedKDE(points)(points)
     assert np.isfinite(density).all()
     assert (density > 0).all()
@@ -189,10 +189,10 @@ def test_residuals_against_g_have_a_panel_each_and_one_legend():
     fig, samples = figure(), three_samples()
     g_mag, bins, panels = draw_against_g(fig, samples)
     assert fig.get_suptitle() == "mock sky, n = 400"
-    for panel, sample, of_sample in zip(panels, samples, bins, strict=True):
+    for panel, sample, sample_bins in zip(panels, samples, bins, strict=True):
         drawn = np.sort(np.asarray(panel["scatter"].get_offsets()), axis=0)
         np.testing.assert_allclose(drawn, np.sort(np.stack([g_mag, sample.prediction - sample.label], 1), axis=0))
-        np.testing.assert_allclose(panel["offsets"].lines[0].get_ydata(), [b.offset for b in of_sample])
+        np.testing.assert_allclose(panel["offsets"].lines[0].get_ydata(), [b.offset for b in sample_bins])
         assert panel["scatter"].axes.get_ylabel() == sample.axis("residual")
         assert panel["scatter"].axes.get_legend() is None
     words = {text.get_text() for text in fig.legends[0].get_texts()}

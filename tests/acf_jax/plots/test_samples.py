@@ -33,9 +33,9 @@ def test_figure_1_shows_every_star_of_both_splits_in_both_planes():
     artists = sample_plots.draw_figure_1(fig, TRAIN, VALIDATION, LABELS, "mock sky")
     assert fig.get_suptitle() == "mock sky"
     assert list(artists) == ["logg", "fe_h"]
-    for name, of_plane in artists.items():
+    for name, panel in artists.items():
         for split, stars in (("train", TRAIN), ("validation", VALIDATION)):
-            drawn = np.asarray(of_plane[split].get_offsets())
+            drawn = np.asarray(panel[split].get_offsets())
             np.testing.assert_allclose(sorted_points(*drawn.T), sorted_points(stars["teff"], stars[name]))
 
 
@@ -94,7 +94,7 @@ def test_figure_6_is_a_black_line_and_a_dashed_vermilion_one_on_logarithmic_axes
 @pytest.mark.parametrize(
     "bad", [np.array([-0.1, 0.0, np.nan]), np.array([]), np.array([2.0])], ids=["no number", "none", "one"]
 )
-def test_figure_6_bears_parallaxes_that_have_no_logarithm(bad, tmp_path):
+def test_figure_6_leaves_out_parallaxes_that_have_no_logarithm(bad, tmp_path):
     fig = figure()
     artists = sample_plots.plot_figure_6(fig.subplots(), bad, bad)
     fig.savefig(tmp_path / "figure.png", dpi=30)

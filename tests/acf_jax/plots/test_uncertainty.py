@@ -77,7 +77,7 @@ def test_coverage_in_bins_is_in_percent_with_binomial_errors(axes):
     assert artists["nominal"].get_ydata()[0] == 90
 
 
-def test_every_figure_bears_no_star(axes):
+def test_every_figure_can_be_drawn_of_no_star(axes):
     uncertainty_plots.plot_pit(axes, np.zeros(0), STYLES[0], "MC")
     uncertainty_plots.plot_sparsification(axes, {})
     uncertainty_plots.plot_error_against_std(axes, {"MC": []}, "K")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from acf_jax.report import opening
-from acf_jax.report.quick import EvaluationError
+from acf_jax.report.opening import EvaluationError
 
 SPLITS = {"train": 7, "calibration": 1, "validation": 2}
 

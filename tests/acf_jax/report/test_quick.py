@@ -12,8 +12,10 @@ import pytest
 
 from acf_jax.inference import split
 from acf_jax.inference.mc_dropout import Prediction
-from acf_jax.report import quick
+from acf_jax.report import context as context_module
+from acf_jax.report import opening, quick
 from acf_jax.report import quick_markdown as report
+from acf_jax.report.context import Context, Options
 
 BANDS = "uvgriz"
 TARGETS = ("teff", "logg", "fe_h")
@@ -50,14 +52,13 @@ class StandInDataset(SimpleNamespace):
         super().__init__(
             folder=folder, name="smss_stamps", config="mock", version="1.0.0", metadata=metadata, bands=bands,
             fingerprint=fingerprint, split_arrays=splits, fields=tuple(splits["train"]),
-            splits={name: len(arrays["object_id"]) for name, arrays in splits.items()}, reads=[],
+            splits={name: len(arrays["object_id"]) for name, arrays in splits.items()},
         )  # fmt: skip
 
     def n_examples(self, split):
         return self.splits[split]
 
     def arrays(self, split, fields=None, indices=None):
-        self.reads.append((split, tuple(fields)))
         rows = slice(None) if indices is None else np.asarray(indices)
         return {name: self.split_arrays[split][name][rows] for name in fields}
 
@@ -78,7 +79,7 @@ def make_world(folder, monkeypatch):
     trained = SimpleNamespace(
         model=SimpleNamespace(config=SimpleNamespace(use_parallax=True, growth_curve=False)),
         targets=TARGETS, bands=BANDS, step=1234,
-        sidecar={"dataset": recorded, "code_version": "0.1.0"},
+        sidecar={"dataset": recorded, "code_version": "0.1.0", "config": {}},
     )  # fmt: skip
 
     def predict(trained, stamps, parallax, parallax_error, object_id, *, n_samples, seed, progress):
@@ -93,7 +94,7 @@ def make_world(folder, monkeypatch):
 
     opened = []
     monkeypatch.setattr(quick, "load", lambda folder: trained)
-    monkeypatch.setattr(quick, "open_dataset", lambda folder: opened.append(Path(folder)) or dataset)
+    monkeypatch.setattr(opening, "open_dataset", lambda folder: opened.append(Path(folder)) or dataset)
     monkeypatch.setattr(split.mc_dropout, "predict", predict)
     return SimpleNamespace(trained=trained, dataset=dataset, validation=validation, run=folder / "run", opened=opened)
 
@@ -131,15 +132,18 @@ def test_baselines_stand_beside_the_network(evaluated):
     assert list(results) == ["ACF", "gradient boosting", "gradient boosting, no parallax"]
     for method in list(results)[1:]:
         assert results[method]["truth"]["teff"]["std"] < 200  # the labels' own spread is 580 K
-        assert results[method]["label"]["teff"]["n"] == N_STARS["validation"]  # trees bear a parallax that is missing
+        assert results[method]["label"]["teff"]["n"] == N_STARS["validation"]  # trees need no parallax
         assert results[method]["label"]["teff"]["coverage_68"] is None
 
 
 def test_the_baselines_read_no_validation_label(world):
-    quick.predict_baselines(
-        world.dataset, {f: world.validation[f] for f in quick.PHOTOMETRY_FIELDS}, ("teff",), seed=0, progress=False
-    )
-    assert world.dataset.reads == [("train", (*quick.PHOTOMETRY_FIELDS, "teff"))]
+    world.trained.targets = ("teff",)
+    context = Context(world.dataset, {"ACF": world.trained}, world.run, Options(progress=False))
+    first = quick.predict_baselines(context)
+    for name in (*TARGETS, *(f"true_{target}" for target in TARGETS)):
+        context.stars()[name][:] = np.nan
+    for name, predicted in quick.predict_baselines(context).items():
+        np.testing.assert_array_equal(predicted, first[name])
 
 
 def test_metrics_json_says_how_it_came_about(evaluated):
@@ -225,32 +229,32 @@ def test_a_network_of_one_target_on_real_stars(world, monkeypatch):
 
 
 def test_the_dataset_is_sought_where_training_had_it_or_where_told(world):
-    quick.open_same_dataset(world.trained)
-    quick.open_same_dataset(world.trained, "/other")
+    opening.open_same_dataset(world.trained)
+    opening.open_same_dataset(world.trained, "/other")
     assert world.opened == [world.dataset.folder, Path("/other/smss_stamps/mock/1.0.0")]
 
 
 def test_another_dataset_is_refused(world):
     world.dataset.fingerprint = "a" * 64
-    with pytest.raises(quick.EvaluationError, match=r"fingerprint aaaaaaaaaaaa, .* trained on ffffffffffff"):
-        quick.open_same_dataset(world.trained)
+    with pytest.raises(opening.EvaluationError, match=r"fingerprint aaaaaaaaaaaa, .* trained on ffffffffffff"):
+        opening.open_same_dataset(world.trained)
 
 
 def test_other_bands_are_refused(world):
     world.trained.bands = "griz"
-    with pytest.raises(quick.EvaluationError, match="have bands uvgriz, the network was trained on griz"):
-        quick.open_same_dataset(world.trained)
+    with pytest.raises(opening.EvaluationError, match="have bands uvgriz, the network was trained on griz"):
+        opening.open_same_dataset(world.trained)
 
 
 def test_no_validation_stars_are_refused(world):
     world.dataset.splits = {"train": 10}
-    with pytest.raises(quick.EvaluationError, match="no validation stars"):
-        quick.open_same_dataset(world.trained)
+    with pytest.raises(opening.EvaluationError, match="no validation stars"):
+        opening.open_same_dataset(world.trained)
 
 
 def test_baselines_need_the_extinction_coefficients(world):
     del world.dataset.metadata["extinction_coefficients"]
-    with pytest.raises(quick.EvaluationError, match=r"no extinction_coefficients.*--no-baselines"):
+    with pytest.raises(opening.EvaluationError, match=r"no extinction_coefficients.*--no-baselines"):
         quick.evaluate(world.run, progress=False)
 
 
@@ -282,10 +286,27 @@ def test_the_next_step_depends_on_who_is_ahead(network, network_std, words):
     assert "\n" not in sentence
 
 
+def test_a_prediction_is_kept_until_the_code_changes(world, monkeypatch):
+    asked, predict = [], split.mc_dropout.predict
+
+    def counted(*args, **kwargs):
+        asked.append(args)
+        return predict(*args, **kwargs)
+
+    monkeypatch.setattr(split.mc_dropout, "predict", counted)
+    n_asked = []
+    for code in ("a", "a", "b"):
+        monkeypatch.setattr(context_module, "code_digest", lambda code=code: code)
+        quick.evaluate(world.run, baselines=False, progress=False)
+        n_asked.append(len(asked))
+    assert 0 < n_asked[0] == n_asked[1] < n_asked[2]
+
+
 def test_evaluating_twice_writes_the_same(world):
     contents = []
     for _ in range(2):
         quick.evaluate(world.run, baselines=False, progress=False)
-        contents.append({path.name: path.read_bytes() for path in (world.run / "evaluation").iterdir()})
+        contents.append({path.name: path.read_bytes() for path in (world.run / "evaluation").glob("*.*")})
         shutil.rmtree(world.run / "evaluation")
     assert contents[0] == contents[1]
+    assert len(contents[0]) == 6

@@ -74,7 +74,7 @@ def test_what_was_made_is_kept_until_something_changes(context, monkeypatch):
     (context.out_dir / "figures/dot.png").unlink()
     run(context, sections)
     assert sections.made.count("drawn") == 3
-    monkeypatch.setattr(runner, "_code_digest", lambda: "other code")
+    monkeypatch.setattr(runner, "code_digest", lambda: "other code")
     run(context, sections)
     assert sections.made.count("drawn") == 4
 

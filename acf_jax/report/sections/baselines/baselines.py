@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import product
 
 import numpy as np
 
 from acf_jax.baselines.features import IMAGE_FEATURES, INPUTS, PHOTOMETRIC_INPUTS
 from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Estimate, std_ratio
+from acf_jax.metrics.bootstrap import Draws, Estimate, std_ratio
+from acf_jax.metrics.measurements import Measurement, from_metrics, select, to_dicts
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES, REFERENCES
+from acf_jax.report.residuals import PREFIXES, references
 from acf_jax.report.section import Section, Table, number, percent
 from acf_jax.report.sections.baselines.tree_studies import Answer, Method, Study, answers, image_components, methods
-from acf_jax.report.words import PREFIXES, enumerated, in_words, references
+from acf_jax.report.words import NAMES, REFERENCES, enumerated, in_words, ratio, with_unit
 
 STAMPS = "stamps"  # what a network is given
 
@@ -39,23 +41,79 @@ METHOD = (
 
 
 @dataclass(frozen=True)
+class Contest:
+    """One method beside another, on the same stars."""
+
+    method: Method
+    rival: Method
+    target: str
+    reference: str
+    ratio: Estimate  # std of the method / std of the rival
+
+    def measurement(self) -> Measurement:
+        """As a record."""
+        return Measurement(
+            self.method.algorithm, self.target, self.reference, "std_ratio", self.ratio,
+            inputs=self.method.all_inputs, against=f"{self.rival.algorithm} on {self.rival.all_inputs}",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Results:
     """Residuals of every method, about every reference: all of the same stars."""
 
-    residuals: Mapping[str, Mapping[Method, Mapping[str, np.ndarray]]]  # reference -> method -> target -> (n,)
+    residuals: Mapping[tuple[Method, str, str], np.ndarray]  # (n,) by method, target and reference
     networks: tuple[Method, ...]  # those of the methods that are networks
     trees: Mapping[Study, Answer]
     n_left_out: int  # stars for which a network has no prediction
+    draws: Draws
 
-    def std(self, reference: str, method: Method, target: str) -> float | None:
-        """Standard deviation of the residuals; None for a method that does not predict the target."""
-        residual = self.residuals[reference][method].get(target)
+    def std(self, method: Method, target: str, reference: str) -> float | None:
+        """Standard deviation of the residuals.
+
+        Args:
+            method: a network or trees.
+            target: which label.
+            reference: what the residuals are about.
+
+        Returns:
+            in the target's unit; None for a method that does not predict the target.
+        """
+        residual = self.residuals.get((method, target, reference))
         return None if residual is None else float(np.std(residual[np.isfinite(residual)]))
 
     def best(self, target: str, inputs: Sequence[str], use_parallax: bool) -> Method:
-        """The tree ensemble with the smallest scatter on the calibration split, so not chosen by what is reported."""
+        """The tree ensemble with the smallest scatter on the calibration split, so not chosen by what is reported.
+
+        Args:
+            target: which label.
+            inputs: those allowed.
+            use_parallax: whether it is given the parallax.
+
+        Returns:
+            its method.
+        """
         candidates = [m for m in methods() if m.inputs in inputs and m.use_parallax == use_parallax]
         return min(candidates, key=lambda method: self.trees[Study(method, target)].calibration_std)
+
+    def network(self, use_parallax: bool) -> Method | None:
+        """That which the tree ensembles of that side are held against: the first that has what they have."""
+        return next((method for method in self.networks if method.use_parallax == use_parallax), None)
+
+    def contest(self, method: Method, rival: Method, target: str, reference: str) -> Contest:
+        """The scatter of one method in units of another's.
+
+        Args:
+            method: of the numerator.
+            rival: of the denominator.
+            target: which label.
+            reference: what the residuals are about.
+
+        Returns:
+            the ratio with its paired interval.
+        """
+        ours, theirs = (self.residuals[m, target, reference] for m in (method, rival))
+        return Contest(method, rival, target, reference, std_ratio(ours, theirs, self.draws))
 
 
 def section(context: Context) -> Section:
@@ -65,93 +123,72 @@ def section(context: Context) -> Section:
         MissingPieceError: if the dataset lacks a split, or what dereddening needs, or is not the networks'.
     """
     results = _results(context)
-    kinds = references(context)
-    ratios = {kind: _ratios(context, results, kind) for kind in kinds}
-    verdict = " ".join(_verdict(context, results, ratios[kinds[-1]], kinds[-1]))
+    contests = [contest for reference in references(context) for contest in _contests(context, results, reference)]
     return Section(
         key="baselines",
         title="Images against magnitudes and colours (Table 1)",
-        text=(verdict, *_left_out(results), _method(context)),
+        text=(" ".join(_verdict(context, results)), *_left_out(results), _method(context)),
         tables=(
-            *(_table_1(context, results, kind) for kind in kinds),
-            *(_ratio_table(context, results, kind, ratios[kind]) for kind in kinds),
+            *(_table_1(context, results, reference) for reference in references(context)),
+            *(_ratio_table(context, results, select(contests, reference=r)) for r in references(context)),
         ),
-        values=_values(context, results, ratios),
+        values=_values(context, results, contests),
     )
 
 
 def _results(context: Context) -> Results:
     """Ask every tree ensemble and every network; keep the stars for which all networks have a prediction."""
     trees = answers(context)
-    predictions = {method: {} for method in methods()}
-    for study, answer in trees.items():
-        predictions[study.method][study.target] = answer.prediction
+    predictions = {(study.method, study.target): answer.prediction for study, answer in trees.items()}
     networks = {}
     for name, trained in context.networks.items():
         mean, method = context.prediction(name).mean, Method(name, STAMPS, trained.model.config.use_parallax)
-        networks[method] = {t: mean[:, i] for i, t in enumerate(trained.targets) if t in context.targets}
-    predicted = np.logical_and.reduce([np.isfinite(p) for of in networks.values() for p in of.values()])
+        networks |= {(method, t): mean[:, i] for i, t in enumerate(trained.targets) if t in context.targets}
+    predicted = np.logical_and.reduce([np.isfinite(prediction) for prediction in networks.values()])
     stars = context.stars()
     residuals = {
-        kind: {
-            method: {target: (p - stars[PREFIXES[kind] + target])[predicted] for target, p in of_method.items()}
-            for method, of_method in (predictions | networks).items()
-        }
-        for kind in references(context)
+        (method, target, reference): (prediction - stars[PREFIXES[reference] + target])[predicted]
+        for reference in references(context)
+        for (method, target), prediction in (predictions | networks).items()
     }
-    return Results(residuals, tuple(networks), trees, int((~predicted).sum()))
+    names = tuple(dict.fromkeys(method for method, _ in networks))
+    return Results(residuals, names, trees, int((~predicted).sum()), context.resamples)
 
 
-def _opponent(results: Results, use_parallax: bool) -> Method | None:
-    """The network that the tree ensembles of that side are held against: the first that has what they have."""
-    return next((method for method in results.networks if method.use_parallax == use_parallax), None)
+def _contests(context: Context, results: Results, reference: str) -> Iterator[Contest]:
+    """The network of each side against the best tree ensemble on each input, parameter by parameter."""
+    for target, use_parallax, inputs in product(context.targets, (True, False), INPUTS):
+        network = results.network(use_parallax)
+        if network is not None and (network, target, reference) in results.residuals:
+            best = results.best(target, (inputs,), use_parallax)
+            yield results.contest(network, best, target, reference)
 
 
-def _ratios(context: Context, results: Results, kind: str) -> dict[tuple[bool, str, str], tuple[Method, Estimate]]:
-    """{(use_parallax, inputs, target): (the best tree ensemble on them, std of the network / std of that)}."""
-    ratios = {}
-    for use_parallax in (True, False):
-        network = _opponent(results, use_parallax)
-        for inputs in INPUTS if network else ():
-            for target in results.residuals[kind][network]:
-                best = results.best(target, (inputs,), use_parallax)
-                ratio = _std_ratio(context, results, kind, target, network, best)
-                ratios[use_parallax, inputs, target] = best, ratio
-    return ratios
-
-
-def _std_ratio(context: Context, results: Results, kind: str, target: str, one: Method, other: Method) -> Estimate:
-    of_kind, options = results.residuals[kind], context.options
-    return std_ratio(
-        of_kind[one][target], of_kind[other][target], n_resamples=options.n_bootstrap, seed=options.seed
-    )  # fmt: skip
-
-
-def _table_1(context: Context, results: Results, kind: str) -> Table:
+def _table_1(context: Context, results: Results, reference: str) -> Table:
     rows = []
-    for inputs in INPUTS:
-        for algorithm in TREE_ENSEMBLES:
-            sides = {p: Method(algorithm, inputs, p) for p in (False, True)}
-            rows.append((algorithm, inputs, *_cells(context, results, kind, sides)))
+    for inputs, algorithm in product(INPUTS, TREE_ENSEMBLES):
+        sides = [Method(algorithm, inputs, use_parallax) for use_parallax in (False, True)]
+        rows.append((algorithm, inputs, *_cells(context, results, reference, sides)))
     for network in results.networks:
-        rows.append((network.algorithm, STAMPS, *_cells(context, results, kind, {network.use_parallax: network})))
-    if kind == "label":
+        sides = [network if network.use_parallax == use_parallax else None for use_parallax in (False, True)]
+        rows.append((network.algorithm, STAMPS, *_cells(context, results, reference, sides)))
+    if reference == "label":
         rows += list(_paper_rows(context))
-    header = [f"{NAMES[t]} ({LABELS[t]}), {side}" for t in context.targets for side in ("no parallax", "parallax")]
+    header = [f"{with_unit(t)}, {side}" for t in context.targets for side in ("no parallax", "parallax")]
     return Table(
-        caption=f"Table 1: standard deviation of the residuals about {REFERENCES[kind]}, without and with parallax "
-        f"({context.sample()}). Rows of the paper are of the real sky: other stars, other labels.",
+        caption=f"Table 1: standard deviation of the residuals about {REFERENCES[reference]}, without and with "
+        f"parallax ({context.sample()}). Rows of the paper are of the real sky: other stars, other labels.",
         header=("algorithm", "inputs", *header),
         rows=tuple(rows),
         n_text=2,
     )
 
 
-def _cells(context: Context, results: Results, kind: str, sides: Mapping[bool, Method]) -> Iterator[str]:
-    for target in context.targets:
-        for use_parallax in (False, True):
-            known = use_parallax in sides
-            yield number(results.std(kind, sides[use_parallax], target) if known else None, LABELS[target])
+def _cells(context: Context, results: Results, reference: str, sides: Sequence[Method | None]) -> list[str]:
+    return [
+        number(results.std(method, target, reference) if method else None, LABELS[target])
+        for target, method in product(context.targets, sides)
+    ]
 
 
 def _paper_rows(context: Context) -> Iterator[tuple[str, ...]]:
@@ -160,18 +197,16 @@ def _paper_rows(context: Context) -> Iterator[tuple[str, ...]]:
         yield (f"{algorithm} (paper, real sky)", inputs, *printed)
 
 
-def _ratio_table(context: Context, results: Results, kind: str, ratios: Mapping) -> Table:
-    rows = []
-    for (use_parallax, inputs, target), (best, ratio) in ratios.items():
-        unit, network = LABELS[target], _opponent(results, use_parallax)
-        stds = (number(results.std(kind, method, target), unit) for method in (network, best))
+def _ratio_table(context: Context, results: Results, contests: Sequence[Contest]) -> Table:
+    rows, about = [], REFERENCES[contests[0].reference]
+    for c in contests:
+        stds = (number(results.std(method, c.target, c.reference), LABELS[c.target]) for method in (c.method, c.rival))
         rows.append((
-            f"{NAMES[target]} ({unit})", inputs, "yes" if use_parallax else "no", best.algorithm, network.algorithm,
-            *stds, _with_interval(ratio), f"{ratio.n:,}",
+            with_unit(c.target), c.rival.inputs, "yes" if c.rival.use_parallax else "no", c.rival.algorithm,
+            c.method.algorithm, *stds, ratio(c.ratio, decimals=3), f"{c.ratio.n:,}",
         ))  # fmt: skip
-    rows.sort(key=lambda row: [f"{NAMES[t]} ({LABELS[t]})" for t in context.targets].index(row[0]))
     return Table(
-        caption=f"The network against the best tree ensemble on each input, about {REFERENCES[kind]} "
+        caption=f"The network against the best tree ensemble on each input, about {about} "
         f"({context.sample()}). The best has the smallest scatter on the calibration split. In brackets: 95 % paired "
         f"bootstrap intervals, {context.options.n_bootstrap:,} resamples; below 1 the network is more precise.",
         header=("parameter", "inputs", "parallax", "best ensemble", "network", "std, network", "std, ensemble",
@@ -181,30 +216,33 @@ def _ratio_table(context: Context, results: Results, kind: str, ratios: Mapping)
     )  # fmt: skip
 
 
-def _verdict(context: Context, results: Results, ratios: Mapping, kind: str) -> Iterator[str]:
+def _verdict(context: Context, results: Results) -> Iterator[str]:
     """Who wins, by how much: about the truth where it is known."""
+    reference = references(context)[-1]
     use_parallax = any(network.use_parallax for network in results.networks)
-    network = _opponent(results, use_parallax)
+    network = results.network(use_parallax)
     side = "with" if use_parallax else "without"
     photometric, images = (
         {target: results.best(target, inputs, use_parallax) for target in context.targets}
         for inputs in (PHOTOMETRIC_INPUTS, (IMAGE_FEATURES,))
     )
     words = enumerated(
-        f"{NAMES[t]} {best.algorithm} on {best.inputs} ({in_words(results.std(kind, best, t), t)})"
+        f"{NAMES[t]} {best.algorithm} on {best.inputs} ({in_words(results.std(best, t, reference), t)})"
         for t, best in photometric.items()
     )
     yield (
         f"Of the tree ensembles {side} parallax on magnitudes or colours, the best (by the calibration split) are in "
-        f"{words}, about {REFERENCES[kind]} ({context.sample()})."
+        f"{words}, about {REFERENCES[reference]} ({context.sample()})."
     )
-    compared = {t: _std_ratio(context, results, kind, t, images[t], best) for t, best in photometric.items()}
+    compared = {t: results.contest(images[t], best, t, reference).ratio for t, best in photometric.items()}
     yield (
         f"Against these, the same ensembles on the image's features are {_ranked(compared)}. The paper finds images "
         "ahead, by 2 to 14 %."
     )
     compared = {
-        t: _std_ratio(context, results, kind, t, network, photometric[t]) for t in results.residuals[kind][network]
+        t: results.contest(network, best, t, reference).ratio
+        for t, best in photometric.items()
+        if (network, t, reference) in results.residuals
     }
     yield f"Against these, {network.algorithm} itself is {_ranked(compared)}."
 
@@ -212,9 +250,9 @@ def _verdict(context: Context, results: Results, ratios: Mapping, kind: str) -> 
 def _ranked(ratios: Mapping[str, Estimate]) -> str:
     """As in "ahead in Teff (by 5.0 % [2.1, 7.8]) and not to be told apart in log g (+0.3 % [-1.0, 1.5])"."""
     groups: dict[str, list[str]] = {}
-    for target, ratio in ratios.items():
-        change = [100 * (value - 1) for value in (ratio.value, ratio.lower, ratio.upper)]
-        word = "ahead in" if ratio.upper < 1 else "behind in" if ratio.lower > 1 else "not to be told apart in"
+    for target, scatter in ratios.items():
+        change = [100 * (value - 1) for value in (scatter.value, scatter.lower, scatter.upper)]
+        word = "ahead in" if scatter.upper < 1 else "behind in" if scatter.lower > 1 else "not to be told apart in"
         value, lower, upper = (f"{c:+.1f}" for c in change)
         groups.setdefault(word, []).append(f"{NAMES[target]} (scatter {value} % [{lower}, {upper}])")
     return "; ".join(f"{word} {enumerated(names)}" for word, names in groups.items())
@@ -239,39 +277,22 @@ def _method(context: Context) -> str:
     )  # fmt: skip
 
 
-def _with_interval(ratio: Estimate) -> str:
-    value, lower, upper = ("-" if x != x else f"{x:.3f}" for x in (ratio.value, ratio.lower, ratio.upper))
-    return f"{value} [{lower}, {upper}]"
-
-
-def _values(context: Context, results: Results, ratios: Mapping[str, Mapping]) -> dict:
+def _values(context: Context, results: Results, contests: Sequence[Contest]) -> dict:
     """Every figure of every method, the best hyperparameters, the ratios."""
-    rows = []
-    for method in results.residuals["label"]:
-        studies = {t: results.trees[s] for t in context.targets if (s := Study(method, t)) in results.trees}
-        rows.append({
-            "algorithm": method.algorithm, "inputs": method.inputs, "use_parallax": method.use_parallax,
-            "results": {kind: _moments(of_kind[method]) for kind, of_kind in results.residuals.items()},
-            "hyperparameters": {target: answer.parameters for target, answer in studies.items()},
-            "calibration_std": {target: answer.calibration_std for target, answer in studies.items()},
-        })  # fmt: skip
-    compared = {
-        kind: [
-            {"target": target, "inputs": inputs, "use_parallax": use_parallax, "ensemble": best.algorithm,
-             "network": _opponent(results, use_parallax).algorithm, "ratio": ratio.to_dict()}
-            for (use_parallax, inputs, target), (best, ratio) in of_kind.items()
-        ]
-        for kind, of_kind in ratios.items()
-    }  # fmt: skip
-    paper = [{"algorithm": a, "inputs": i, "use_parallax": p, "std": std} for (a, i), of in PAPER.items()
-             for p, std in of.items() if std]  # fmt: skip
+    measurements = []
+    for (method, target, reference), residual in results.residuals.items():
+        identity = {"target": target, "reference": reference, "inputs": method.all_inputs}
+        metrics = residual_metrics(residual, np.zeros(len(residual)))
+        measurements += from_metrics(metrics, method=method.algorithm, **identity)
+    studies = [
+        asdict(study.method) | {"target": study.target, "hyperparameters": answer.parameters,
+                                "calibration_std": answer.calibration_std}
+        for study, answer in results.trees.items()
+    ]  # fmt: skip
+    paper = [{"algorithm": a, "inputs": i, "use_parallax": p, "std": std} for (a, i), sides in PAPER.items()
+             for p, std in sides.items()]  # fmt: skip
     return {
         "sample": context.sample(), "n_trials": context.options.n_trials, "seed": context.options.seed,
-        "n_left_out": results.n_left_out, "rows": rows, "ratios": compared, "paper": paper,
+        "n_left_out": results.n_left_out, "studies": studies,
+        "measurements": to_dicts([*measurements, *(contest.measurement() for contest in contests)]), "paper": paper,
     }  # fmt: skip
-
-
-def _moments(residuals: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """`ResidualMetrics` of every target."""
-    zero = {target: np.zeros(len(residual)) for target, residual in residuals.items()}
-    return {target: residual_metrics(zero[target], -residual).to_dict() for target, residual in residuals.items()}

@@ -17,17 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from acf_jax.baselines import tuning
-from acf_jax.baselines.features import (
-    IMAGE_FEATURES,
-    INPUTS,
-    FeatureReduction,
-    image_inputs,
-    photometric_inputs,
-    table,
-)
+from acf_jax.baselines.features import IMAGE_FEATURES, INPUTS, FeatureReduction, image_inputs, photometric_inputs, table
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS
 from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES, Labelled, fingerprint, fit, import_libraries
-from acf_jax.report.context import Context, of_network, of_split
+from acf_jax.report.context import Context, network_facts, split_facts
 from acf_jax.report.section import MissingPieceError
 
 TRAIN, CALIBRATION, VALIDATION = SPLITS = ("train", "calibration", "validation")
@@ -41,6 +34,11 @@ class Method:
     algorithm: str
     inputs: str
     use_parallax: bool
+
+    @property
+    def all_inputs(self) -> str:
+        """With or without the parallax, as in "colours, no parallax"."""
+        return f"{self.inputs}, {'parallax' if self.use_parallax else 'no parallax'}"
 
 
 @dataclass(frozen=True)
@@ -143,11 +141,22 @@ def image_components(context: Context) -> dict[str, np.ndarray]:
         components = {split: reduction(context.features(split=split)) for split in SPLITS}
         return components | {"explained_variance": np.array(reduction.explained_variance)}
 
-    return context.cached("components", of_network(context.trained) | {"dataset": context.dataset.fingerprint}, compute)
+    return context.cached(
+        "components", network_facts(context.trained) | {"dataset": context.dataset.fingerprint}, compute
+    )
 
 
 def labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str, split: str) -> Labelled:
     """The stars of a split that have a label.
+
+    Args:
+        features: (n, n_columns) of the split's stars.
+        stars: their fields.
+        target: which label.
+        split: its name, for the message.
+
+    Returns:
+        features and labels of those that have one.
 
     Raises:
         MissingPieceError: if they are too few to learn from.
@@ -169,7 +178,7 @@ def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
     train, calibration = (
         labelled(table_of[split], context.stars(split), study.target, split) for split in (TRAIN, CALIBRATION)
     )
-    words = (method.algorithm, method.inputs, "parallax" if method.use_parallax else "no parallax", study.target)
+    words = (method.algorithm, method.all_inputs, study.target)
     name = ", ".join((*words, fingerprint(method.algorithm, train, calibration, options.seed)))
 
     def calibration_std(parameters: tuning.Parameters) -> float:
@@ -178,10 +187,8 @@ def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
 
     def compute() -> dict[str, np.ndarray]:
         ensemble = TREE_ENSEMBLES[method.algorithm]
-        tuned = tuning.tune(
-            calibration_std, ensemble.suggest, ensemble.start, study=name, storage=storage, n_trials=options.n_trials,
-            seed=options.seed,
-        )  # fmt: skip
+        kept_as = tuning.Study(name, storage, options.n_trials, options.seed)
+        tuned = tuning.tune(calibration_std, ensemble.suggest, ensemble.start, kept_as)
         predict = fit(method.algorithm, tuned.parameters, train, calibration, options.seed)
         return {
             "prediction": predict(table_of[VALIDATION]),
@@ -189,7 +196,7 @@ def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
             "calibration_std": np.array(tuned.loss),
         }
 
-    what = {"study": name, "n_trials": options.n_trials, **of_split(context.dataset, VALIDATION)}
+    what = {"study": name, "n_trials": options.n_trials, **split_facts(context.dataset, VALIDATION)}
     arrays = context.cached("trees", what, compute)
     parameters = json.loads(str(arrays["parameters"]))
     return Answer(arrays["prediction"], parameters, float(arrays["calibration_std"]))

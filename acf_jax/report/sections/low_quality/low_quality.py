@@ -6,18 +6,23 @@ Crowded stars, those with another source within 15 arcsec, are told apart from i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
 
 from acf_jax.baselines.gradient_boosting import BASELINES
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.labels import LABELS
+from acf_jax.metrics.bootstrap import Estimate
+from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
 from acf_jax.plots import predictions as prediction_plots
 from acf_jax.report.context import Context, labels_of
 from acf_jax.report.quantities import CROWDED_ARCSEC
-from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.residuals import references
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number
-from acf_jax.report.sections.low_quality import methods as numbers
+from acf_jax.report.sections.low_quality import methods
 from acf_jax.report.sections.low_quality.methods import LOW, TREES, Method
-from acf_jax.report.words import enumerated
+from acf_jax.report.words import NAMES, REFERENCES, enumerated, with_unit
 
 PAPER_DEGRADATION = {"teff": 9.25, "logg": 0.01, "fe_h": 0.01}
 """By how much the paper's standard deviations grow from the high- to the low-quality sample, in K and dex."""
@@ -37,21 +42,24 @@ def section(context: Context) -> Section:
             other labels.
     """
     dataset = _dataset(context)
-    methods = [*numbers.network_methods(context, dataset), *numbers.tree_methods(context, dataset)]
-    groups = numbers.crowding(context.stars("validation", dataset)["self_dist1"])
+    answering = [*methods.network_methods(context, dataset), *methods.tree_methods(context, dataset)]
+    found = methods.measure(context, dataset, answering)
+    groups = methods.crowding(context.stars("validation", dataset)["self_dist1"])
     values = {
         "n": {name: int(chosen.sum()) for name, chosen in groups.items()},
-        "n_trained_on": numbers.n_trained_on(context, dataset),
-        "results": {method.title: numbers.measured(context, dataset, method, groups) for method in methods},
-        "degradation": {method.title: numbers.degradation(context, dataset, method, methods) for method in methods},
-        "ratios": numbers.ratios(context, dataset, methods, groups),
+        "n_trained_on": methods.n_trained_on(context, dataset),
+        "measurements": to_dicts(found),
     }
     return Section(
         key="low_quality",
         title="The low-quality sample (Sec. 5.4, Table 2, Fig. 13)",
-        text=_text(context, dataset, methods, values),
-        tables=tuple(_tables(context, dataset, methods, values)),
-        figures=(_figure(context, dataset, methods),),
+        text=(
+            _cost_words(context, answering, found),
+            *_explanations(context, values, found),
+            *_ratio_words(found, references(context)[-1]),
+        ),
+        tables=tuple(_tables(context, dataset, answering, found)),
+        figures=(_figure(context, dataset, answering),),
         values=values,
     )
 
@@ -75,10 +83,10 @@ def _dataset(context: Context) -> PreparedDataset:
     return context.low_quality
 
 
-def _text(context: Context, dataset: PreparedDataset, methods: Sequence[Method], values: Mapping) -> tuple[str, ...]:
-    n = values["n"]
+def _explanations(context: Context, values: Mapping, found: Sequence[Measurement]) -> list[str]:
+    n, sample = values["n"], context.sample("validation", context.low_quality)
     paragraphs = [
-        f"The {context.sample('validation', dataset)}, of which {n['crowded']:,} have another source within "
+        f"The {sample}, of which {n['crowded']:,} have another source within "
         f"{CROWDED_ARCSEC:g} arcsec (crowded); the other {n['isolated']:,} (isolated) are in this sample "
         "because they lie near the Galactic plane or carry flags."
     ]
@@ -92,49 +100,43 @@ def _text(context: Context, dataset: PreparedDataset, methods: Sequence[Method],
             "There is no network trained on this sample, which is what the paper's Table 2 shows: "
             f"`{HOW_TO_TRAIN}` trains one, `{HOW_TO_ASK}` puts it here."
         )
-    if not values["ratios"]:
+    if not select(found, quantity="std_ratio"):
         paragraphs.append(
             "The dataset's metadata has no extinction_coefficients, so there are no trees to compare with."
         )
-    reference = "truth" if context.is_mock else "label"
-    conclusion = " ".join(_degradation_words(context, methods, values, reference))
-    return (conclusion, *paragraphs, *_ratio_words(values, reference))
+    return paragraphs
 
 
-def _degradation_words(context: Context, methods: Sequence[Method], values: Mapping, reference: str) -> list[str]:
+def _cost_words(context: Context, answering: Sequence[Method], found: Sequence[Measurement]) -> str:
     """A sentence for each network, and for the trees of the same inputs trained on this sample."""
     paper = enumerated(f"+{PAPER_DEGRADATION[t]:g} {LABELS[t]}" for t in context.targets)
-    told = [m.title for m in methods if m.name not in BASELINES or (m.name, m.trained_on) == (TREES, LOW)]
-    sentences = []
+    told = [m.title for m in answering if m.name not in BASELINES or (m.name, m.trained_on) == (TREES, LOW)]
+    sentences, reference = [], references(context)[-1]
     for title in told:
-        costs = values["degradation"][title][reference]
-        words = enumerated(f"{_cost(cost, t)} {LABELS[t]} in {NAMES[t]}" for t, cost in costs.items())
+        costs = estimates(found, "target", method=title, reference=reference, quantity="std_difference")
+        words = enumerated(f"{_with_error(cost, t, '+')} {LABELS[t]} in {NAMES[t]}" for t, cost in costs.items())
         sentences.append(
             f"{title}: the standard deviation about the {reference} exceeds the high-quality sample's by {words}."
         )
     paper = f"The paper's ACF, trained on its {LOW} sample: by {paper}, about the real sky's labels."
-    return [f"On the {LOW} sample ({context.sample('validation', context.low_quality)}):", *sentences, paper]
+    sample = context.sample("validation", context.low_quality)
+    return " ".join([f"On the {LOW} sample ({sample}):", *sentences, paper])
 
 
-def _cost(cost: Mapping, target: str) -> str:
-    unit = LABELS[target]
-    return f"{number(cost['value'], unit, '+')} ± {number(cost['error'], unit)}"
-
-
-def _ratio_words(values: Mapping, reference: str) -> list[str]:
+def _ratio_words(found: Sequence[Measurement], reference: str) -> list[str]:
     """A verdict for each network: in what it is ahead of the trees, and whether crowding changes that."""
-    sentences = []
-    for title, by_reference in values["ratios"].items():
-        for group, ratios in by_reference[reference].items():
-            if any(r["lower"] is None for r in ratios.values()):
-                continue
-            words = enumerated(
-                f"{r['value']:.2f} ({r['lower']:.2f} to {r['upper']:.2f}) in {NAMES[t]}" for t, r in ratios.items()
-            )
-            ahead = [NAMES[t] for t, r in ratios.items() if r["upper"] < 1]
-            behind = [NAMES[t] for t, r in ratios.items() if r["lower"] > 1]
-            verdict = [f"{place} in {enumerated(t)}" for place, t in (("ahead", ahead), ("behind", behind)) if t]
-            sentences.append(f"{title}, {group} stars: {words}; {', '.join(verdict) or 'neither is ahead'}.")
+    sentences, compared = [], select(found, quantity="std_ratio", reference=reference)
+    for title, group in product(distinct(compared, "method"), distinct(compared, "group")):
+        ratios = estimates(compared, "target", method=title, group=group)
+        if any(np.isnan(ratio.lower) for ratio in ratios.values()):
+            continue
+        words = enumerated(
+            f"{ratio.value:.2f} ({ratio.lower:.2f} to {ratio.upper:.2f}) in {NAMES[t]}" for t, ratio in ratios.items()
+        )
+        ahead = [NAMES[t] for t, ratio in ratios.items() if ratio.upper < 1]
+        behind = [NAMES[t] for t, ratio in ratios.items() if ratio.lower > 1]
+        verdict = [f"{place} in {enumerated(t)}" for place, t in (("ahead", ahead), ("behind", behind)) if t]
+        sentences.append(f"{title}, {group} stars: {words}; {', '.join(verdict) or 'neither is ahead'}.")
     if not sentences:
         return []
     meaning = (
@@ -144,66 +146,63 @@ def _ratio_words(values: Mapping, reference: str) -> list[str]:
     return [meaning, *sentences]
 
 
-def _tables(context: Context, dataset: PreparedDataset, methods: Sequence[Method], values: Mapping) -> list[Table]:
+def _tables(
+    context: Context, dataset: PreparedDataset, answering: Sequence[Method], found: Sequence[Measurement]
+) -> list[Table]:
     tables = []
-    for reference in numbers.references(context):
-        against = "the labels" if reference == "label" else "the injected truth"
-        where = f"against {against}; {context.sample('validation', dataset)}."
-        tables += [
-            _std_table(context, methods, values, reference, f"Table 2: offsets and standard deviations {where}"),
-            _crowding_table(
-                context, methods, values, reference, f"Standard deviations of isolated and crowded stars {where}"
-            ),
-        ]
+    for reference in references(context):
+        where = f"against {REFERENCES[reference]}; {context.sample('validation', dataset)}."
+        about = select(found, reference=reference, sample=LOW)
+        tables += [_std_table(answering, about, where), _crowding_table(answering, about, where)]
     caption = (
         "By how much the standard deviation exceeds that of the same method trained and tested on the high-quality "
         f"sample; {context.sample('validation', dataset)}, against the {context.sample()}."
     )
-    return [*tables, _degradation_table(context, methods, values, caption)]
+    return [*tables, _cost_table(context, answering, found, caption)]
 
 
-def _std_table(context: Context, methods: Sequence[Method], values: Mapping, reference: str, caption: str) -> Table:
-    rows = []
-    for method in methods:
-        by_target = values["results"][method.title][reference]["all"]
-        cells = [c for t, r in by_target.items() for c in (number(r["offset"], LABELS[t], "+"), _with_error(r, t))]
-        rows.append((method.name, method.trained_on, f"{min(r['n'] for r in by_target.values()):,}", *cells))
-    names = [f"{NAMES[t]} {what} ({LABELS[t]})" for t in context.targets for what in ("offset", "std")]
+def _std_table(answering: Sequence[Method], about: Sequence[Measurement], where: str) -> Table:
+    rows, targets = [], distinct(about, "target")
+    for method in answering:
+        own = select(about, method=method.title, group="all")
+        stds, offsets = (estimates(own, "target", quantity=quantity) for quantity in ("std", "offset"))
+        cells = [c for t in targets for c in (number(offsets[t].value, LABELS[t], "+"), _with_error(stds[t], t))]
+        rows.append((method.name, method.trained_on, f"{min(std.n for std in stds.values()):,}", *cells))
+    names = [f"{NAMES[t]} {what} ({LABELS[t]})" for t in targets for what in ("offset", "std")]
+    caption = f"Table 2: offsets and standard deviations {where}"
     return Table(caption, ("Method", "Trained on", "n", *names), tuple(rows), n_text=2)
 
 
-def _crowding_table(
-    context: Context, methods: Sequence[Method], values: Mapping, reference: str, caption: str
-) -> Table:
-    rows = []
-    for group in ("isolated", "crowded"):
-        for method in methods:
-            by_target = values["results"][method.title][reference][group]
-            cells = [_with_error(r, t) for t, r in by_target.items()]
-            rows.append((group, method.name, method.trained_on, f"{min(r['n'] for r in by_target.values()):,}", *cells))
-    names = [f"{NAMES[t]} std ({LABELS[t]})" for t in context.targets]
+def _crowding_table(answering: Sequence[Method], about: Sequence[Measurement], where: str) -> Table:
+    rows, targets = [], distinct(about, "target")
+    for group, method in product(("isolated", "crowded"), answering):
+        stds = estimates(about, "target", method=method.title, group=group, quantity="std")
+        cells = [_with_error(std, target) for target, std in stds.items()]
+        rows.append((group, method.name, method.trained_on, f"{min(std.n for std in stds.values()):,}", *cells))
+    names = [f"{NAMES[t]} std ({LABELS[t]})" for t in targets]
+    caption = f"Standard deviations of isolated and crowded stars {where}"
     return Table(caption, ("Stars", "Method", "Trained on", "n", *names), tuple(rows), n_text=3)
 
 
-def _degradation_table(context: Context, methods: Sequence[Method], values: Mapping, caption: str) -> Table:
+def _cost_table(context: Context, answering: Sequence[Method], found: Sequence[Measurement], caption: str) -> Table:
     rows = []
-    for method in methods:
-        for reference, by_target in values["degradation"][method.title].items():
-            cells = [_cost(cost, target) for target, cost in by_target.items()]
-            rows.append((method.name, method.trained_on, reference, *cells))
+    for method, reference in product(answering, references(context)):
+        costs = estimates(found, "target", method=method.title, reference=reference, quantity="std_difference")
+        cells = [_with_error(cost, target, "+") for target, cost in costs.items()]
+        rows.append((method.name, method.trained_on, reference, *cells))
     rows.append(("ACF, paper, real sky", LOW, "label", *(f"+{PAPER_DEGRADATION[t]:g}" for t in context.targets)))
-    names = [f"{NAMES[t]} ({LABELS[t]})" for t in context.targets]
-    return Table(caption, ("Method", "Trained on", "Against", *names), tuple(rows), n_text=3)
+    header = ("Method", "Trained on", "Against", *map(with_unit, context.targets))
+    return Table(caption, header, tuple(rows), n_text=3)
 
 
-def _with_error(result: Mapping, target: str) -> str:
+def _with_error(estimate: Estimate, target: str, sign: str = "") -> str:
     unit = LABELS[target]
-    return f"{number(result['std'], unit)} ± {number(result['std_error'], unit)}"
+    return f"{number(estimate.value, unit, sign)} ± {number(estimate.error, unit)}"
 
 
-def _figure(context: Context, dataset: PreparedDataset, methods: Sequence[Method]) -> FigureFile:
+def _figure(context: Context, dataset: PreparedDataset, answering: Sequence[Method]) -> FigureFile:
     """Of the network trained on the sample, as in the paper; of the one in question if there is none."""
-    networks = [method for method in methods if method.name not in BASELINES]
+    networks = [method for method in answering if method.name not in BASELINES]
     shown = next((method for method in networks if method.trained_on == LOW), networks[0])
     labels = labels_of(context.stars("validation", dataset), context.targets)
     samples = [

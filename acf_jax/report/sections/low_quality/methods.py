@@ -7,17 +7,19 @@ beside both gradient boosting on catalogue magnitudes, colours and parallax, tra
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from acf_jax.baselines.gradient_boosting import BASELINES, PHOTOMETRY_FIELDS, photometric_baselines
+from acf_jax.baselines.gradient_boosting import BASELINES, PHOTOMETRY_FIELDS, PhotometricBaselines
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.metrics.bootstrap import Estimate, bootstrap_moments, std_ratio
-from acf_jax.metrics.residuals import finite_or_none, residual_metrics
-from acf_jax.report.context import Context, labels_of, of_split
+from acf_jax.metrics.measurements import Measurement, estimates, moments, select, without_interval
+from acf_jax.report.context import Context, labels_of, split_facts
 from acf_jax.report.quantities import is_crowded
+from acf_jax.report.residuals import PREFIXES, references
 
 TREES = next(iter(BASELINES))  # those with parallax, as the network has it
 HIGH, LOW = "high-quality", "low-quality"
@@ -76,101 +78,97 @@ def _fitted(context: Context, source: PreparedDataset, dataset: PreparedDataset,
     options, targets = context.options, context.targets
 
     def compute() -> dict[str, np.ndarray]:
-        train = context.stars("train", source)
-        answers = photometric_baselines(
-            train, stars, targets, source.bands, coefficients, seed=options.seed, progress=options.progress
-        )
-        return {name: np.stack([answer[target] for target in targets], axis=1) for name, answer in answers.items()}
+        baselines = PhotometricBaselines(source.bands, coefficients, options.seed, options.progress)
+        return baselines.predict(context.stars("train", source), stars, targets)
 
     what = {
-        "train": of_split(source, "train"), "seed": options.seed, "targets": list(targets),
-        "stars": [of_split(dataset, "validation"), of_split(context.dataset, "validation")],
+        "train": split_facts(source, "train"), "seed": options.seed, "targets": list(targets),
+        "stars": [split_facts(dataset, "validation"), split_facts(context.dataset, "validation")],
     }  # fmt: skip
     return context.cached("low_quality_trees", what, compute)
 
 
-def references(context: Context) -> dict[str, str]:
-    """What to compare with, and the prefix of its fields: the labels, and on the mock sky the truth."""
-    return {"label": "", "truth": "true_"} if context.is_mock else {"label": ""}
+def measure(context: Context, dataset: PreparedDataset, methods: Sequence[Method]) -> list[Measurement]:
+    """Every method's moments by group of stars, what the sample costs it, and each network beside the trees.
+
+    Args:
+        context: the evaluation.
+        dataset: the low-quality sample.
+        methods: the network in question first.
+
+    Returns:
+        moments of both samples; as `std_difference` each method's standard deviation less that of its like on the
+        high-quality sample; as `std_ratio` that of each network in units of the trees' of the same training sample.
+    """
+    groups = crowding(context.stars("validation", dataset)["self_dist1"])
+    found = [m for method in methods for m in _moments(context, dataset, method, groups)]
+    found += [m for method in methods if method.high is not None for m in _high_quality_stds(context, method)]
+    return [*found, *_costs(methods, found), *_ratios(context, dataset, methods, groups)]
 
 
-def _residual(context: Context, dataset: PreparedDataset, answer: np.ndarray, prefix: str) -> np.ndarray:
-    """Of a validation split's stars, (n, n_targets)."""
-    return answer - labels_of(context.stars("validation", dataset), context.targets, prefix)
+def _moments(
+    context: Context, dataset: PreparedDataset, method: Method, groups: Mapping[str, np.ndarray]
+) -> Iterator[Measurement]:
+    stars = context.stars("validation", dataset)
+    for reference, (group, chosen) in product(references(context), groups.items()):
+        values = labels_of(stars, context.targets, PREFIXES[reference])[chosen]
+        for i, target in enumerate(context.targets):
+            yield from moments(
+                method.low[chosen, i], values[:, i], context.resamples, method=method.title, target=target,
+                reference=reference, sample=LOW, group=group,
+            )  # fmt: skip
 
 
-def _std(context: Context, residual: np.ndarray) -> Estimate:
-    options = context.options
-    return bootstrap_moments(residual, names=("std",), n_resamples=options.n_bootstrap, seed=options.seed)["std"]
+def _high_quality_stds(context: Context, method: Method) -> Iterator[Measurement]:
+    for reference in references(context):
+        residual = _residual(context, context.dataset, method.high, reference)
+        for i, target in enumerate(context.targets):
+            std = bootstrap_moments(residual[:, i], context.resamples, ("std",))["std"]
+            yield Measurement(method.title, target, reference, "std", std, sample=HIGH)
 
 
-def measured(context: Context, dataset: PreparedDataset, method: Method, groups: Mapping) -> dict:
-    """Moments by reference, group and target; the standard deviation's error is the bootstrap's."""
-    stars, results = context.stars("validation", dataset), {}
-    for name, prefix in references(context).items():
-        reference = labels_of(stars, context.targets, prefix)
-        results[name] = {
-            group: {
-                target: residual_metrics(method.low[chosen, i], reference[chosen, i]).to_dict()
-                | {"std_error": _std(context, (method.low - reference)[chosen, i]).to_dict()["error"]}
-                for i, target in enumerate(context.targets)
-            }
-            for group, chosen in groups.items()
-        }
-    return results
-
-
-def degradation(context: Context, dataset: PreparedDataset, method: Method, methods: Sequence[Method]) -> dict:
+def _costs(methods: Sequence[Method], found: Sequence[Measurement]) -> Iterator[Measurement]:
     """What the sample costs: a method's standard deviation less that of its like on the high-quality sample.
 
     Its like has the same name and is trained and tested on the high-quality sample; for a network of another name it is
     the one in question. The samples share no star, so the errors of the two add in quadrature.
     """
     trained_high = {m.name: m for m in methods if m.high is not None}
-    like = trained_high.get(method.name, methods[0])
-    costs = {}
-    for name, prefix in references(context).items():
-        low = _residual(context, dataset, method.low, prefix)
-        high = _residual(context, context.dataset, like.high, prefix)
-        costs[name] = {}
-        for i, target in enumerate(context.targets):
-            here, there = _std(context, low[:, i]), _std(context, high[:, i])
-            cost = {"value": here.value - there.value, "error": float(np.hypot(here.error, there.error))}
-            costs[name][target] = finite_or_none(cost | {"high_quality_std": there.value}) | {"like": like.title}
-    return costs
+    for method in methods:
+        like = trained_high.get(method.name, methods[0])
+        for m in select(found, method=method.title, sample=LOW, group="all", quantity="std"):
+            here = m.estimate
+            there = estimates(found, "target", method=like.title, sample=HIGH, reference=m.reference)[m.target]
+            error = float(np.hypot(here.error, there.error))
+            cost = dataclasses.replace(without_interval(here.value - there.value, here.n), error=error)
+            yield dataclasses.replace(m, quantity="std_difference", estimate=cost, against=like.title)
 
 
-def _ratio(context: Context, ours: np.ndarray, theirs: np.ndarray) -> dict:
-    """The ratio of two standard deviations with its paired interval; None with fewer than two stars."""
-    n = int(np.sum(np.isfinite(ours) & np.isfinite(theirs)))
-    if n < 2:
-        return dict.fromkeys(("value", "lower", "upper", "error")) | {"n": n}
-    options = context.options
-    return std_ratio(ours, theirs, n_resamples=options.n_bootstrap, seed=options.seed).to_dict()
-
-
-def ratios(context: Context, dataset: PreparedDataset, methods: Sequence[Method], groups: Mapping) -> dict:
-    """Each network's standard deviation in units of that of the trees of the same training sample, on the same stars.
-
-    By network, reference, group and target, with the paired bootstrap's interval; empty without trees.
-    """
+def _ratios(
+    context: Context, dataset: PreparedDataset, methods: Sequence[Method], groups: Mapping[str, np.ndarray]
+) -> Iterator[Measurement]:
+    """Each network's standard deviation in units of the trees', on the same stars; none without trees."""
     trees = {method.trained_on: method for method in methods if method.name == TREES}
     networks = [method for method in methods if method.name not in BASELINES and method.trained_on in trees]
-    values: dict[str, dict] = {}
-    for method in networks:
-        values[method.title] = {}
-        for name, prefix in references(context).items():
-            ours, theirs = (
-                _residual(context, dataset, m.low, prefix) for m in (method, trees[method.trained_on])
-            )  # fmt: skip
-            values[method.title][name] = {
-                group: {
-                    target: _ratio(context, ours[chosen, i], theirs[chosen, i])
-                    for i, target in enumerate(context.targets)
-                }
-                for group, chosen in groups.items()
-            }
-    return values
+    for method, reference in product(networks, references(context)):
+        rival = trees[method.trained_on]
+        ours, theirs = (_residual(context, dataset, m.low, reference) for m in (method, rival))
+        for (group, chosen), (i, target) in product(groups.items(), enumerate(context.targets)):
+            ratio = _ratio(context, ours[chosen, i], theirs[chosen, i])
+            yield Measurement(
+                method.title, target, reference, "std_ratio", ratio, sample=LOW, group=group, against=rival.title
+            )
+
+
+def _residual(context: Context, dataset: PreparedDataset, answer: np.ndarray, reference: str) -> np.ndarray:
+    """Of a validation split's stars, (n, n_targets)."""
+    return answer - labels_of(context.stars("validation", dataset), context.targets, PREFIXES[reference])
+
+
+def _ratio(context: Context, ours: np.ndarray, theirs: np.ndarray) -> Estimate:
+    """The ratio of two standard deviations with its paired interval; NaN with fewer than two stars."""
+    n = int(np.sum(np.isfinite(ours) & np.isfinite(theirs)))
+    return without_interval(None, n) if n < 2 else std_ratio(ours, theirs, context.resamples)
 
 
 def n_trained_on(context: Context, dataset: PreparedDataset) -> int:

@@ -16,7 +16,7 @@ from acf_jax.baselines import photometric_network, stamp_photometry, tree_ensemb
 from acf_jax.baselines.features import table
 from acf_jax.baselines.gradient_boosting import photometric_features
 from acf_jax.baselines.stamp_photometry import StampPhotometry, ab_magnitude
-from acf_jax.report.context import Context, labels_of, of_split
+from acf_jax.report.context import Context, labels_of, split_facts
 from acf_jax.report.quantities import is_crowded
 from acf_jax.report.section import MissingPieceError
 
@@ -70,7 +70,7 @@ def photometry(context: Context, split: str) -> StampPhotometry:
         (dataset.arrays(split, ("stamp",), rows)["stamp"], fwhm_px[rows]) for rows in context.batches(split)
     )  # fmt: skip
     settings = (stamp_photometry.APERTURE_RADII_PX, stamp_photometry.FIT_RADIUS_PX, stamp_photometry.MOFFAT_BETA)
-    what = of_split(dataset, split) | {"settings": settings, "code": acf_jax.__version__}
+    what = split_facts(dataset, split) | {"settings": settings, "code": acf_jax.__version__}
 
     def compute() -> dict[str, np.ndarray]:
         measured = stamp_photometry.measure(batches, len(fwhm_px), progress=context.options.progress)
@@ -88,9 +88,9 @@ def true_magnitudes(context: Context, split: str) -> np.ndarray:
 def magnitude_residuals(context: Context, split: str) -> dict[str, np.ndarray]:
     """Each photometry minus the true magnitudes, dereddened alike: {input: (n, n_bands)} mag."""
     measured, true = photometry(context, split), true_magnitudes(context, split)
-    of_widest = ab_magnitude(measured.aperture_flux[:, -1])
+    widest = ab_magnitude(measured.aperture_flux[:, -1])
     catalogue = context.stars(split)["psf_mag"].astype(np.float64) - _reddening(context, split)
-    magnitudes = {CATALOGUE: catalogue, APERTURES: of_widest, PROFILES: ab_magnitude(measured.psf_flux)}
+    magnitudes = {CATALOGUE: catalogue, APERTURES: widest, PROFILES: ab_magnitude(measured.psf_flux)}
     return {name: magnitude - true for name, magnitude in magnitudes.items()}
 
 
@@ -99,6 +99,14 @@ def inputs(context: Context, name: str, split: str) -> np.ndarray:
 
     Dereddened magnitudes and neighbouring bands' colours; with parallax its logarithm, its error's, and absolute
     magnitudes (Eq. 17), if the network in question reads it.
+
+    Args:
+        context: the evaluation.
+        name: one of `MEASURED` or `LIMITS`.
+        split: of the dataset.
+
+    Returns:
+        (n, n_columns).
     """
     if name == CATALOGUE:
         magnitudes = [context.stars(split)["psf_mag"] - _reddening(context, split)]
@@ -118,6 +126,14 @@ def noise(context: Context, name: str, split: str) -> np.ndarray:
     Their standard deviation is what isolated training stars of the same brightness have: the error that the fits
     report (`PHOTON_LIMIT`), which is about the photons' and the sky's, or the fits' scatter about the truth
     (`STAMP_LIMIT`), which holds the exposures' zeropoints, too.
+
+    Args:
+        context: the evaluation.
+        name: one of `LIMITS`.
+        split: of the dataset.
+
+    Returns:
+        (n, n_bands) mag.
     """
     train, true = photometry(context, "train"), true_magnitudes(context, "train")
     isolated = ~is_crowded(context.stars("train"))
@@ -137,6 +153,14 @@ def by_brightness(mag: np.ndarray, size: np.ndarray, at_mag: np.ndarray) -> np.n
     """The median of `size` (n,) among stars of like `mag` (n,), at other magnitudes (m,); NaN left out.
 
     Between the medians of bins that hold equally many stars it runs straight, beyond the outermost it is theirs.
+
+    Args:
+        mag: (n,) of known stars.
+        size: (n,) of these.
+        at_mag: (m,) where to tell it.
+
+    Returns:
+        (m,), in the unit of `size`.
     """
     known = np.isfinite(mag) & np.isfinite(size)
     mag, size = mag[known], size[known]
@@ -192,7 +216,7 @@ def _trees(context: Context, name: str) -> np.ndarray:
 
 
 def _what(context: Context, name: str) -> dict:
-    return of_split(context.dataset, "validation") | {
+    return split_facts(context.dataset, "validation") | {
         "inputs": name, "targets": list(context.targets), "parallax": _use_parallax(context),
         "code": acf_jax.__version__,
     }  # fmt: skip

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Estimate, bootstrap_moments, std_ratio
+from acf_jax.metrics.bootstrap import bootstrap_moments, std_ratio
+from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
 from acf_jax.plots.predictions import BLUE, VERMILION
 from acf_jax.report.context import Context, labels_of
 from acf_jax.report.quantities import CROWDED_ARCSEC, is_crowded
-from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.residuals import PREFIXES, references
 from acf_jax.report.section import FigureFile, Section, Table, number
-from acf_jax.report.sections.photometry import methods as methods
+from acf_jax.report.sections.photometry import methods
 from acf_jax.report.sections.photometry.methods import Answer
+from acf_jax.report.words import NAMES, REFERENCES, with_unit
 
-PREFIXES = {"label": "", "truth": "true_"}
-REFERENCE_WORDS = {"label": "the labels", "truth": "the injected truth"}
 IMAGES = "the stamps"
 
 HOW = (
@@ -58,20 +59,23 @@ def section(context: Context) -> Section:
     samples = _samples(context)
     for sample in samples.values():
         methods.check(sample)
-    results = {name: _results(sample) for name, sample in samples.items()}
+    found = [m for name, sample in samples.items() for m in measure(sample, name)]
     tables, text = [], []
     for name, sample in samples.items():
-        text += _verdicts(sample, results[name])
-        tables += _tables(sample, results[name])
+        text += _verdicts(sample, select(found, sample=name))
+        tables += _tables(sample, select(found, sample=name))
     return Section(
         key="photometry",
         title="Images against magnitudes, fairly",
         text=(*text, *_explanations(context, samples)),
         tables=(*tables, *(_accuracy_table(sample) for sample in samples.values() if sample.is_mock)),
-        figures=tuple(_figure(sample, name, results[name]) for name, sample in samples.items()),
+        figures=tuple(_figure(sample, name, select(found, sample=name)) for name, sample in samples.items()),
         values={
-            name: {"sample": sample.sample(), "failed_fits": _failed_fits(sample), "groups": _to_values(results[name])}
-            for name, sample in samples.items()
+            "samples": [
+                {"sample": name, "stars": sample.sample(), "failed_fits": _failed_fits(sample)}
+                for name, sample in samples.items()
+            ],
+            "measurements": to_dicts(found),
         },
     )
 
@@ -98,59 +102,62 @@ def _answers(context: Context) -> list[Answer]:
     return [*(Answer(name, IMAGES, context.prediction(name).mean) for name in networks), *methods.answers(context)]
 
 
-Of = tuple[str, str]  # method and inputs
-Results = Mapping[str, Mapping[str, Mapping[Of, Mapping[str, tuple[Estimate, Estimate]]]]]
-"""std and ratio of the network in question to it, by group, reference, (method, inputs) and target."""
+def measure(context: Context, sample: str) -> list[Measurement]:
+    """The standard deviation of every method on every input, and the ratio of the network in question to it.
+
+    Args:
+        context: of this sample.
+        sample: its name in the measurements.
+
+    Returns:
+        `std` and `std_ratio` by group of stars, reference, method and inputs, and target.
+    """
+    answers, draws, found = _answers(context), context.resamples, []
+    for (group, rows), reference in product(_groups(context).items(), references(context)):
+        labels = labels_of(context.stars(), context.targets, PREFIXES[reference])[rows]
+        residuals = [answer.mean[rows] - labels for answer in answers]
+        pairs = zip(answers, residuals, strict=True)
+        for (answer, residual), (i, target) in product(pairs, enumerate(context.targets)):
+            std = bootstrap_moments(residual[:, i], draws, ("std",))["std"]
+            m = Measurement(answer.method, target, reference, "std", std, sample, group, answer.inputs)
+            ratio = std_ratio(residuals[0][:, i], residual[:, i], draws)
+            found += [m, dataclasses.replace(m, quantity="std_ratio", estimate=ratio, against=answers[0].method)]
+    return found
 
 
-def _results(context: Context) -> Results:
-    stars, answers = context.stars(), _answers(context)
-    prefixes = PREFIXES if context.is_mock else {"label": ""}
-    options = {"n_resamples": context.options.n_bootstrap, "seed": context.options.seed}
-    results: dict = {}
-    for group, rows in _groups(context).items():
-        for reference, prefix in prefixes.items():
-            labels = labels_of(stars, context.targets, prefix)[rows]
-            residuals = {(answer.method, answer.inputs): answer.mean[rows] - labels for answer in answers}
-            first = next(iter(residuals.values()))
-            results.setdefault(group, {})[reference] = {
-                of: {
-                    target: (
-                        bootstrap_moments(residual[:, i], names=("std",), **options)["std"],
-                        std_ratio(first[:, i], residual[:, i], **options),
-                    )
-                    for i, target in enumerate(context.targets)
-                }
-                for of, residual in residuals.items()
-            }
-    return results
+def _rows(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """The measurements of each method on each of its inputs, as in "MLP on PSF fits on the stamps"."""
+    rows: dict[str, list[Measurement]] = {}
+    for m in found:
+        rows.setdefault(f"{m.method} on {m.inputs}", []).append(m)
+    return rows
 
 
-def _verdicts(context: Context, results: Results) -> list[str]:
+def _verdicts(context: Context, found: Sequence[Measurement]) -> list[str]:
     """A sentence for each group: the network against the best photometry of the same stamps."""
-    sentences = []
-    for group, of_group in results.items():
-        reference = list(of_group)[-1]
-        of_reference = of_group[reference]
-        network, _ = next(iter(of_reference))
-        words = [_against_best(of_reference, target) for target in context.targets]
+    sentences, reference = [], references(context)[-1]
+    for group in distinct(found, "group"):
+        about = select(found, group=group, reference=reference)
+        words = [_against_best(select(about, target=target), target) for target in context.targets]
+        n = max(m.estimate.n for m in select(about, quantity="std"))
         sentences.append(
-            f"{_capital(group)} stars ({context.sample()}; {_count(of_reference)} of them {group}), about "
-            f"{REFERENCE_WORDS[reference]}: {network} against the better photometry of the same stamps has "
+            f"{_capital(group)} stars ({context.sample()}; {n:,} of them {group}), about "
+            f"{REFERENCES[reference]}: {about[0].method} against the better photometry of the same stamps has "
             f"{'; '.join(words)}."
         )
     return sentences
 
 
-def _against_best(of_reference: Mapping, target: str) -> str:
+def _against_best(found: Sequence[Measurement], target: str) -> str:
     """As in "1.31 (1.25 to 1.37) times its scatter in Teff, behind the MLP on PSF fits on the stamps"."""
-    rivals = {of: estimates[target] for of, estimates in of_reference.items() if of[1] in methods.ON_STAMPS}
-    best = min(rivals, key=lambda of: np.nan_to_num(rivals[of][0].value, nan=np.inf))
-    ratio = rivals[best][1]
+    rivals = _rows([m for m in found if m.inputs in methods.ON_STAMPS])
+    measured = {row: estimates(measurements, "quantity") for row, measurements in rivals.items()}
+    best = min(measured, key=lambda row: np.nan_to_num(measured[row]["std"].value, nan=np.inf))
+    ratio = measured[best]["std_ratio"]
     place = "ahead of" if ratio.upper < 1 else "behind" if ratio.lower > 1 else "not told apart from"
     return (
         f"{ratio.value:.2f} ({ratio.lower:.2f} to {ratio.upper:.2f}) times its scatter in {NAMES[target]}, "
-        f"{place} the {' on '.join(best)}"
+        f"{place} the {best}"
     )
 
 
@@ -189,29 +196,26 @@ def _failures(context: Context) -> list[str]:
     return [f"No profile could be fitted to some stamps ({context.sample()}): {counts}. They count as missing numbers."]
 
 
-def _tables(context: Context, results: Results) -> list[Table]:
-    units = [f"{NAMES[target]} ({LABELS[target]})" for target in context.targets]
-    tables = []
-    for group, of_group in results.items():
-        for reference, of_reference in of_group.items():
-            rows = [
-                (*of, f"{next(iter(of_target.values()))[0].n:,}", *_cells(of_target))
-                for of, of_target in of_reference.items()
-            ]
-            caption = (
-                f"Standard deviation of the residuals about {REFERENCE_WORDS[reference]}, {group} stars; "
-                f"{context.sample()}. In brackets: ratio of {next(iter(of_reference))[0]} to the row, with its 95 % "
-                "interval."
-            )
-            tables.append(Table(caption, ("method", "of", "stars", *units), tuple(rows), n_text=2))
+def _tables(context: Context, found: Sequence[Measurement]) -> list[Table]:
+    header, tables = ("method", "of", "stars", *map(with_unit, context.targets)), []
+    for group, reference in product(distinct(found, "group"), references(context)):
+        about = select(found, group=group, reference=reference)
+        caption = (
+            f"Standard deviation of the residuals about {REFERENCES[reference]}, {group} stars; "
+            f"{context.sample()}. In brackets: ratio of {about[0].method} to the row, with its 95 % interval."
+        )
+        rows = tuple(map(_table_row, _rows(about).values()))
+        tables.append(Table(caption, header, rows, n_text=2))
     return tables
 
 
-def _cells(of_target: Mapping[str, tuple[Estimate, Estimate]]) -> list[str]:
-    return [
-        f"{number(std.value, LABELS[target])} [{ratio.value:.2f}, {ratio.lower:.2f} to {ratio.upper:.2f}]"
-        for target, (std, ratio) in of_target.items()
+def _table_row(found: Sequence[Measurement]) -> tuple[str, ...]:
+    stds, ratios = (estimates(found, "target", quantity=quantity) for quantity in ("std", "std_ratio"))
+    cells = [
+        f"{number(std.value, LABELS[t])} [{ratios[t].value:.2f}, {ratios[t].lower:.2f} to {ratios[t].upper:.2f}]"
+        for t, std in stds.items()
     ]
+    return (found[0].method, found[0].inputs, f"{found[0].estimate.n:,}", *cells)
 
 
 def _accuracy_table(context: Context) -> Table:
@@ -231,26 +235,23 @@ def _accuracy_table(context: Context) -> Table:
     return Table(caption, ("stars", "photometry", *context.dataset.bands), tuple(rows), n_text=2)
 
 
-def _figure(context: Context, name: str, results: Results) -> FigureFile:
-    reference = list(next(iter(results.values())))[-1]
+def _figure(context: Context, name: str, found: Sequence[Measurement]) -> FigureFile:
+    reference = references(context)[-1]
     figure = Figure(figsize=(7.2, 3.6), layout="constrained")
-    of_group = {group: of_references[reference] for group, of_references in results.items()}
-    draw_scatter(figure, of_group, context.targets)
+    draw_scatter(figure, select(found, reference=reference, quantity="std"), context.targets)
     caption = (
-        f"Standard deviation of the residuals about {REFERENCE_WORDS[reference]} by method, with 95 % bootstrap "
+        f"Standard deviation of the residuals about {REFERENCES[reference]} by method, with 95 % bootstrap "
         f"intervals; {context.sample()}."
     )
     return context.save(figure, f"photometry_{name}", caption)
 
 
-def draw_scatter(
-    figure: Figure, of_group: Mapping[str, Mapping[Of, Mapping[str, tuple]]], targets: Sequence[str]
-) -> dict[tuple[str, str], object]:
+def draw_scatter(figure: Figure, stds: Sequence[Measurement], targets: Sequence[str]) -> dict[tuple[str, str], object]:
     """A panel per target, a line per method, a point with its interval per group of stars.
 
     Args:
         figure: to draw on.
-        of_group: std and ratio by group, (method, inputs) and target, as in `_results` of one reference.
+        stds: standard deviations about one reference.
         targets: the panels, from left to right.
 
     Returns:
@@ -258,45 +259,25 @@ def draw_scatter(
     """
     panels, drawn = figure.subplots(1, len(targets), sharey=True, squeeze=False)[0], {}
     styles = {"isolated": (BLUE, "o"), "crowded": (VERMILION, "s")}
-    rows = list(next(iter(of_group.values())))
-    shifts = {group: 0.24 * i - 0.12 * (len(of_group) - 1) for i, group in enumerate(of_group)}
+    rows, groups = list(_rows(stds)), distinct(stds, "group")
+    shifts = {group: 0.24 * i - 0.12 * (len(groups) - 1) for i, group in enumerate(groups)}
     for panel, target in zip(panels, targets, strict=True):
-        for group, of_row in of_group.items():
+        for group in groups:
             colour, marker = styles[group]
-            estimates = [of_row[row][target][0] for row in rows]
-            std = np.array([(e.value, e.value - e.lower, e.upper - e.value) for e in estimates]).T
+            shown = [m.estimate for m in select(stds, group=group, target=target)]
+            std = np.array([(e.value, e.value - e.lower, e.upper - e.value) for e in shown]).T
             drawn[group, target] = panel.errorbar(
                 std[0], np.arange(len(rows)) + shifts[group], xerr=np.maximum(std[1:], 0), fmt=marker, color=colour,
                 label=group, markersize=4, linewidth=1,
             )  # fmt: skip
-        panel.set_xlabel(f"std of {NAMES[target]} ({LABELS[target]})", fontsize=8)
-        panel.set_yticks(np.arange(len(rows)), [" on ".join(row) for row in rows])
+        panel.set_xlabel(f"std of {with_unit(target)}", fontsize=8)
+        panel.set_yticks(np.arange(len(rows)), rows)
         panel.tick_params(labelsize=7)
         panel.grid(axis="x", linewidth=0.4, alpha=0.5)
         panel.set_xlim(left=0)
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, ncols=2, loc="outside upper right")
     return drawn
-
-
-def _to_values(results: Results) -> dict:
-    return {
-        group: {
-            reference: {
-                " on ".join(of): {
-                    target: {"std": std.to_dict(), "ratio": ratio.to_dict()}
-                    for target, (std, ratio) in of_target.items()
-                }
-                for of, of_target in of_reference.items()
-            }
-            for reference, of_reference in of_group.items()
-        }
-        for group, of_group in results.items()
-    }
-
-
-def _count(of_reference: Mapping) -> str:
-    return f"{max(std.n for of_target in of_reference.values() for std, _ in of_target.values()):,}"
 
 
 def _capital(words: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,14 +12,13 @@ from matplotlib.figure import Figure
 from acf_jax.explain.attributions import Explainer
 from acf_jax.explain.band_importance import PARALLAX
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Estimate
+from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
 from acf_jax.plots import attributions as attribution_plots
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import FigureFile, Section, Table, number, percent
-from acf_jax.report.sections.physics import measurements as measurements
-from acf_jax.report.sections.physics.measurements import NEAR_RADIUS_PX, PARAMETERS, Attributions, Sample
-from acf_jax.report.words import enumerated
+from acf_jax.report.sections.physics import probes
+from acf_jax.report.sections.physics.probes import NEAR_RADIUS_PX, PARAMETERS, Attributions, Sample
+from acf_jax.report.words import NAMES, enumerated, ratio, with_unit
 
 HOT = "hot (Teff > 6500 K)"
 INJECTED = {"teff": 100.0, "logg": 0.1, "fe_h": 0.1}
@@ -28,8 +29,15 @@ EXPECTED = (("v", "fe_h", "all"), ("u", "logg", "all"), ("u", "teff", HOT), ("u"
 
 REGRESSION = "regression on magnitudes"
 
-Ratios = Mapping[str, Mapping[str, Mapping[str, Mapping[str, Estimate]]]]
-"""By method, of which the first is the network, group of stars, target and input left out."""
+
+@dataclass(frozen=True)
+class Responses:
+    """What changes the answers, and by how much; means over stars."""
+
+    network: np.ndarray  # (n_targets, n_bands), d(answer) / d(magnitude)
+    regression: np.ndarray  # the same of a regression on magnitudes
+    injected: np.ndarray  # (n_targets, 3), d(answer) / d(parameter)
+
 
 METHOD = (
     "A band is left out by scaling its pixels to the flux that the star's other bands (and the parallax) lead one to "
@@ -47,104 +55,104 @@ def section(context: Context) -> Section:
     Raises:
         MissingPieceError: if the dataset has too few stars, or lacks what tells how bright they are.
     """
-    sample = measurements.choose(context)
+    sample = probes.choose(context)
     explainer = Explainer(context.trained, context.options.progress)
-    answers = measurements.answers_left_out(context, sample, explainer)
-    ratios = {
-        context.name: measurements.scatter_ratios(context, sample, answers),
-        REGRESSION: measurements.scatter_ratios(context, sample, measurements.regression_left_out(context, sample)),
-    }
-    attributions = measurements.attributions(context, sample, explainer)
-    network = attributions.response.mean(axis=0)
-    photometry = measurements.photometric_responses(context, sample)
-    injected = measurements.injected_responses(context, sample, attributions.response)
+    network, regression = (
+        probes.answers_left_out(context, sample, explainer), probes.regression_left_out(context, sample)
+    )  # fmt: skip
+    ratios = [
+        *probes.scatter_ratios(context, sample, context.name, network),
+        *probes.scatter_ratios(context, sample, REGRESSION, regression),
+    ]
+    attributions = probes.attributions(context, sample, explainer)
+    responses = Responses(
+        network=attributions.response.mean(axis=0),
+        regression=probes.photometric_responses(context, sample),
+        injected=probes.injected_responses(context, sample, attributions.response),
+    )
     return Section(
         key="physics",
         title="Why: what the network looks at",
         text=(
-            *verdict(context.targets, context.trained.bands, ratios, network, photometry, injected),
+            *verdict(context.targets, context.trained.bands, ratios, responses),
             METHOD,
             *_left_out_of_sample(sample),
         ),
         tables=(
-            _ratio_table(context, sample, ratios),
-            _response_table(context, attributions, network, photometry),
-            _injected_table(context, attributions, injected),
+            _ratio_table(context, len(sample.rows), ratios),
+            _response_table(context, attributions, responses),
+            _injected_table(context, attributions, responses.injected),
             _share_table(context, attributions),
         ),
-        figures=_figures(context, sample, attributions, ratios, network, photometry),
-        values=_values(context, sample, attributions, ratios, network, photometry, injected),
+        figures=_figures(context, sample, attributions, ratios, responses),
+        values=_values(context, sample, attributions, ratios, responses),
     )
 
 
-def verdict(
-    targets: Sequence[str],
-    bands: str,
-    ratios: Ratios,
-    network: np.ndarray,
-    photometry: np.ndarray,
-    injected: np.ndarray,
-) -> list[str]:
-    """What the numbers say of the physics, a paragraph each."""
-    of_network, of_regression = ratios.values()
+def verdict(targets: Sequence[str], bands: str, ratios: Sequence[Measurement], responses: Responses) -> list[str]:
+    """What the numbers say of the physics, a paragraph each.
+
+    Args:
+        targets: of the network.
+        bands: of the stamps.
+        ratios: the network's scatter without each input, then the regression's.
+        responses: of both.
+
+    Returns:
+        the paragraphs.
+    """
     expectations = [
-        _worth_of_band(band, target, group, of_network[group][target], of_regression[group][target])
+        _worth_of_band(band, target, select(ratios, group=group, target=target))
         for band, target, group in EXPECTED
-        if band in bands and target in targets and group in of_network
+        if band in bands and target in targets and group in distinct(ratios, "group")
     ]
     agreement = [
         f"{NAMES[target]} {np.corrcoef(ours, theirs)[0, 1]:.2f}"
-        for target, ours, theirs in zip(targets, network, photometry, strict=True)
+        for target, ours, theirs in zip(targets, responses.network, responses.regression, strict=True)
     ]
-    responses = [
+    words = [
         "Across the bands, its response to 0.01 mag correlates with that of a regression on the same sky's catalogue "
         f"magnitudes as {enumerated(agreement)}."
     ]
     if "fe_h" in targets and "v" in bands:
         at = targets.index("fe_h"), bands.index("v")
-        ours, theirs = (0.01 * response[at] for response in (network, photometry))
-        responses.append(
+        ours, theirs = (0.01 * response[at] for response in (responses.network, responses.regression))
+        words.append(
             f"A star fainter by 0.01 mag in v alone is called {abs(ours):.4f} dex more metal-{_sign(ours)} (regression "
             f"on magnitudes: {abs(theirs):.4f} dex more metal-{_sign(theirs)}; calcium's H and K lines lie in v, so "
             "that metals make it fainter)."
         )
     followed = [
-        f"{percent(injected[i, PARAMETERS.index(target)], 0)} in {NAMES[target]}" for i, target in enumerate(targets)
+        f"{percent(responses.injected[i, PARAMETERS.index(target)], 0)} in {NAMES[target]}"
+        for i, target in enumerate(targets)
     ]
-    responses.append(f"Of a change of a star's parameters its answer follows {enumerated(followed)}.")
-    return [*([" ".join(expectations)] if expectations else []), " ".join(responses)]
+    words.append(f"Of a change of a star's parameters its answer follows {enumerated(followed)}.")
+    return [*([" ".join(expectations)] if expectations else []), " ".join(words)]
 
 
-def _worth_of_band(
-    band: str, target: str, group: str, ratios: Mapping[str, Estimate], of_regression: Mapping[str, Estimate]
-) -> str:
-    """Whether a band matters to a parameter, and most of all bands."""
-    of_bands = {name: estimate.value for name, estimate in ratios.items() if name != PARALLAX}
-    order = sorted(of_bands, key=of_bands.get, reverse=True)
-    estimate = ratios[band]
+def _worth_of_band(band: str, target: str, ratios: Sequence[Measurement]) -> str:
+    """Whether a band matters to a parameter of a group of stars, and most of all bands."""
+    network, regression = (estimates(ratios, "inputs", method=method) for method in distinct(ratios, "method"))
+    bands = {name: without.value for name, without in network.items() if name != f"without {PARALLAX}"}
+    order = sorted(bands, key=bands.get, reverse=True)
+    without, group = f"without {band}", ratios[0].group
     stars = "" if group == "all" else f" of {group} stars"
     scatter = (
-        f"Without {band}, {NAMES[target]}{stars} scatters {_ratio(estimate)} times as much as with all bands "
-        f"({REGRESSION}: {_ratio(of_regression[band])}): "
+        f"Without {band}, {NAMES[target]}{stars} scatters {ratio(network[without])} times as much as with all bands "
+        f"({REGRESSION}: {ratio(regression[without])}): "
     )
-    if not estimate.lower > 1:
+    if not network[without].lower > 1:
         nothing = f"{band} brings it nothing that the other bands lack, "
-        there_was = of_regression[band].lower > 1
+        there_was = regression[without].lower > 1
         return scatter + nothing + ("against expectation." if there_was else "nor does it bring the regression any.")
-    if order[0] == band:
+    if order[0] == without:
         return scatter + f"{band} matters to it more than any other band, as it should."
     first = order[0]
-    return scatter + f"it matters, though {first} matters more ({_ratio(ratios[first])})."
+    return scatter + f"it matters, though {first.removeprefix('without ')} matters more ({ratio(network[first])})."
 
 
 def _sign(response: float) -> str:
     return "rich" if response > 0 else "poor"
-
-
-def _ratio(estimate: Estimate) -> str:
-    if np.isnan(estimate.value):
-        return "-"
-    return f"{estimate.value:.2f} [{estimate.lower:.2f}, {estimate.upper:.2f}]"
 
 
 def _left_out_of_sample(sample: Sample) -> list[str]:
@@ -160,29 +168,27 @@ def _some_of(context: Context, n: int) -> str:
     return f"{context.name}; {context.sample()}, {n:,} of them"
 
 
-def _ratio_table(context: Context, sample: Sample, ratios: Ratios) -> Table:
-    reference = "the truth" if context.is_mock else "the labels"
-    inputs = list(ratios[context.name]["all"][context.targets[0]])
+def _ratio_table(context: Context, n: int, ratios: Sequence[Measurement]) -> Table:
     rows = []
-    for group, of_targets in ratios[context.name].items():
-        for target in of_targets:
-            for method, of_groups in ratios.items():
-                estimates = list(of_groups[group][target].values())
-                rows.append((group, NAMES[target], method, f"{estimates[0].n:,}", *map(_ratio, estimates)))
+    keys = product(distinct(ratios, "group"), context.targets, distinct(ratios, "method"))
+    for group, target, method in keys:
+        without = estimates(ratios, "inputs", group=group, target=target, method=method)
+        n_stars = next(iter(without.values())).n
+        rows.append((group, NAMES[target], method, f"{n_stars:,}", *map(ratio, without.values())))
     return Table(
-        f"How many times larger the residuals about {reference} scatter without a band or the parallax "
-        f"({_some_of(context, len(sample.rows))}).",
-        ("stars", "parameter", "method", "n", *(f"without {name}" for name in inputs)),
+        f"How many times larger the residuals about {'the truth' if context.is_mock else 'the labels'} scatter without "
+        f"a band or the parallax ({_some_of(context, n)}).",
+        ("stars", "parameter", "method", "n", *distinct(ratios, "inputs")),
         tuple(rows),
         n_text=3,
     )
 
 
-def _response_table(context: Context, found: Attributions, network: np.ndarray, photometry: np.ndarray) -> Table:
+def _response_table(context: Context, found: Attributions, responses: Responses) -> Table:
     rows = [
-        (NAMES[target], LABELS[target], name, *(_small(0.01 * value, LABELS[target]) for value in response))
-        for target, *responses in zip(context.targets, network, photometry, strict=True)
-        for name, response in zip((context.name, REGRESSION), responses, strict=True)
+        (NAMES[target], LABELS[target], method, *(_small(0.01 * value, LABELS[target]) for value in response[i]))
+        for i, target in enumerate(context.targets)
+        for method, response in ((context.name, responses.network), (REGRESSION, responses.regression))
     ]
     return Table(
         "Mean change of the answer where one band alone is 0.01 mag fainter, beside that of a quadratic regression of "
@@ -206,7 +212,7 @@ def _injected_table(context: Context, found: Attributions, injected: np.ndarray)
         "magnitudes follow, as a quadratic regression of the training split's absolute magnitudes on the "
         f"{'injected' if context.is_mock else 'labelled'} parameters has it "
         f"({_some_of(context, len(found.response))}).",
-        ("change", *(f"{NAMES[target]} ({LABELS[target]})" for target in context.targets)),
+        ("change", *map(with_unit, context.targets)),
         tuple(rows),
     )
 
@@ -214,8 +220,8 @@ def _injected_table(context: Context, found: Attributions, injected: np.ndarray)
 def _share_table(context: Context, found: Attributions) -> Table:
     shares, near = found.shares.mean(axis=0), found.near.mean(axis=0)
     rows = [
-        (NAMES[target], *(percent(share) for share in of_target), percent(within))
-        for target, of_target, within in zip(context.targets, shares, near, strict=True)
+        (NAMES[target], *map(percent, by_band), percent(within))
+        for target, by_band, within in zip(context.targets, shares, near, strict=True)
     ]
     return Table(
         "Shares of the bands in the absolute attribution (gradient times input, summed over pixels), and of the pixels "
@@ -233,18 +239,18 @@ def _figures(
     context: Context,
     sample: Sample,
     found: Attributions,
-    ratios: Ratios,
-    network: np.ndarray,
-    photometry: np.ndarray,
+    ratios: Sequence[Measurement],
+    responses: Responses,
 ) -> tuple[FigureFile, ...]:
     bands, targets = context.trained.bands, context.targets
     wide = [Figure(figsize=(7.2, 1.15 * n + 0.3), layout="constrained") for n in (1 + len(targets), len(targets))]
     narrow = [Figure(figsize=(3.5, 1.6 * len(targets) + 0.4), layout="constrained") for _ in range(2)]
     row = int(found.row)
-    attribution_plots.draw_star(wide[0], sample.stars.stamps[row], found.of_star, bands, targets)
+    attribution_plots.draw_star(wide[0], sample.stars.stamps[row], found.star_map, bands, targets)
     attribution_plots.draw_mean_maps(wide[1], found.mean_map, bands, targets)
-    attribution_plots.draw_left_out(narrow[0], ratios[context.name], targets)
-    attribution_plots.draw_responses(narrow[1], network, photometry, bands, targets, context.name)
+    attribution_plots.draw_left_out(narrow[0], select(ratios, method=context.name), targets)
+    by_method = {context.name: responses.network, REGRESSION: responses.regression}
+    attribution_plots.draw_responses(narrow[1], by_method, bands, targets)
     lacking = enumerated(
         f"{abs(value):.2g} {LABELS[target]}" for value, target in zip(found.incomplete, targets, strict=True)
     )
@@ -283,41 +289,34 @@ def _values(
     context: Context,
     sample: Sample,
     found: Attributions,
-    ratios: Ratios,
-    network: np.ndarray,
-    photometry: np.ndarray,
-    injected: np.ndarray,
+    ratios: Sequence[Measurement],
+    responses: Responses,
 ) -> dict:
     bands, targets = context.trained.bands, context.targets
 
-    def named(values: np.ndarray, columns: Sequence[str]) -> dict[str, dict[str, float]]:
-        return {
-            target: dict(zip(columns, map(float, row), strict=True))
+    def records(values: np.ndarray, column: str, names: Sequence[str], **identity: str) -> list[dict]:
+        return [
+            identity | {"target": target, column: name, "value": float(value)}
             for target, row in zip(targets, values, strict=True)
-        }
+            for name, value in zip(names, row, strict=True)
+        ]
 
     return {
         "sample": context.sample(),
         "n": len(sample.rows),
         "n_unusable": sample.n_unusable,
         "n_attributions": len(found.response),
-        "scatter_ratio_without": {
-            method: {
-                group: {
-                    target: {name: estimate.to_dict() for name, estimate in of_inputs.items()}
-                    for target, of_inputs in of_targets.items()
-                }
-                for group, of_targets in of_groups.items()
-            }
-            for method, of_groups in ratios.items()
-        },
-        "response_per_mag": {"network": named(network, bands), "regression": named(photometry, bands)},
-        "injected_response": named(injected, PARAMETERS),
-        "attribution_share": named(found.shares.mean(axis=0), bands),
+        "measurements": to_dicts(ratios),
+        "response_per_mag": [
+            *records(responses.network, "band", bands, method=context.name),
+            *records(responses.regression, "band", bands, method=REGRESSION),
+        ],
+        "injected_response": records(responses.injected, "parameter", PARAMETERS),
+        "attribution_share": records(found.shares.mean(axis=0), "band", bands),
         "attribution_share_near": dict(zip(targets, map(float, found.near.mean(axis=0)), strict=True)),
         "star": {
             "object_id": int(sample.fields["object_id"][int(found.row)]),
-            "band_sum": named(found.of_star.sum(axis=(1, 2)), bands),
+            "band_sum": records(found.star_map.sum(axis=(1, 2)), "band", bands),
             "incomplete": dict(zip(targets, map(float, found.incomplete), strict=True)),
         },
     }

@@ -13,7 +13,7 @@ from acf_jax.metrics.residuals import regular_edges
 from acf_jax.metrics.uncertainty import CoverageBin, binned_coverage
 from acf_jax.report.context import Context
 from acf_jax.report.quantities import LABEL_STEPS, Quantity, quantities
-from acf_jax.report.quick_markdown import NAMES
+from acf_jax.report.words import NAMES
 
 GOAL_LEVELS = {"coverage_68": 0.6827, "coverage_90": 0.90}
 OVERALL_TOLERANCE, BIN_TOLERANCE = 0.01, 0.03
@@ -37,7 +37,7 @@ class JudgedBin:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One parameter at one level."""
+    """One method's intervals of one parameter at one level."""
 
     level: float
     n: int  # stars
@@ -46,6 +46,8 @@ class Verdict:
     label_bins: tuple[JudgedBin, ...]  # in the labels, which the intervals cannot know
     n_beyond_by_chance: float  # of the known bins, expected beyond the tolerance if the intervals were exact
     overall_by_chance: float  # probability that exact intervals miss the overall tolerance
+    method: str = ""
+    target: str = ""
 
     @property
     def deviation(self) -> float:
@@ -66,7 +68,8 @@ class Verdict:
         """As JSON types."""
         known, label = worst(self.known_bins), worst(self.label_bins)
         return {
-            "level": self.level, "n": self.n, "coverage": None if np.isnan(self.coverage) else self.coverage,
+            "method": self.method, "target": self.target, "level": self.level, "n": self.n,
+            "coverage": None if np.isnan(self.coverage) else self.coverage,
             "n_bins": len(self.known_bins), "n_bins_beyond": len(self.beyond),
             "n_bins_beyond_by_chance": self.n_beyond_by_chance, "overall_by_chance": self.overall_by_chance,
             "is_met": self.is_met,
@@ -86,6 +89,9 @@ def judge(
         known: what can be binned in at prediction time.
         labels: what cannot.
         n_calibration: stars that the intervals were fitted to; None for those fitted to none.
+
+    Returns:
+        the verdict, of a method and target without a name.
     """
     counted = covered[np.isfinite(covered)]
     known_bins, label_bins = (_judged(covered, level, each) for each in (known, labels))
@@ -102,10 +108,19 @@ def judge(
 
 
 def beyond_by_chance(n: int, level: float, tolerance: float, n_calibration: int | None) -> float:
-    """Probability that exact intervals' coverage of `n` stars is further than `tolerance` from `level`.
+    """Probability that exact intervals' coverage is further than `tolerance` from `level`.
 
     The number covered is binomial. The coverage of conformal intervals fitted to m stars is itself drawn, from a Beta
     distribution with k and m + 1 - k, k = ceil((m + 1) level) (Vovk 2012, arXiv:1209.2673).
+
+    Args:
+        n: stars whose coverage is counted.
+        level: nominal coverage.
+        tolerance: in coverage, on either side.
+        n_calibration: m; None for intervals fitted to no star.
+
+    Returns:
+        the probability; 0 of no star.
     """
     if not n:
         return 0.0

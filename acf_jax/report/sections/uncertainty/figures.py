@@ -22,10 +22,10 @@ from acf_jax.plots.uncertainty import (
 )
 from acf_jax.report.context import Context, labels_of
 from acf_jax.report.quantities import Quantity
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import FigureFile
 from acf_jax.report.sections.uncertainty.coverage_goal import BIN_TOLERANCE, bins_of, known_and_label_quantities
 from acf_jax.report.sections.uncertainty.methods import CONFORMAL, MC, SCALED, Method
+from acf_jax.report.words import NAMES
 
 WIDTH_INCHES = 7.2
 BIN_LEVEL = 0.6827
@@ -65,7 +65,16 @@ def save_all(context: Context, methods: Sequence[Method]) -> tuple[FigureFile, .
 
 
 def draw_pit(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A row for the paper's uncertainty and, where there is one, for the scaled; a column for each parameter."""
+    """A row for the paper's uncertainty and, where there is one, for the scaled; a column for each parameter.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
     drawn = [method for method in methods if method.name in (MC, SCALED)]
     figure.set_size_inches(WIDTH_INCHES, 0.5 + 1.6 * len(drawn))
     mean, labels = context.prediction().mean, labels_of(context.stars(), context.targets)
@@ -80,14 +89,23 @@ def draw_pit(figure: Figure, context: Context, methods: Sequence[Method]) -> lis
 
 
 def draw_reliability(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A panel for each parameter, a line for each method."""
+    """A panel for each parameter, a line for each method.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
     labels = labels_of(context.stars(), context.targets)
     bounds = {method.name: [method.interval(level) for level in LEVELS] for method in methods}
 
     def draw(axes: Axes, i: int) -> dict:
         observed = {
-            name: [coverage(lower[:, i], upper[:, i], labels[:, i]) for lower, upper in of_levels]
-            for name, of_levels in bounds.items()
+            name: [coverage(lower[:, i], upper[:, i], labels[:, i]) for lower, upper in by_level]
+            for name, by_level in bounds.items()
         }
         return plot_reliability(axes, LEVELS, observed)
 
@@ -95,26 +113,53 @@ def draw_reliability(figure: Figure, context: Context, methods: Sequence[Method]
 
 
 def draw_sparsification(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A panel for each parameter, a curve for each method that gives a distribution."""
+    """A panel for each parameter, a curve for each method that gives a distribution.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
 
     def draw(axes: Axes, i: int) -> dict:
-        return plot_sparsification(axes, _of_residuals(context, methods, i, sparsification))
+        return plot_sparsification(axes, _by_method(context, methods, i, sparsification))
 
     return _panels(figure, context, draw)
 
 
 def draw_error_against_std(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A panel for each parameter, a line for each method that gives a distribution."""
+    """A panel for each parameter, a line for each method that gives a distribution.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
 
     def draw(axes: Axes, i: int) -> dict:
-        bins = _of_residuals(context, methods, i, error_against_std)
+        bins = _by_method(context, methods, i, error_against_std)
         return plot_error_against_std(axes, bins, LABELS[context.targets[i]])
 
     return _panels(figure, context, draw)
 
 
 def draw_coverage_in_bins(figure: Figure, context: Context, methods: Sequence[Method]) -> list[dict]:
-    """A row for each parameter; columns: its predicted value, its label, and whatever else stars are binned in."""
+    """A row for each parameter; columns: its predicted value, its label, and whatever else stars are binned in.
+
+    Args:
+        figure: empty.
+        context: the evaluation.
+        methods: those to draw.
+
+    Returns:
+        each panel's artists by name.
+    """
     known, in_labels = known_and_label_quantities(context, context.prediction().mean)
     others = [each for each in known if not each.key.startswith("predicted_")]
     labels = labels_of(context.stars(), context.targets)
@@ -133,11 +178,11 @@ def draw_coverage_in_bins(figure: Figure, context: Context, methods: Sequence[Me
 
 
 def _coverage_panel(axes: Axes, quantity: Quantity, covered: Mapping) -> dict:
-    bins = {name: bins_of(of_one, quantity) for name, of_one in covered.items()}
+    bins = {name: bins_of(is_inside, quantity) for name, is_inside in covered.items()}
     enough = [i for i, each in enumerate(next(iter(bins.values()))) if each.n >= MIN_STARS_DRAWN]
     centres = [_centre(quantity, i) for i in enough]
     artists = plot_coverage_in_bins(
-        axes, {name: [of_one[i] for i in enough] for name, of_one in bins.items()}, centres, BIN_LEVEL, BIN_TOLERANCE
+        axes, {name: [in_bins[i] for i in enough] for name, in_bins in bins.items()}, centres, BIN_LEVEL, BIN_TOLERANCE
     )
     axes.set_xlabel(quantity.axis, fontsize=FONT_SIZE_PT)
     if quantity.log:
@@ -151,7 +196,7 @@ def _centre(quantity: Quantity, i: int) -> float:
     return float(np.median(quantity.x[(quantity.x >= lower) & (quantity.x <= upper)]))
 
 
-def _of_residuals(context: Context, methods: Sequence[Method], i: int, function: Callable) -> dict:
+def _by_method(context: Context, methods: Sequence[Method], i: int, function: Callable) -> dict:
     """{method: function(residual, std)} of the methods that give a distribution; without stars nothing."""
     residual = context.prediction().mean[:, i] - labels_of(context.stars(), context.targets)[:, i]
     found = {}

@@ -59,6 +59,9 @@ def label_density(target: str, train_label: np.ndarray, label: np.ndarray, std: 
         train_label: (n_train,).
         label: (n,) of held-out stars; those without a finite label or std are left out.
         std: (n,) predicted standard deviations.
+
+    Returns:
+        bins and rank correlation.
     """
     good = np.isfinite(label) & np.isfinite(std)
     label, std = np.asarray(label, np.float64)[good], np.asarray(std, np.float64)[good]
@@ -66,7 +69,7 @@ def label_density(target: str, train_label: np.ndarray, label: np.ndarray, std: 
     n_train, _ = np.histogram(train_label[np.isfinite(train_label)], edges)
     row = np.searchsorted(edges, label, side="right") - 1
     members = [std[row == i] for i in range(len(edges) - 1)]
-    kept = [i for i, of_bin in enumerate(members) if of_bin.size >= MIN_STARS]
+    kept = [i for i, stds in enumerate(members) if stds.size >= MIN_STARS]
     median = np.array([np.median(members[i]) for i in kept])
     rho = p_value = float("nan")
     if len(kept) >= 3 and np.ptp(median) > 0 and np.ptp(n_train[kept]) > 0:

@@ -75,6 +75,9 @@ def measure(method: Method, mean: np.ndarray, values: np.ndarray, i: int) -> Unc
         mean: (n, n_targets) predictions.
         values: (n, n_targets) labels or truth.
         i: number of the target.
+
+    Returns:
+        the measures; NaN for those that there are not.
     """
     found = uncertainty_metrics(mean[:, i], method.std[:, i], values[:, i])
     if method.is_density:

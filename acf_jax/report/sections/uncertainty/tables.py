@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 
 from acf_jax.labels import LABELS
+from acf_jax.metrics.measurements import distinct, estimates, select
+from acf_jax.metrics.uncertainty import LEVELS
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import Table, number, percent
 from acf_jax.report.sections.uncertainty.coverage_goal import BIN_TOLERANCE, MIN_STARS, JudgedBin, worst
 from acf_jax.report.sections.uncertainty.findings import Findings
+from acf_jax.report.words import NAMES, REFERENCES
 
 
 def all_tables(context: Context, found: Findings) -> tuple[Table, ...]:
     """Measures about each reference, coverage in bins, the calibration's factors, uncertainty against label density."""
-    measures = [_measures(context, found, reference) for reference in found.metrics]
+    measures = [_measures(context, found, reference) for reference in distinct(found.measurements, "reference")]
     calibration = [] if found.calibration is None else [_calibration(context, found)]
     return (*measures, _coverage(context, found), *calibration, _density(context, found))
 
 
 def _measures(context: Context, found: Findings, reference: str) -> Table:
     rows = []
-    for target, of_target in found.metrics[reference].items():
-        unit = LABELS[target]
-        for method, m in of_target.items():
-            scores = (number(m.crps, unit), _decimals(m.nll), number(m.sharpness, unit), _decimals(m.ause))
-            covered = (percent(value) for value in (m.coverage_68, m.coverage_90, m.coverage_95))
-            rows.append((NAMES[target], method, *covered, *scores, f"{m.n:,}"))
-    about = {"label": "the labels", "truth": "the injected truth"}[reference]
+    about = select(found.measurements, reference=reference)
+    for target, method in product(context.targets, distinct(about, "method")):
+        measured, unit = estimates(about, "quantity", target=target, method=method), LABELS[target]
+        m = {quantity: estimate.value for quantity, estimate in measured.items()}
+        scores = (number(m["crps"], unit), _decimals(m["nll"]), number(m["sharpness"], unit), _decimals(m["ause"]))
+        covered = (percent(m[level]) for level in LEVELS)
+        rows.append((NAMES[target], method, *covered, *scores, f"{measured['crps'].n:,}"))
     return Table(
-        f"Uncertainties of the {context.name} about {about} ({context.sample()}). CRPS and sharpness in K for Teff, in "
-        "dex for the others.",
+        f"Uncertainties of the {context.name} about {REFERENCES[reference]} ({context.sample()}). CRPS and sharpness "
+        "in K for Teff, in dex for the others.",
         ("parameter", "uncertainty", "68.27 %", "90 %", "95 %", "CRPS", "NLL", "sharpness", "AUSE", "n"),
         tuple(rows),
         n_text=2,
@@ -42,13 +45,11 @@ def _measures(context: Context, found: Findings, reference: str) -> Table:
 def _coverage(context: Context, found: Findings) -> Table:
     rows = [
         (
-            NAMES[target], method, f"{100 * verdict.level:.4g} %", points(verdict.deviation),
+            NAMES[verdict.target], verdict.method, f"{100 * verdict.level:.4g} %", points(verdict.deviation),
             f"{len(verdict.beyond)} of {len(verdict.known_bins)}", f"{verdict.n_beyond_by_chance:.1f}",
             _worst(verdict.known_bins), _worst(verdict.label_bins),
         )
-        for method, of_method in found.verdicts.items()
-        for target, of_target in of_method.items()
-        for verdict in of_target.values()
+        for verdict in found.verdicts
     ]  # fmt: skip
     return Table(
         f"Coverage of the labels minus nominal coverage, in percentage points ({context.sample()}): overall, and in "

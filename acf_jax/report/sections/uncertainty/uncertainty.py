@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from acf_jax.metrics.measurements import estimates, select
 from acf_jax.report.context import Context
-from acf_jax.report.quick_markdown import NAMES
 from acf_jax.report.section import Section, percent
 from acf_jax.report.sections.uncertainty import figures, tables
 from acf_jax.report.sections.uncertainty.coverage_goal import (
@@ -18,6 +18,7 @@ from acf_jax.report.sections.uncertainty.coverage_goal import (
 from acf_jax.report.sections.uncertainty.findings import Findings, find
 from acf_jax.report.sections.uncertainty.label_density import LabelDensity
 from acf_jax.report.sections.uncertainty.methods import CONFORMAL, MC, error_calibration
+from acf_jax.report.words import NAMES
 
 DEFINITIONS = (
     "Coverage is the fraction of stars whose central interval holds the reference. CRPS (continuous ranked "
@@ -56,16 +57,16 @@ def section(context: Context) -> Section:
 
 def _plain(found: Findings) -> str:
     """How the paper's uncertainty does."""
-    covered = {NAMES[target]: of_target[MC].coverage_68 for target, of_target in found.metrics["label"].items()}
+    covered = _monte_carlo(found, "coverage_68")
     each = ", ".join(f"{percent(value)} for {name}" for name, value in covered.items())
     return f"Monte Carlo dropout alone, the paper's uncertainty, covers of the labels, at a nominal 68.27 %: {each}."
 
 
 def _goal(found: Findings) -> list[str]:
     """Whether the conformal intervals meet the goal, beside what chance would do; nothing without them."""
-    if CONFORMAL not in found.verdicts:
+    verdicts = select(found.verdicts, method=CONFORMAL)
+    if not verdicts:
         return []
-    verdicts = [v for of_target in found.verdicts[CONFORMAL].values() for v in of_target.values()]
     n_overall = sum(abs(v.deviation) <= OVERALL_TOLERANCE for v in verdicts)
     bins = [each for v in verdicts for each in v.known_bins]
     n_beyond, by_chance = sum(len(v.beyond) for v in verdicts), sum(v.n_beyond_by_chance for v in verdicts)
@@ -106,6 +107,12 @@ def _rho(found: LabelDensity) -> str:
 
 
 def _left_out(found: Findings) -> list[str]:
-    n_left_out = {NAMES[target]: of_target[MC].n_left_out for target, of_target in found.metrics["label"].items()}
-    some = ", ".join(f"{n:,} for {name}" for name, n in n_left_out.items() if n)
+    n_left_out = _monte_carlo(found, "n_left_out")
+    some = ", ".join(f"{n:,.0f} for {name}" for name, n in n_left_out.items() if n)
     return [f"Left out for want of a label or a prediction: {some}."] if some else []
+
+
+def _monte_carlo(found: Findings, quantity: str) -> dict[str, float]:
+    """A quantity of the paper's uncertainty about the labels, by the parameter's name."""
+    measured = estimates(found.measurements, "target", method=MC, reference="label", quantity=quantity)
+    return {NAMES[target]: estimate.value for target, estimate in measured.items()}

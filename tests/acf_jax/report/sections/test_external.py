@@ -8,6 +8,7 @@ import pytest
 
 from acf_jax.report.section import MissingPieceError
 from acf_jax.report.sections import external
+from tests.acf_jax.report.records import by_quantity, record
 from tests.acf_jax.report.stand_in_context import TARGETS, draw_stars, make_context, truth, without_truth
 
 NETWORK_STD = {"teff": 90.0, "logg": 0.12, "fe_h": 0.15}
@@ -41,9 +42,10 @@ def world(tmp_path):
 
 
 def test_scatter_and_offset_are_those_injected_with_the_surveys_own_errors(world):
-    results = external.measure(world, world.external["APOGEE DR17"])["results"]
+    values = external.section(world).values
     for target in TARGETS:
-        r, expected = results[target], np.hypot(NETWORK_STD[target], SURVEY_STD[target])
+        r = by_quantity(values, target=target, reference="APOGEE DR17")
+        expected = np.hypot(NETWORK_STD[target], SURVEY_STD[target])
         tolerance = 5 / np.sqrt(2 * 900)
         assert r["std"] == pytest.approx(expected, rel=tolerance)
         assert r["offset"] == pytest.approx(-SURVEY_OFFSET[target], abs=5 * expected / 30)
@@ -51,16 +53,20 @@ def test_scatter_and_offset_are_those_injected_with_the_surveys_own_errors(world
         assert r["std_without_it"] == pytest.approx(
             NETWORK_STD[target], rel=tolerance * (expected / NETWORK_STD[target]) ** 2
         )
-        assert r["std_interval"][0] < r["std"] < r["std_interval"][1]
-        assert r["truth"]["network"]["std"] == pytest.approx(NETWORK_STD[target], rel=tolerance)
-        assert r["truth"]["survey"]["std"] == pytest.approx(SURVEY_STD[target], rel=tolerance)
-        assert r["truth"]["survey"]["offset"] == pytest.approx(SURVEY_OFFSET[target], abs=5 * SURVEY_STD[target] / 30)
+        std = record(values, target=target, reference="APOGEE DR17", quantity="std")
+        assert std["lower"] < std["value"] < std["upper"]
+        network, survey = (
+            by_quantity(values, target=target, reference="truth", method=method) for method in ("ACF", "APOGEE DR17")
+        )
+        assert network["std"] == pytest.approx(NETWORK_STD[target], rel=tolerance)
+        assert survey["std"] == pytest.approx(SURVEY_STD[target], rel=tolerance)
+        assert survey["offset"] == pytest.approx(SURVEY_OFFSET[target], abs=5 * SURVEY_STD[target] / 30)
 
 
 def test_every_star_is_used_or_counted(world):
-    results = external.measure(world, world.external["APOGEE DR17"])["results"]
+    values = external.section(world).values
     for target in TARGETS:
-        r = results[target]
+        r = by_quantity(values, target=target, reference="APOGEE DR17")
         assert r["n_without_prediction"] == 1
         assert r["n_without_reference"] == (target == "logg")
         assert r["n"] + r["n_without_prediction"] + r["n_without_reference"] == 900
@@ -79,7 +85,7 @@ def test_tables_show_the_papers_figures_and_every_caption_its_sample(world):
         ("LAMOST LSP3", "Teff (K)"): "177.73", ("LAMOST LSP3", "log g (dex)"): "-",
         ("LAMOST LSP3", "[Fe/H] (dex)"): "0.22",
     }  # fmt: skip
-    r = section.values["APOGEE DR17"]["results"]["teff"]
+    r = by_quantity(section.values, sample="APOGEE DR17", reference="APOGEE DR17", target="teff")
     assert residuals.rows[0][2:5] == ("899", f"{r['offset']:+.1f}", f"{r['std']:.1f}")
     assert ("APOGEE DR17", "entries in the table", "12,345") in selection.rows
     assert len(against_truth.rows) == 6
@@ -107,7 +113,7 @@ def test_a_real_sky_has_no_table_of_the_truth(tmp_path):
     context.external["APOGEE DR17"] = make_matched(stars, np.arange(300), is_mock=False)
     section = external.section(context)
     assert len(section.tables) == 2
-    assert "truth" not in section.values["APOGEE DR17"]["results"]["teff"]
+    assert {m["reference"] for m in section.values["measurements"]} == {"APOGEE DR17"}
     assert "mock" not in " ".join([*section.text, *(t.caption for t in section.tables)])
 
 
@@ -115,12 +121,13 @@ def test_errors_that_are_not_quoted_or_exceed_the_scatter_are_not_subtracted(wor
     rows = world.external["APOGEE DR17"]["row"]
     world.external["APOGEE DR17"] = make_matched(world.stars(), rows, quoted=np.nan)
     section = external.section(world)
-    assert section.values["APOGEE DR17"]["results"]["teff"]["label_error"] is None
+    assert record(section.values, target="teff", quantity="label_error")["value"] is None
     assert section.tables[0].rows[0][7:9] == ("-", "-")
     assert not any("quadrature" in paragraph for paragraph in section.text)
     world.external["APOGEE DR17"] = make_matched(world.stars(), rows, quoted=9.0)
-    result = external.measure(world, world.external["APOGEE DR17"])["results"]["teff"]
-    assert (result["label_error"], result["std_without_it"]) == (1080, None)
+    values = external.section(world).values
+    assert record(values, target="teff", quantity="label_error")["value"] == 1080
+    assert record(values, target="teff", quantity="std_without_it")["value"] is None
 
 
 def test_a_survey_without_common_stars_has_a_sentence_and_no_figure(world):

@@ -7,6 +7,7 @@ import pytest
 
 from acf_jax.report.section import MissingPieceError, Section
 from acf_jax.report.sections import parallax
+from tests.acf_jax.report.records import records
 from tests.acf_jax.report.stand_in_context import (
     TARGETS,
     draw_stars,
@@ -41,14 +42,16 @@ def made(tmp_path_factory):
 
 
 def test_ratios_are_the_injected_ones(made):
-    of_truth = made.values["std"]["truth"]
     for target, spread, ratio in zip(TARGETS, SPREAD, (1.1, 4.0, 1.1), strict=True):
-        assert of_truth[target]["with"]["value"] == pytest.approx(spread)
-        assert of_truth[target]["without"]["value"] == pytest.approx(ratio * spread)
-        assert of_truth[target]["ratio"]["value"] == pytest.approx(ratio)
-        assert of_truth[target]["ratio"]["lower"] < ratio < of_truth[target]["ratio"]["upper"]
+        with_parallax, without, found = records(made.values, target=target, reference="truth")
+        assert (with_parallax["method"], without["method"], found["method"]) == ("ACF", "ACPF", "ACPF")
+        assert (found["quantity"], found["against"]) == ("std_ratio", "ACF")
+        assert with_parallax["value"] == pytest.approx(spread)
+        assert without["value"] == pytest.approx(ratio * spread)
+        assert found["value"] == pytest.approx(ratio)
+        assert found["lower"] < ratio < found["upper"]
         # Errors that both share narrow the ratio's interval: unpaired, it would be sqrt(1 / n) = 2.6 %.
-        assert of_truth[target]["ratio"]["error"] / ratio < 0.024
+        assert found["error"] / ratio < 0.024
 
 
 def test_the_table_sets_the_papers_figures_beside(made):
@@ -83,12 +86,11 @@ def test_both_are_judged_on_the_stars_that_both_have(tmp_path):
     answers = pair(stars, [1.0, 4.0, 1.0])
     answers["ACF"][:5], answers["ACPF"][3:8] = np.nan, np.nan
     answers["ACF"][6, 1] = 1e3  # not in the ACPF's, so of no consequence
-    of_logg = parallax.section(make_context(tmp_path, stars, answers)).values["std"]["truth"]["logg"]
-    assert {what: estimate["n"] for what, estimate in of_logg.items()} == dict.fromkeys(
-        ("with", "without", "ratio"), 1_492
-    )
-    assert of_logg["ratio"]["value"] == pytest.approx(of_logg["without"]["value"] / of_logg["with"]["value"])
-    assert of_logg["with"]["value"] == pytest.approx(0.08, rel=0.01)
+    values = parallax.section(make_context(tmp_path, stars, answers)).values
+    with_parallax, without, ratio = records(values, target="logg", reference="truth")
+    assert [m["n"] for m in (with_parallax, without, ratio)] == [1_492] * 3
+    assert ratio["value"] == pytest.approx(without["value"] / with_parallax["value"])
+    assert with_parallax["value"] == pytest.approx(0.08, rel=0.01)
 
 
 def test_trainings_that_differ_only_in_the_parallax_are_called_alike(made):

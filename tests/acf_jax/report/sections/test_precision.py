@@ -7,6 +7,7 @@ import pytest
 
 from acf_jax.report.section import Section
 from acf_jax.report.sections import precision
+from tests.acf_jax.report.records import by_quantity, record, records
 from tests.acf_jax.report.stand_in_context import (
     LABEL_NOISE,
     N_STARS,
@@ -38,29 +39,33 @@ def made(tmp_path_factory):
 
 
 def test_moments_are_the_injected_ones_and_inside_their_intervals(made):
-    results = made[1].values["results"]
+    values = made[1].values
     for target in TARGETS:
-        of_truth, of_labels = results["ACF"]["truth"][target], results["ACF"]["label"][target]
-        assert of_truth["offset"]["value"] == pytest.approx(OFFSET[target], abs=1e-9)
-        assert of_truth["std"]["value"] == pytest.approx(SPREAD[target])
-        assert of_truth["rmse"]["value"] == pytest.approx(np.hypot(SPREAD[target], OFFSET[target]))
-        assert of_truth["mad_std"]["value"] == pytest.approx(SPREAD[target], rel=0.1)
-        assert of_labels["std"]["value"] == pytest.approx(np.hypot(SPREAD[target], LABEL_NOISE[target]), rel=0.1)
+        own = {"method": "ACF", "target": target}
+        about_truth = {m["quantity"]: m for m in records(values, **own, reference="truth")}
+        assert about_truth["offset"]["value"] == pytest.approx(OFFSET[target], abs=1e-9)
+        assert about_truth["std"]["value"] == pytest.approx(SPREAD[target])
+        assert about_truth["rmse"]["value"] == pytest.approx(np.hypot(SPREAD[target], OFFSET[target]))
+        assert about_truth["mad_std"]["value"] == pytest.approx(SPREAD[target], rel=0.1)
+        about_labels = record(values, **own, reference="label", quantity="std")
+        assert about_labels["value"] == pytest.approx(np.hypot(SPREAD[target], LABEL_NOISE[target]), rel=0.1)
         for moment in ("offset", "std", "mad_std", "rmse", "outlier_fraction"):
-            assert of_truth[moment]["lower"] < of_truth[moment]["value"] < of_truth[moment]["upper"]
-        assert of_truth["std"]["error"] == pytest.approx(SPREAD[target] / np.sqrt(2 * N_STARS), rel=0.2)
-        assert results["ACPF"]["truth"][target]["std"]["value"] == pytest.approx(2 * SPREAD[target])
-        assert (of_truth["n"], of_truth["n_without_prediction"], of_truth["n_without_reference"]) == (N_STARS, 0, 0)
-        assert made[1].values["labels_about_truth"][target]["std"]["value"] == pytest.approx(
-            LABEL_NOISE[target], rel=0.1
-        )
+            m = about_truth[moment]
+            assert m["lower"] < m["value"] < m["upper"]
+            assert m["n"] == N_STARS
+        assert about_truth["std"]["error"] == pytest.approx(SPREAD[target] / np.sqrt(2 * N_STARS), rel=0.2)
+        other = record(values, method="ACPF", target=target, reference="truth", quantity="std")
+        assert other["value"] == pytest.approx(2 * SPREAD[target])
+        assert (about_truth["n_without_prediction"]["value"], about_truth["n_without_reference"]["value"]) == (0, 0)
+        noise = record(values, method="the labels themselves", target=target, quantity="std")
+        assert noise["value"] == pytest.approx(LABEL_NOISE[target], rel=0.1)
 
 
 def test_tables_hold_the_values_beside_the_papers(made):
     about_labels, about_truth = made[1].tables
     for table, reference in ((about_labels, "label"), (about_truth, "truth")):
         assert "mock sky, validation split, 1,500 stars" in table.caption
-        teff = made[1].values["results"]["ACF"][reference]["teff"]
+        teff = {m["quantity"]: m for m in records(made[1].values, method="ACF", target="teff", reference=reference)}
         cells = dict(zip(table.header, table.rows[0], strict=True))
         assert (cells["parameter"], cells["method"], cells["n"]) == ("Teff (K)", "ACF", "1,500")
         std, outliers = teff["std"], teff["outlier_fraction"]
@@ -101,7 +106,7 @@ def test_the_cache_answers_the_second_time_and_only_to_the_same_question(made, m
     assert precision.section(context) == first
     assert set((context.out_dir / "cache").iterdir()) == before
     other = make_context(context.out_dir.parent, context.dataset.stars, context.answers, seed=1)
-    assert precision.section(other).values["results"] != first.values["results"]
+    assert precision.section(other).values["measurements"] != first.values["measurements"]
 
 
 def test_stars_without_a_prediction_are_counted_with_their_reason(tmp_path):
@@ -109,8 +114,10 @@ def test_stars_without_a_prediction_are_counted_with_their_reason(tmp_path):
     answers[[3, 70]] = np.nan
     stars["logg"][100] = np.nan
     section = precision.section(make_context(tmp_path, stars, {"ACF": answers}))
-    of_labels = section.values["results"]["ACF"]["label"]
-    counts = {t: tuple(of_labels[t][k] for k in ("n", "n_without_prediction", "n_without_reference")) for t in TARGETS}
+    counts = {}
+    for target in TARGETS:
+        found = by_quantity(section.values, target=target, method="ACF", reference="label")
+        counts[target] = tuple(found[name] for name in ("n", "n_without_prediction", "n_without_reference"))
     assert counts == {"teff": (1498, 2, 0), "logg": (1497, 2, 1), "fe_h": (1498, 2, 0)}
     assert section.text[1] == (
         "Left out, because ACF has no prediction for them: 2 (stamp holds a pixel that is not a number)."
@@ -124,7 +131,7 @@ def test_a_real_sky_has_no_truth(tmp_path):
     assert len(section.tables) == 1
     assert "smss_stamps/high_quality, validation split" in section.tables[0].caption
     assert "truth" not in " ".join(section.text)
-    assert section.values["labels_about_truth"] == {}
+    assert {m["method"] for m in section.values["measurements"]} == {"ACF"}
 
 
 def test_a_network_of_one_parameter_stands_beside_one_of_three(tmp_path):

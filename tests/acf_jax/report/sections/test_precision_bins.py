@@ -9,20 +9,17 @@ import pytest
 from acf_jax.report.quantities import is_crowded
 from acf_jax.report.section import Section
 from acf_jax.report.sections import precision_bins
-from tests.acf_jax.report.stand_in_context import (
-    TARGETS,
-    draw_stars,
-    make_context,
-    stand_in_network,
-    truth,
-    without_truth,
-)
+from tests.acf_jax.report.stand_in_context import draw_stars, make_context, stand_in_network, truth, without_truth
 
 SPREAD = np.array([80.0, 0.08, 0.1])
 
 
-def bins_of(stars, answers, folder, **changes):
+def section_about(stars, answers, folder, **changes):
     return precision_bins.bins_section(make_context(folder, stars, {"ACF": answers}, **changes))
+
+
+def bins_in(section, **wanted):
+    return [b for b in section.values["bins"] if all(b[name] == value for name, value in wanted.items())]
 
 
 def noisy(stars, scale=1.0):
@@ -37,21 +34,21 @@ def made(tmp_path_factory):
     answers = noisy(stars, np.where(is_crowded(stars), 3.0, 1.0)[:, None])
     answers[:, 1] += 0.1 * (stars["psf_mag"][:, 2] - 12.5)
     folder = tmp_path_factory.mktemp("bins")
-    return bins_of(stars, answers, folder)
+    return section_about(stars, answers, folder)
 
 
 def test_an_injected_trend_with_magnitude_is_found(made):
-    of_g = made.values["bins"]["truth"]["g_mag"]
-    for b in of_g["targets"]["logg"]:
+    bins = bins_in(made, reference="truth", binned_by="g_mag", target="logg")
+    for b in bins:
         expected = 0.1 * (b["median_x"] - 12.5)
         assert b["offset"]["value"] == pytest.approx(expected, abs=5 * b["offset"]["error"])
-    offsets = [b["offset"]["value"] for b in of_g["targets"]["logg"]]
+    offsets = [b["offset"]["value"] for b in bins]
     assert offsets[-1] - offsets[0] == pytest.approx(0.3, abs=0.05)
-    assert of_g["names"][0] == "11.0 to 11.5"
+    assert bins[0]["bin"] == "11.0 to 11.5"
 
 
 def test_crowded_stars_are_told_from_isolated_ones(made):
-    isolated, crowded = made.values["bins"]["truth"]["crowded"]["targets"]["teff"]
+    isolated, crowded = bins_in(made, reference="truth", binned_by="crowded", target="teff")
     assert (isolated["n"], crowded["n"]) == (2_400, 600)
     assert crowded["std"]["value"] / isolated["std"]["value"] == pytest.approx(3, rel=0.1)
     assert made.values["n_crowded"] == 600
@@ -65,21 +62,22 @@ def test_every_star_is_in_a_bin_or_counted(tmp_path):
     answers = noisy(stars)
     answers[:4] = np.nan
     stars["ebmv_sfd"][4] = np.nan
-    of_labels = bins_of(stars, answers, tmp_path).values["bins"]["label"]
-    for key, quantity in of_labels.items():
-        for target in TARGETS:
-            n_left_out = quantity["n_in_no_bin"][target]
-            assert n_left_out == (5 if key == "ebmv_sfd" else 4)
-            assert sum(b["n"] for b in quantity["targets"][target]) + n_left_out == 200
+    section = section_about(stars, answers, tmp_path)
+    for counted in section.values["n_in_no_bin"]:
+        n_left_out = counted.pop("n")
+        assert n_left_out == (5 if counted["binned_by"] == "ebmv_sfd" else 4)
+        assert sum(b["n"] for b in bins_in(section, **counted)) + n_left_out == 200
 
 
 def test_perfect_predictions_are_biased_about_labels_in_bins_of_labels_but_not_about_the_truth(tmp_path):
     stars = draw_stars(3_000)
-    section = bins_of(stars, truth(stars), tmp_path)
-    of_labels, of_truth = (section.values["bins"][kind]["teff"]["targets"]["teff"] for kind in ("label", "truth"))
-    assert of_labels[0]["offset"]["value"] > 20  # below 4,500 K, where no star is but for its label's error
-    assert of_labels[-1]["offset"]["value"] < -20
-    assert all(b["offset"]["value"] in (0, None) for b in of_truth)
+    section = section_about(stars, truth(stars), tmp_path)
+    about_labels, about_truth = (
+        bins_in(section, reference=reference, binned_by="teff", target="teff") for reference in ("label", "truth")
+    )
+    assert about_labels[0]["offset"]["value"] > 20  # below 4,500 K, where no star is but for its label's error
+    assert about_labels[-1]["offset"]["value"] < -20
+    assert all(b["offset"]["value"] in (0, None) for b in about_truth)
     assert "the highest bin holds stars whose label erred upwards" in section.text[-1]
 
 
@@ -87,16 +85,12 @@ def test_tables_print_bins_of_enough_stars_and_dashes_for_others(made):
     for table, kind in zip(made.tables, ("label", "truth"), strict=True):
         assert "mock sky, validation split, 3,000 stars" in table.caption
         assert table.header[:5] == ("quantity", "bin", "n", "Teff offset (K)", "Teff std (K)")
-        rows = iter(table.rows)
-        for quantity in made.values["bins"][kind].values():
-            for i, name in enumerate(quantity["names"]):
-                row, b = next(rows), quantity["targets"]["teff"][i]
-                assert row[1:3] == (name, f"{b['n']:,}")
-                if b["n"] < 10:
-                    assert row[3:5] == ("-", "-")
-                else:
-                    assert row[4] == f"{b['std']['value']:.1f} ± {b['std']['error']:.1f}"
-        assert next(rows, None) is None
+        for row, b in zip(table.rows, bins_in(made, reference=kind, target="teff"), strict=True):
+            assert row[1:3] == (b["bin"], f"{b['n']:,}")
+            if b["n"] < 10:
+                assert row[3:5] == ("-", "-")
+            else:
+                assert row[4] == f"{b['std']['value']:.1f} ± {b['std']['error']:.1f}"
 
 
 def test_the_worst_bins_are_named(tmp_path):
@@ -104,7 +98,7 @@ def test_the_worst_bins_are_named(tmp_path):
     answers = truth(stars) + np.where(np.arange(len(stars["teff"])) % 2, 1, -1)[:, None] * SPREAD
     hot = stars["true_teff"] > 6_000
     answers[hot, 0] += 300
-    sentence = bins_of(stars, answers, tmp_path).text[0]
+    sentence = section_about(stars, answers, tmp_path).text[0]
     assert sentence.startswith("About the injected truth, in bins of 50 stars or more, Teff is furthest off at ")
     (offset,) = re.findall(r"Teff is furthest off at true Teff 6,000 to 6,500 \((\+[0-9.]+) ±", sentence)
     assert float(offset) == pytest.approx(300, abs=5)
@@ -112,9 +106,9 @@ def test_the_worst_bins_are_named(tmp_path):
 
 def test_an_isolated_sample_says_so(tmp_path):
     stars = draw_stars(300)
-    section = bins_of(without_truth(stars), noisy(stars), tmp_path)
+    section = section_about(without_truth(stars), noisy(stars), tmp_path)
     assert "No star of this sample has a neighbour within 15 arcsec" in section.text[-1]
-    assert "crowded" not in section.values["bins"]["label"]
+    assert "crowded" not in {b["binned_by"] for b in section.values["bins"]}
     assert len(section.tables) == 1
     assert "truth" not in " ".join(section.text) + section.figures[0].caption
 
@@ -134,8 +128,8 @@ def test_the_section_survives_json(made):
     assert Section.from_dict(json.loads(text)) == made
 
 
-def test_a_handful_of_stars_is_borne(tmp_path):
+def test_a_handful_of_stars_has_a_section(tmp_path):
     stars = draw_stars(3)
-    section = bins_of(stars, noisy(stars), tmp_path)
+    section = section_about(stars, noisy(stars), tmp_path)
     json.dumps(section.to_dict(), allow_nan=False)
     assert {row[3] for row in section.tables[0].rows} == {"-"}

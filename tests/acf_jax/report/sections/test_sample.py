@@ -12,6 +12,7 @@ from scipy import stats
 from acf_jax.plots.predictions import ParameterSample
 from acf_jax.report.section import MissingPieceError, Section
 from acf_jax.report.sections import sample
+from tests.acf_jax.report.records import record
 from tests.acf_jax.report.stand_in_context import (
     TARGETS,
     StandInDataset,
@@ -120,10 +121,11 @@ def test_figure_8_and_residuals_against_g(tmp_path, splits):
     values = as_json(section)
     for target in TARGETS:
         residual = stars[f"true_{target}"] - stars[target]
-        assert values["residuals"][target]["offset"] == pytest.approx(residual.mean())
-        assert values["residuals"][target]["std"] == pytest.approx(residual.std())
-        assert sum(b["n"] for b in values["by_g"][target]) == 200
-    assert f"in log g {values['residuals']['logg']['offset']:+.3f} dex" in section.text[0]
+        assert record(values, target=target, quantity="offset")["value"] == pytest.approx(residual.mean())
+        assert record(values, target=target, quantity="std")["value"] == pytest.approx(residual.std())
+        assert sum(b["n"] for b in values["by_g"] if b["target"] == target) == 200
+    offset = record(values, target="logg", quantity="offset")["value"]
+    assert f"in log g {offset:+.3f} dex" in section.text[0]
 
 
 def test_a_network_that_runs_with_magnitude_is_found_out(tmp_path, splits):
@@ -131,7 +133,7 @@ def test_a_network_that_runs_with_magnitude_is_found_out(tmp_path, splits):
     g_mag = stars["psf_mag"][:, 2]
     running = truth(stars) - 0.05 * (g_mag - 12)[:, None] * np.array([0, 1, 0])
     section = sample.regression_section(context_of(tmp_path, splits, {"ACF": running}))
-    slopes = as_json(section)["trend_per_mag"]
+    slopes = {fit["target"]: fit for fit in as_json(section)["trend_per_mag"]}
     assert abs(slopes["logg"]["slope"] + 0.05) < 3 * slopes["logg"]["error"]
     assert slopes["logg"]["slope"] < -5 * slopes["logg"]["error"]
     assert abs(slopes["fe_h"]["slope"]) < 4 * slopes["fe_h"]["error"]
@@ -156,14 +158,14 @@ def test_stars_without_a_prediction_are_counted_in_the_caption(tmp_path, splits)
     mean[:4] = np.nan
     section = sample.regression_section(context_of(tmp_path, splits, {"ACF": mean}))
     assert "4 stars without a prediction are not shown." in section.figures[0].caption
-    assert as_json(section)["residuals"]["teff"]["n"] == 196
+    assert record(as_json(section), target="teff", quantity="std")["n"] == 196
     assert "(196 stars)" in section.text[0]
 
 
 def test_a_network_without_any_prediction_still_has_its_section(tmp_path, splits):
     mean = np.full((200, 3), np.nan)
     section = sample.regression_section(context_of(tmp_path, splits, {"ACF": mean}))
-    assert as_json(section)["residuals"]["logg"]["std"] is None
+    assert record(as_json(section), target="logg", quantity="std")["value"] is None
     assert "too few stars" in section.text[1]
 
 
@@ -201,7 +203,8 @@ def test_figure_10_is_of_the_network_without_parallax(tmp_path, splits):
     assert [figure.name for figure in section.figures] == ["figure_10"]
     assert section.figures[0].caption.startswith("As Fig. 10 of the paper")
     assert "ACPF, mock sky, validation split, 200 stars" in section.figures[0].caption
-    assert as_json(section)["residuals"]["logg"]["std"] == pytest.approx((blind[:, 1] - stars["logg"]).std())
+    std = record(as_json(section), target="logg", quantity="std")["value"]
+    assert std == pytest.approx((blind[:, 1] - stars["logg"]).std())
 
 
 def test_without_such_a_network_the_section_says_how_to_get_one(tmp_path, splits):
@@ -225,5 +228,5 @@ def test_a_network_of_one_parameter_has_its_figures(tmp_path, splits):
     answers = {"ACF": truth(stars)[:, 1:2]}
     networks = {"ACF": stand_in_network(targets=("logg",))}
     context = context_of(tmp_path, splits, answers, networks=networks)
-    assert list(as_json(sample.regression_section(context))["residuals"]) == ["logg"]
+    assert {m["target"] for m in as_json(sample.regression_section(context))["measurements"]} == {"logg"}
     assert len(sample.uncertainty_section(context).tables[0].rows) == 2

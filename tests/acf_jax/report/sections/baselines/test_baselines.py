@@ -16,6 +16,7 @@ from acf_jax.report.section import MissingPieceError
 from acf_jax.report.sections.baselines import baselines, tree_studies
 from acf_jax.report.sections.baselines.tree_studies import Method, Study
 from tests.acf_jax import tiny_dataset
+from tests.acf_jax.report.records import record, records
 from tests.acf_jax.report.stand_in_context import stand_in_network
 
 BANDS = "uvgriz"
@@ -62,7 +63,7 @@ class StandInDataset(SimpleNamespace):
         return self.splits[split]
 
     def arrays(self, split, fields=None, indices=None):
-        return {name: self.of_split[split][name] for name in fields}
+        return {name: self.split_arrays[split][name] for name in fields}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class StandInContext(Context):
 
 def make_context(folder, splits, *, n_trials=1, networks=None, fingerprint="f" * 64):
     dataset = StandInDataset(
-        folder=folder, name="smss_stamps", config="mock", bands=BANDS, fingerprint=fingerprint, of_split=splits,
+        folder=folder, name="smss_stamps", config="mock", bands=BANDS, fingerprint=fingerprint, split_arrays=splits,
         metadata={"extinction_coefficients": COEFFICIENTS}, fields=tuple(splits["train"]),
         splits={name: len(stars["object_id"]) for name, stars in splits.items()},
     )  # fmt: skip
@@ -162,32 +163,29 @@ def test_networks_stand_on_their_own_side(evaluated):
 
 
 def test_the_parallax_tells_log_g(evaluated):
-    std = {
-        (row["algorithm"], row["inputs"], row["use_parallax"]): row["results"]["truth"]["logg"]["std"]
-        for row in evaluated.section.values["rows"]
-    }
+    found = records(evaluated.section.values, target="logg", reference="truth", quantity="std")
+    std = {(m["method"], m["inputs"]): m["value"] for m in found}
     for algorithm in TREE_ENSEMBLES:
         for inputs in ("magnitudes", "magnitudes + colours", "image features"):
-            assert std[algorithm, inputs, True] < 0.75 * std[algorithm, inputs, False]
+            assert std[algorithm, f"{inputs}, parallax"] < 0.75 * std[algorithm, f"{inputs}, no parallax"]
 
 
 def test_stars_without_a_prediction_are_left_out_of_every_row_and_counted(evaluated):
     values = evaluated.section.values
     assert values["n_left_out"] == WITHOUT_PREDICTION
-    for row in values["rows"]:
-        for of_kind in row["results"].values():
-            assert of_kind["teff"]["n"] == N_STARS["validation"] - WITHOUT_PREDICTION
+    assert {m["n"] for m in values["measurements"]} == {N_STARS["validation"] - WITHOUT_PREDICTION}
     assert any(text.startswith("5 stars for which a network has no prediction") for text in evaluated.section.text)
 
 
 def test_values_hold_everything_as_json(evaluated):
     values = evaluated.section.values
     json.dumps(values, allow_nan=False)
-    assert len(values["rows"]) == 34
-    row = values["rows"][0]
-    assert row["hyperparameters"]["teff"] == TREE_ENSEMBLES[row["algorithm"]].start
-    assert row["calibration_std"]["teff"] > LABEL_NOISE["teff"] / 2
-    assert {row["target"] for row in values["ratios"]["truth"]} == set(TARGETS)
+    assert len(records(values, reference="label", target="teff", quantity="std")) == 34
+    assert len(values["studies"]) == 32 * len(TARGETS)
+    study = values["studies"][0]
+    assert (study["target"], study["hyperparameters"]) == ("teff", TREE_ENSEMBLES[study["algorithm"]].start)
+    assert study["calibration_std"] > LABEL_NOISE["teff"] / 2
+    assert {m["target"] for m in records(values, reference="truth", quantity="std_ratio")} == set(TARGETS)
     assert {"algorithm": "CatBoost", "inputs": "magnitudes + colours", "use_parallax": True,
             "std": {"teff": "99.331"}} in values["paper"]  # fmt: skip
 
@@ -202,9 +200,9 @@ def test_the_verdict_names_who_is_ahead(evaluated):
     assert f"log g {winner.algorithm} on {winner.inputs} (" in first
     # 15 K and 0.02 dex are far less than small ensembles of 300 stars can do.
     assert "Against these, ACF itself is ahead in Teff (scatter -" in last
-    ratio = next(
-        r["ratio"] for r in values["ratios"]["truth"]
-        if (r["target"], r["inputs"], r["use_parallax"]) == ("logg", winner.inputs, True)
+    ratio = record(
+        values, method="ACF", target="logg", reference="truth", quantity="std_ratio",
+        against=f"{winner.algorithm} on {winner.all_inputs}",
     )  # fmt: skip
     assert ratio["upper"] < 1
     assert f"log g (scatter {100 * (ratio['value'] - 1):+.1f} %" in last
@@ -302,7 +300,7 @@ class TestInterruption:
             assert resumed[study].parameters == answer.parameters
 
 
-def test_missing_labels_and_magnitudes_are_borne(tmp_path, few_methods):
+def test_labels_and_magnitudes_may_be_missing(tmp_path, few_methods):
     splits = draw_splits()
     for stars in splits.values():
         stars["psf_mag"][::9, 2] = stars["parallax"][::7] = stars["teff"][::5] = np.nan
@@ -310,10 +308,9 @@ def test_missing_labels_and_magnitudes_are_borne(tmp_path, few_methods):
     section = baselines.section(context)
     json.dumps(section.values, allow_nan=False)
     n_validation = N_STARS["validation"] - WITHOUT_PREDICTION
-    for row in section.values["rows"]:
-        assert row["results"]["label"]["teff"]["n"] == n_validation - 39  # every fifth, but the first of the first five
-        assert row["results"]["label"]["teff"]["n_without_reference"] == 39
-        assert row["results"]["truth"]["teff"]["n"] == n_validation
+    assert {m["n"] for m in records(section.values, target="teff", reference="truth")} == {n_validation}
+    labelled = records(section.values, target="teff", reference="label")
+    assert {m["n"] for m in labelled} == {n_validation - 39}  # every fifth, but the first of the first five
 
 
 @pytest.mark.parametrize("lack", ["calibration", "extinction_coefficients"])

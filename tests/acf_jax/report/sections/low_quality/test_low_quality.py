@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from acf_jax.baselines.gradient_boosting import BASELINES, photometric_baselines
+from acf_jax.baselines.gradient_boosting import BASELINES, PhotometricBaselines
 from acf_jax.inference.split import SplitPrediction
 from acf_jax.report import context as contexts
 from acf_jax.report.context import Context, Options
 from acf_jax.report.section import FigureFile, MissingPieceError
 from acf_jax.report.sections.low_quality import low_quality, methods
+from tests.acf_jax.report.records import record, records
 
 TARGETS = ("teff", "logg", "fe_h")
 UNIT_STD = np.array([10.0, 0.02, 0.02])
@@ -63,19 +64,20 @@ def make_network(dataset, std_by_config, targets=TARGETS):
     return SimpleNamespace(targets=targets, bands="uvgriz", step=10, sidecar=sidecar, std_by_config=std_by_config)
 
 
-def least_squares(train, stars, targets, bands, coefficients, *, seed, progress):
+def least_squares(self, train, stars, targets):
     """In place of the trees, which take seconds: a line through the training stars' magnitudes."""
     design, to_predict = (np.column_stack([s["psf_mag"], np.ones(len(s["psf_mag"]))]) for s in (train, stars))
-    answer = {target: to_predict @ np.linalg.lstsq(design, train[target], rcond=None)[0] for target in targets}
+    labels = np.stack([train[target] for target in targets], axis=1)
+    answer = to_predict @ np.linalg.lstsq(design, labels, rcond=None)[0]
     return dict.fromkeys(BASELINES, answer)
 
 
-SAVE = Context.save
+SAVE, PREDICT = Context.save, PhotometricBaselines.predict
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(methods, "photometric_baselines", least_squares)
+    monkeypatch.setattr(PhotometricBaselines, "predict", least_squares)
     monkeypatch.setattr(Context, "save", lambda self, figure, name, caption: FigureFile(name, caption))
     high = make_dataset(tmp_path, "mock", 10, crowded=False)
     low = make_dataset(tmp_path, "mock_low_quality", 20, crowded=True)
@@ -119,14 +121,14 @@ def test_two_networks_of_one_name_are_told_apart_and_their_errors_found(world):
     )  # fmt: skip
     for title, std in ((AS_IT_IS, AS_IT_IS_STD), (TRAINED, TRAINED_STD)):
         for i, target in enumerate(TARGETS):
-            against_truth = section.values["results"][title]["truth"]
+            low = {"method": title, "target": target, "sample": "low-quality", "quantity": "std"}
             for group, factor in (("isolated", 1), ("crowded", CROWDED_FACTOR)):
-                r = against_truth[group][target]
-                assert r["std"] == pytest.approx(std * factor * UNIT_STD[i], rel=5 / np.sqrt(2 * r["n"]))
-                assert r["std_error"] == pytest.approx(r["std"] / np.sqrt(2 * r["n"]), rel=0.4)
-            label = section.values["results"][title]["label"]["isolated"][target]
+                r = record(section.values, **low, reference="truth", group=group)
+                assert r["value"] == pytest.approx(std * factor * UNIT_STD[i], rel=5 / np.sqrt(2 * r["n"]))
+                assert r["error"] == pytest.approx(r["value"] / np.sqrt(2 * r["n"]), rel=0.4)
+            label = record(section.values, **low, reference="label", group="isolated")
             expected = np.hypot(std * UNIT_STD[i], LABEL_NOISE[i])
-            assert label["std"] == pytest.approx(expected, rel=5 / np.sqrt(2 * label["n"]))
+            assert label["value"] == pytest.approx(expected, rel=5 / np.sqrt(2 * label["n"]))
 
 
 def test_every_star_is_in_one_group_and_used_or_counted(world):
@@ -134,9 +136,11 @@ def test_every_star_is_in_one_group_and_used_or_counted(world):
     n = section.values["n"]
     assert n["isolated"] + n["crowded"] == n["all"] == N_VALIDATION
     assert 0.5 < n["crowded"] / n["all"] < 0.7
-    r = section.values["results"][AS_IT_IS]["label"]["all"]["teff"]
-    assert (r["n"], r["n_without_prediction"]) == (N_VALIDATION - 1, 1)
-    assert section.values["results"][TREES]["label"]["all"]["teff"]["n"] == N_VALIDATION  # trees need no stamp
+    low = {"target": "teff", "sample": "low-quality", "reference": "label", "group": "all"}
+    counted = record(section.values, **low, method=AS_IT_IS, quantity="n_without_prediction")
+    assert (counted["n"], counted["value"]) == (N_VALIDATION - 1, 1)
+    trees = record(section.values, **low, method=TREES, quantity="std")
+    assert trees["n"] == N_VALIDATION  # trees need no stamp
 
 
 def test_a_neighbour_at_15_arcsec_crowds_nobody():
@@ -150,18 +154,18 @@ def test_the_cost_of_the_sample_is_the_injected_one_within_its_error(world):
     crowded = section.values["n"]["crowded"] / N_VALIDATION
     for title, std in ((AS_IT_IS, AS_IT_IS_STD), (TRAINED, TRAINED_STD)):
         for i, target in enumerate(TARGETS):
-            cost = section.values["degradation"][title]["truth"][target]
+            cost = record(section.values, method=title, target=target, reference="truth", quantity="std_difference")
             low = std * np.sqrt(1 - crowded + crowded * CROWDED_FACTOR**2)
             assert cost["value"] == pytest.approx((low - HIGH_STD) * UNIT_STD[i], abs=4 * cost["error"])
             assert cost["error"] == pytest.approx(np.hypot(low, HIGH_STD) * UNIT_STD[i] / np.sqrt(1000), rel=0.5)
-            assert cost["like"] == AS_IT_IS
+            assert cost["against"] == AS_IT_IS
     table = section.tables[-1]
     assert table.rows[-1] == ("ACF, paper, real sky", "low-quality", "label", "+9.25", "+0.01", "+0.01")
     assert "low-quality sample, validation split, 500 stars" in table.caption
 
 
 def test_the_trees_read_no_validation_label(world, monkeypatch):
-    monkeypatch.setattr(methods, "photometric_baselines", photometric_baselines)
+    monkeypatch.setattr(PhotometricBaselines, "predict", PREDICT)
     world.context.trained.targets = ("teff",)
     before = methods.tree_methods(world.context, world.low)
     for dataset in (world.high, world.low):
@@ -204,9 +208,10 @@ def test_tables_and_figure_name_their_sample(world, monkeypatch):
     ]
     for captioned in (*section.tables, *section.figures):
         assert "mock sky, low-quality sample, validation split, 500 stars" in captioned.caption
-    r = section.values["results"][TRAINED]["label"]["all"]
+    own = {"method": TRAINED, "target": "teff", "reference": "label", "group": "all"}
+    std, offset = (record(section.values, **own, quantity=name) for name in ("std", "offset"))
     row = next(row for row in section.tables[0].rows if row[:2] == ("ACF", "low-quality"))
-    assert row[2:5] == ("499", f"{r['teff']['offset']:+.1f}", f"{r['teff']['std']:.1f} ± {r['teff']['std_error']:.1f}")
+    assert row[2:5] == ("499", f"{offset['value']:+.1f}", f"{std['value']:.1f} ± {std['error']:.1f}")
     assert TRAINED in section.figures[0].caption
     assert (world.context.out_dir / "figures/figure_13.png").exists()
     assert (world.context.out_dir / "figures/figure_13.pdf").exists()
@@ -215,7 +220,7 @@ def test_tables_and_figure_name_their_sample(world, monkeypatch):
 
 def test_without_a_network_of_the_sample_the_one_in_question_stands_alone(world):
     section = low_quality.section(without(world, low_quality_networks={}))
-    assert TRAINED not in section.values["results"]
+    assert not records(section.values, method=TRAINED)
     assert any("--workdir runs/demo_low_quality" in paragraph for paragraph in section.text)
     assert AS_IT_IS in section.figures[0].caption
 
@@ -235,14 +240,14 @@ def test_a_real_sky_without_extinction_coefficients_has_networks_and_labels_alon
 
     contexts.predict_split = predict_split  # the fixture's monkeypatch puts the real one back
     section = low_quality.section(world.context)
-    assert list(section.values["results"]) == [AS_IT_IS, TRAINED]
-    assert list(section.values["results"][AS_IT_IS]) == ["label"]
-    assert section.values["ratios"] == {}
+    assert {m["method"] for m in section.values["measurements"]} == {AS_IT_IS, TRAINED}
+    assert {m["reference"] for m in section.values["measurements"]} == {"label"}
+    assert not records(section.values, quantity="std_ratio")
     assert any("no trees to compare with" in paragraph for paragraph in section.text)
     assert "smss_stamps/real_low_quality, validation split, 500 stars" in section.tables[0].caption
 
 
-def test_a_sample_without_crowded_stars_is_borne(world):
+def test_a_sample_may_have_no_crowded_star(world):
     for stars in world.low.split_arrays.values():
         stars["self_dist1"] = np.full(len(stars["object_id"]), np.nan)
     section = low_quality.section(world.context)

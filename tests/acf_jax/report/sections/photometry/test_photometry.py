@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 
 from acf_jax.baselines import photometric_network
+from acf_jax.metrics.measurements import select
 from acf_jax.report.section import MissingPieceError
-from acf_jax.report.sections.photometry import methods as methods
-from acf_jax.report.sections.photometry import photometry
-from tests.acf_jax.report.stand_in_photometry import (
-    LOW_QUALITY,
-    NETWORK_NOISE,
-    TARGETS,
-    make_context,
-    make_dataset,
-)
+from acf_jax.report.sections.photometry import methods, photometry
+from tests.acf_jax.report.records import by_quantity, record, records
+from tests.acf_jax.report.stand_in_photometry import LOW_QUALITY, NETWORK_NOISE, TARGETS, make_context, make_dataset
 
 
 @pytest.fixture(autouse=True)
@@ -48,21 +43,21 @@ def section(context):
 def test_every_method_is_measured_about_labels_and_truth(context, section):
     rows = ["ACF on the stamps", *(f"{m} on {i}" for m in ("MLP", "LightGBM") for i in methods.MEASURED)]
     rows += [f"MLP on {name}" for name in methods.LIMITS]
-    of_group = section.values["high_quality"]["groups"]
-    assert set(of_group) == {"isolated"}
+    assert {(m["sample"], m["group"]) for m in section.values["measurements"]} == {("high_quality", "isolated")}
     for reference in ("label", "truth"):
-        assert list(of_group["isolated"][reference]) == rows
+        stds = records(section.values, reference=reference, target="logg", quantity="std")
+        assert [f"{m['method']} on {m['inputs']}" for m in stds] == rows
     json.dumps(section.to_dict(), allow_nan=False)
     n = context.dataset.n_examples("validation")
     assert all(f"validation split, {n} stars" in entry.caption for entry in (*section.tables, *section.figures))
 
 
 def test_the_networks_scatter_is_the_one_put_in(context, section):
-    of_network = section.values["high_quality"]["groups"]["isolated"]["truth"]["ACF on the stamps"]
     residual = context.prediction().mean - np.stack([context.stars()[f"true_{t}"] for t in TARGETS], axis=1)
     for target, std in zip(TARGETS, residual.std(axis=0), strict=True):
-        assert of_network[target]["std"]["value"] == pytest.approx(std)
-        assert of_network[target]["ratio"]["value"] == 1
+        found = by_quantity(section.values, method="ACF", target=target, reference="truth")
+        assert found["std"] == pytest.approx(std)
+        assert found["std_ratio"] == 1
 
 
 @pytest.mark.parametrize(("factor", "words"), [(0.02, "ahead of the"), (30.0, "behind the")])
@@ -73,11 +68,13 @@ def test_the_verdict_follows_the_numbers(folder, factor, words):
 
 
 def test_the_ratio_is_of_the_two_scatters(section):
-    of_method = section.values["high_quality"]["groups"]["isolated"]["label"]
     for target in TARGETS:
-        network, other = (of_method[name][target] for name in ("ACF on the stamps", "MLP on PSF fits on the stamps"))
-        assert other["ratio"]["value"] == pytest.approx(network["std"]["value"] / other["std"]["value"])
-        assert other["ratio"]["lower"] < other["ratio"]["value"] < other["ratio"]["upper"]
+        about_labels = {"target": target, "reference": "label"}
+        network = record(section.values, **about_labels, method="ACF", quantity="std")
+        std, ratio = records(section.values, **about_labels, method="MLP", inputs="PSF fits on the stamps")
+        assert (ratio["quantity"], ratio["against"]) == ("std_ratio", "ACF")
+        assert ratio["value"] == pytest.approx(network["value"] / std["value"])
+        assert ratio["lower"] < ratio["value"] < ratio["upper"]
 
 
 def test_photometry_of_the_stamps_finds_the_true_magnitudes(context):
@@ -123,8 +120,8 @@ def test_labels_of_the_validation_stars_have_no_effect(folder, context, tmp_path
 def test_crowded_stars_stand_apart_on_the_low_quality_sample(folder, context):
     low = make_dataset(folder, **LOW_QUALITY)
     section = photometry.section(dataclasses.replace(context, low_quality=low, low_quality_networks=context.networks))
-    of_group = section.values["low_quality"]["groups"]
-    counts = [of_group[name]["label"]["ACF on the stamps"]["teff"]["std"]["n"] for name in ("isolated", "crowded")]
+    own = {"sample": "low_quality", "method": "ACF", "reference": "label", "target": "teff", "quantity": "std"}
+    counts = [record(section.values, **own, group=group)["n"] for group in ("isolated", "crowded")]
     crowded = low.split_arrays["validation"]["self_dist1"] < 15
     assert counts == [(~crowded).sum(), crowded.sum()]
     assert not any("--low-quality" in paragraph for paragraph in section.text)
@@ -137,7 +134,7 @@ def test_crowded_stars_stand_apart_on_the_low_quality_sample(folder, context):
 def test_without_a_network_of_that_sample_the_one_in_question_answers_as_it_is(folder, context):
     low = make_dataset(folder, **LOW_QUALITY)
     section = photometry.section(dataclasses.replace(context, low_quality=low))
-    assert "ACF, as it is, on the stamps" in section.values["low_quality"]["groups"]["crowded"]["label"]
+    assert records(section.values, sample="low_quality", group="crowded", method="ACF, as it is,", reference="label")
     assert any("`evaluate.py --low-quality runs/demo_low_quality`" in paragraph for paragraph in section.text)
 
 
@@ -148,9 +145,8 @@ def test_without_crowded_stars_it_says_so_and_how_to_get_them(section):
 
 def test_a_real_sky_has_no_truth_and_no_limits(folder):
     section = photometry.section(make_context(folder, truth=False))
-    of_isolated = section.values["high_quality"]["groups"]["isolated"]
-    assert set(of_isolated) == {"label"}
-    assert not any(name in title for title in of_isolated["label"] for name in methods.LIMITS)
+    assert {m["reference"] for m in section.values["measurements"]} == {"label"}
+    assert not {m["inputs"] for m in section.values["measurements"]} & set(methods.LIMITS)
     assert len(section.tables) == 1
 
 
@@ -187,12 +183,12 @@ def test_what_the_dataset_lacks_is_named_with_the_command(folder, lost, words):
 def test_the_figure_shows_every_method_once_per_group(context):
     from matplotlib.figure import Figure
 
-    results = photometry._results(context)["isolated"]["truth"]
+    stds = select(photometry.measure(context, "high_quality"), reference="truth", quantity="std")
     figure = Figure()
-    drawn = photometry.draw_scatter(figure, {"isolated": results}, TARGETS)
+    drawn = photometry.draw_scatter(figure, stds, TARGETS)
     assert set(drawn) == {("isolated", target) for target in TARGETS}
     line = drawn["isolated", "teff"].lines[0]
-    np.testing.assert_allclose(line.get_xdata(), [of["teff"][0].value for of in results.values()])
+    np.testing.assert_allclose(line.get_xdata(), [m.estimate.value for m in select(stds, target="teff")])
     assert [panel.get_xlabel() for panel in figure.axes] == [
         "std of Teff (K)",
         "std of log g (dex)",

@@ -12,9 +12,12 @@ from sklearn.linear_model import LinearRegression
 from acf_jax.explain import attributions as explain
 from acf_jax.inference.network import Network
 from acf_jax.labels import LabelScaling
+from acf_jax.metrics.bootstrap import Estimate
+from acf_jax.metrics.measurements import Measurement
 from acf_jax.report.context import Context, Options
 from acf_jax.report.section import FigureFile, MissingPieceError
-from acf_jax.report.sections.physics import measurements, physics
+from acf_jax.report.sections.physics import physics, probes
+from tests.acf_jax.report.records import record, records
 
 BANDS = "uvgriz"
 TARGETS = ("teff", "logg", "fe_h")
@@ -128,25 +131,34 @@ def found(tmp_path_factory):
     return SimpleNamespace(context=context, linear=linear, section=section, values=section.values)
 
 
+def column_of(listed, **wanted):
+    """The values of the records with these."""
+    return [each["value"] for each in listed if all(each[name] == value for name, value in wanted.items())]
+
+
 def test_response_is_the_networks_own(found):
-    response = found.values["response_per_mag"]["network"]
     for i, target in enumerate(TARGETS):
-        np.testing.assert_allclose(list(response[target].values()), found.linear.coef_[i, :6], rtol=0.01)
+        network, regression = (
+            column_of(found.values["response_per_mag"], target=target, method=method)
+            for method in ("ACF", "regression on magnitudes")
+        )
+        np.testing.assert_allclose(network, found.linear.coef_[i, :6], rtol=0.01)
         # The sky is linear, so that a quadratic regression is no better than the linear one.
-        regression = list(found.values["response_per_mag"]["regression"][target].values())
         np.testing.assert_allclose(
             regression, found.linear.coef_[i, :6], atol=0.1 * np.abs(found.linear.coef_[i]).max()
         )
 
 
 def test_without_v_metallicity_is_lost_and_without_parallax_gravity(found):
-    ratios = found.values["scatter_ratio_without"]["ACF"]["all"]
-    values = {target: {name: e["value"] for name, e in of_inputs.items()} for target, of_inputs in ratios.items()}
-    assert list(values["fe_h"]) == [*BANDS, "parallax"]
-    assert max(values["fe_h"], key=values["fe_h"].get) == "v"
-    assert max(values["logg"], key=values["logg"].get) == "parallax"
-    assert values["fe_h"]["v"] > 1.2
-    assert ratios["fe_h"]["v"]["lower"] > 1
+    ratios = {
+        target: {m["inputs"]: m for m in records(found.values, method="ACF", group="all", target=target)}
+        for target in TARGETS
+    }
+    most = {target: max(by_input, key=lambda name: by_input[name]["value"]) for target, by_input in ratios.items()}
+    assert list(ratios["fe_h"]) == [f"without {name}" for name in (*BANDS, "parallax")]
+    assert (most["fe_h"], most["logg"]) == ("without v", "without parallax")
+    assert ratios["fe_h"]["without v"]["value"] > 1.2
+    assert ratios["fe_h"]["without v"]["lower"] > 1
 
 
 def test_the_regression_beside_it_loses_as_much_as_one_fitted_without_the_band(found):
@@ -159,13 +171,12 @@ def test_the_regression_beside_it_loses_as_much_as_one_fitted_without_the_band(f
         fit = LinearRegression().fit(inputs[:, used], train["fe_h"])
         residual_std[name] = np.std(fit.predict(at[good][:, used]) - validation["fe_h"][good])
     expected = residual_std["v"] / residual_std["all"]
-    found_ratio = found.values["scatter_ratio_without"]["regression on magnitudes"]["all"]["fe_h"]["v"]["value"]
-    assert found_ratio == pytest.approx(expected, rel=0.1)
+    own = {"method": "regression on magnitudes", "group": "all", "target": "fe_h"}
+    assert record(found.values, **own, inputs="without v")["value"] == pytest.approx(expected, rel=0.1)
 
 
 def test_the_network_follows_injected_changes(found):
-    injected = found.values["injected_response"]
-    matrix = np.array([[injected[target][name] for name in TARGETS] for target in TARGETS])
+    matrix = np.array([column_of(found.values["injected_response"], target=target) for target in TARGETS])
     scale = np.array([600, 0.7, 0.4])
     np.testing.assert_allclose(matrix * scale / scale[:, None], np.eye(3), atol=0.08)
 
@@ -175,8 +186,8 @@ def test_words_say_what_the_numbers_say(found):
     assert "Without v, [Fe/H] scatters" in words
     assert "v matters to it more than any other band, as it should." in words
     assert "3 stars of the split lack" in words
-    ours = 0.01 * found.values["response_per_mag"]["network"]["fe_h"]["v"]
-    assert f"is called {ours:.4f} dex more metal-rich" in words
+    (ours,) = column_of(found.values["response_per_mag"], method="ACF", target="fe_h", band="v")
+    assert f"is called {0.01 * ours:.4f} dex more metal-rich" in words
 
 
 def test_bad_stars_are_counted(found):
@@ -199,7 +210,7 @@ def test_attributions_lie_where_the_light_is(found):
     # Of every band's flux the same relative change matters, so that each band's share is that of its weight.
     for i, target in enumerate(TARGETS):
         weights = np.abs(found.linear.coef_[i, :6])
-        shares = list(found.values["attribution_share"][target].values())
+        shares = column_of(found.values["attribution_share"], target=target)
         np.testing.assert_allclose(shares, weights / weights.sum(), atol=0.01)
         assert abs(found.values["star"]["incomplete"][target]) < 0.01 * (100 if target == "teff" else 1)
     # The profile's pixels within 6 px of the star's.
@@ -215,7 +226,7 @@ def test_a_real_sky_and_one_target_without_parallax(tmp_path, network):
     assert section.tables[0].header == ("stars", "parameter", "method", "n", *(f"without {b}" for b in BANDS))
     assert "residuals about the labels" in section.tables[0].caption
     assert "smss_stamps/high_quality, validation split, 200 stars" in section.tables[0].caption
-    assert list(section.values["injected_response"]) == ["fe_h"]
+    assert {each["target"] for each in section.values["injected_response"]} == {"fe_h"}
     assert "log g" not in section.text[0]
 
 
@@ -227,7 +238,7 @@ def test_what_is_missing_is_told(tmp_path, network):
     context = make_context(tmp_path / "no magnitudes", n=60)
     context.dataset.fields = tuple(name for name in context.dataset.fields if name != "psf_mag")
     with pytest.raises(MissingPieceError, match="The dataset has no psf_mag"):
-        measurements.choose(context)
+        probes.choose(context)
     context = make_context(tmp_path / "few", n=60)
     context.dataset.splits["train"] = draw_stars(40, 3)
     with pytest.raises(MissingPieceError, match=r"40 stars have all .* prepares a larger dataset"):
@@ -235,18 +246,22 @@ def test_what_is_missing_is_told(tmp_path, network):
 
 
 def test_a_band_that_brings_nothing_is_told():
-    from acf_jax.metrics.bootstrap import Estimate
+    def ratios(method, **values):
+        return [
+            Measurement(
+                method, "fe_h", "truth", "std_ratio", Estimate(v, v - 0.05, 2, 0.1, 9), inputs=f"without {band}"
+            )
+            for band, v in (dict.fromkeys(BANDS, 1.0) | values).items()
+        ]
 
-    def ratios(**values):
-        of_inputs = {b: Estimate(values.get(b, 1.0), values.get(b, 1.0) - 0.05, 2, 0.1, 99) for b in BANDS}
-        return {"all": {"fe_h": of_inputs}}
+    def first_paragraph(network, regression):
+        zeros = np.arange(6.0)[None]
+        responses = physics.Responses(zeros, zeros, np.ones((1, 3)))
+        return physics.verdict(("fe_h",), BANDS, [*network, *regression], responses)[0]
 
-    zeros = np.arange(6.0)[None]
-    arguments = (("fe_h",), BANDS)
-    rest = (zeros, zeros, np.ones((1, 3)))
-    nothing = physics.verdict(*arguments, {"ACF": ratios(), "regression": ratios()}, *rest)[0]
+    nothing = first_paragraph(ratios("ACF"), ratios("regression"))
     assert "v brings it nothing that the other bands lack, nor does it bring the regression any" in nothing
-    lost = physics.verdict(*arguments, {"ACF": ratios(), "regression": ratios(v=1.3)}, *rest)[0]
+    lost = first_paragraph(ratios("ACF"), ratios("regression", v=1.3))
     assert "v brings it nothing that the other bands lack, against expectation" in lost
-    second = physics.verdict(*arguments, {"ACF": ratios(v=1.2, z=1.5), "regression": ratios()}, *rest)[0]
+    second = first_paragraph(ratios("ACF", v=1.2, z=1.5), ratios("regression"))
     assert "it matters, though z matters more (1.50 [1.45, 2.00])" in second

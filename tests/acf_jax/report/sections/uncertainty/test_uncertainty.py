@@ -13,6 +13,7 @@ from acf_jax.report.quantities import Quantity
 from acf_jax.report.section import FigureFile
 from acf_jax.report.sections.uncertainty import coverage_goal, label_density, uncertainty
 from acf_jax.report.sections.uncertainty.methods import CONFORMAL, MC, NOISE_HEAD, SCALED
+from tests.acf_jax.report.records import by_quantity, record, records
 
 TARGETS = ("teff", "logg", "fe_h")
 SCALE = np.array([100.0, 0.1, 0.1])
@@ -85,20 +86,28 @@ def made():
 
 
 def test_coverage_is_the_injected_one(made):
-    results = made.section.values["results"]
+    values = made.section.values
     for target in TARGETS:
         expected = 1 - 2 * stats.norm.sf(1 / OVERCONFIDENCE)
-        assert results["truth"][target][MC]["coverage_68"] == pytest.approx(expected, abs=0.03)
+        own = {"target": target, "method": MC}
+        covered = record(values, **own, reference="truth", quantity="coverage_68")["value"]
+        assert covered == pytest.approx(expected, abs=0.03)
         for method in (SCALED, CONFORMAL):
-            assert results["label"][target][method]["coverage_68"] == pytest.approx(0.6827, abs=0.04)
-            assert results["label"][target][method]["coverage_90"] == pytest.approx(0.90, abs=0.03)
-            assert results["truth"][target][method]["coverage_68"] >= results["label"][target][method]["coverage_68"]
-        assert results["label"][target][SCALED]["nll"] < results["label"][target][MC]["nll"]
-        assert results["label"][target][CONFORMAL]["crps"] is None
+            label, truth = (
+                by_quantity(values, target=target, method=method, reference=reference)
+                for reference in ("label", "truth")
+            )
+            assert label["coverage_68"] == pytest.approx(0.6827, abs=0.04)
+            assert label["coverage_90"] == pytest.approx(0.90, abs=0.03)
+            assert truth["coverage_68"] >= label["coverage_68"]
+            if method == SCALED:
+                assert label["nll"] < record(values, **own, reference="label", quantity="nll")["value"]
+            else:
+                assert label["crps"] is None
 
 
 def test_stars_left_out_are_counted(made):
-    assert {of_target[MC]["n"] for of_target in made.section.values["results"]["label"].values()} == {3998}
+    assert {m["n"] for m in records(made.section.values, method=MC, reference="label")} == {3998}
     assert any("Left out for want of a label or a prediction: 2 for Teff" in text for text in made.section.text)
 
 
@@ -108,15 +117,21 @@ def test_the_verdicts_are_in_words(made):
     assert "chance would put" in goal
     assert "The worst bin: " in goal
     assert "as the paper says, in every parameter" in growth
-    assert all(found["holds"] for found in made.section.values["label_density"].values())
+    assert all(found["holds"] for found in made.section.values["label_density"])
+
+
+def goal_of(section, method, level):
+    """Of the temperature."""
+    (found,) = [v for v in section.values["goal"] if (v["method"], v["target"], v["level"]) == (method, "teff", level)]
+    return found
 
 
 def test_the_goal_counts_bins_of_500_stars_or_more(made):
-    verdict = made.section.values["goal"][MC]["teff"]["coverage_68"]
+    verdict = goal_of(made.section, MC, 0.6827)
     assert verdict["is_met"] is False
     assert verdict["n_bins_beyond"] == verdict["n_bins"] > 5  # overconfident everywhere
     assert verdict["worst_bin"]["n"] >= 500
-    calibrated = made.section.values["goal"][CONFORMAL]["teff"]["coverage_90"]
+    calibrated = goal_of(made.section, CONFORMAL, 0.90)
     assert calibrated["n_bins"] == verdict["n_bins"]
     assert calibrated["n_bins_beyond"] < verdict["n_bins"] / 2
 
@@ -148,9 +163,9 @@ def test_figures_show_both_and_their_labels(made):
 def test_a_noise_head_stands_beside_and_is_calibrated_with():
     context = StandInContext(noise_head=True, splits=FEW)
     section = uncertainty.section(context)
-    results = section.values["results"]["label"]["logg"]
-    assert list(results) == [MC, NOISE_HEAD, SCALED, CONFORMAL]
-    assert results[NOISE_HEAD]["coverage_68"] > results[MC]["coverage_68"]
+    found = records(section.values, target="logg", reference="label", quantity="coverage_68")
+    assert [m["method"] for m in found] == [MC, NOISE_HEAD, SCALED, CONFORMAL]
+    assert found[1]["value"] > found[0]["value"]
     assert all(p["noise_factor"] is not None for p in section.values["error_calibration"]["parameters"])
 
 
@@ -176,8 +191,7 @@ def test_the_stored_calibration_is_used():
 def test_without_a_calibration_the_papers_uncertainty_is_still_judged(splits, words):
     context = StandInContext(splits=splits, mock=False)
     section = uncertainty.section(context)
-    assert list(section.values["results"]) == ["label"]
-    assert list(section.values["results"]["label"]["teff"]) == [MC]
+    assert {(m["reference"], m["method"]) for m in section.values["measurements"]} == {("label", MC)}
     assert any(words in text for text in section.text)
     assert section.values["error_calibration"] is None
     assert "goal" not in section.text[0]
@@ -187,7 +201,7 @@ def test_without_a_calibration_the_papers_uncertainty_is_still_judged(splits, wo
 def test_few_stars_have_no_bin_to_judge():
     section = uncertainty.section(StandInContext(splits={"train": 100, "calibration": 60, "validation": 90}))
     assert "No bin holds 500 stars" in section.text[0]
-    assert section.values["goal"][CONFORMAL]["teff"]["coverage_68"]["worst_bin"] is None
+    assert goal_of(section, CONFORMAL, 0.6827)["worst_bin"] is None
 
 
 @pytest.mark.parametrize("n_calibration", [None, 1000])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from acf_jax.baselines.gradient_boosting import photometric_features
 from acf_jax.explain import attributions as explain
 from acf_jax.explain import band_importance
-from acf_jax.metrics.bootstrap import Estimate, std_ratio
-from acf_jax.report.context import Context, labels_of, of_network, of_split
+from acf_jax.metrics.bootstrap import std_ratio
+from acf_jax.metrics.measurements import Measurement
+from acf_jax.report.context import Context, labels_of, network_facts, split_facts
+from acf_jax.report.residuals import references
 from acf_jax.report.section import MissingPieceError
 
 MAX_STARS = 1_000  # whose bands are left out: seven or eight passes of the network each
@@ -22,10 +25,10 @@ NEAR_RADIUS_PX = 6.0
 PARAMETERS = ("teff", "logg", "fe_h")
 
 GROUPS = {
-    "all": lambda of: np.ones(len(of["teff"]), bool),
-    "hot (Teff > 6500 K)": lambda of: of["teff"] > 6500,
-    "giants (log g < 3.5)": lambda of: of["logg"] < 3.5,
-    "metal-poor ([Fe/H] < -0.5)": lambda of: of["fe_h"] < -0.5,
+    "all": lambda stars: np.ones(len(stars["teff"]), bool),
+    "hot (Teff > 6500 K)": lambda stars: stars["teff"] > 6500,
+    "giants (log g < 3.5)": lambda stars: stars["logg"] < 3.5,
+    "metal-poor ([Fe/H] < -0.5)": lambda stars: stars["fe_h"] < -0.5,
 }
 """Stars apart, by their parameters (the truth where it is known): {name: parameters -> (n,) bool}."""
 
@@ -38,9 +41,8 @@ class Sample:
     stars: explain.Stars
     fields: Mapping[str, np.ndarray]  # of the dataset, (n, ...)
     parameters: Mapping[str, np.ndarray]  # (n,), the truth where it is known, otherwise the labels
-    mags: np.ndarray  # (n, n_bands), dereddened, as measured
+    inputs: np.ndarray  # (n, n_inputs): dereddened magnitudes as measured and, if the network uses it, log10 parallax
     own_mags: np.ndarray  # (n, n_bands) of the pixels: free of the catalogue's noise where the truth is known
-    log_parallax: np.ndarray | None  # (n,) log10 mas; None if the network uses none
     n_unusable: int  # stars of the split that lack a magnitude, a parallax, a parameter or a pixel
 
 
@@ -58,11 +60,11 @@ def choose(context: Context) -> Sample:
             "prepare it anew with `python -m datasets.build`."
         )
     prefix = "true_" if all(f"true_{name}" in fields for name in PARAMETERS) else ""
-    mags, log_parallax = _magnitudes(context, fields)
+    inputs = _inputs(context, fields)
     parameters = {name: fields[prefix + name].astype(np.float64) for name in PARAMETERS}
-    needed = np.column_stack([mags, fields["parallax"], fields["parallax_error"], *parameters.values()])
-    if log_parallax is not None:
-        needed = np.column_stack([needed, log_parallax, np.where(fields["parallax_error"] > 0, 1, np.nan)])
+    needed = np.column_stack([inputs, fields["parallax"], fields["parallax_error"], *parameters.values()])
+    if context.trained.model.config.use_parallax:
+        needed = np.column_stack([needed, np.where(fields["parallax_error"] > 0, 1, np.nan)])
     usable = np.flatnonzero(np.isfinite(needed).all(axis=1))
     drawn = np.random.default_rng(context.options.seed).permutation(usable)[:MAX_STARS]
     stamps = context.dataset.arrays("validation", ("stamp",), np.sort(drawn))["stamp"]
@@ -73,30 +75,35 @@ def choose(context: Context) -> Sample:
             f"Only {len(rows)} validation stars have every magnitude, parallax and parameter, of {MIN_STARS} needed: "
             "prepare a larger dataset with `python -m datasets.build` and train on it."
         )
-    own = fields["true_mag"] - _reddening(context, fields) if prefix and "true_mag" in fields else mags
+    catalogue = fields["true_mag"] if prefix and "true_mag" in fields else fields["psf_mag"]
     return Sample(
         rows=rows,
         stars=explain.Stars(stamps[whole], fields["parallax"][rows], fields["parallax_error"][rows]),
         fields={name: values[rows] for name, values in fields.items()},
         parameters={name: values[rows] for name, values in parameters.items()},
-        mags=mags[rows],
-        own_mags=own[rows],
-        log_parallax=None if log_parallax is None else log_parallax[rows],
+        inputs=inputs[rows],
+        own_mags=(catalogue - _reddening(context, fields))[rows],
         n_unusable=context.dataset.n_examples("validation") - len(usable) + int((~whole).sum()),
     )
 
 
 def answers_left_out(context: Context, sample: Sample, explainer: explain.Explainer) -> dict[str, np.ndarray]:
-    """The network's answers to the sample `as it is`, and without each band and the parallax: (n, n_targets) each.
+    """The network's answers to the sample `as it is`, and without each band and the parallax.
+
+    Args:
+        context: the evaluation.
+        sample: the stars asked about.
+        explainer: asks the network.
+
+    Returns:
+        (n, n_targets) by what was left out; computed once and kept on disk.
 
     Raises:
         MissingPieceError: if there are too few training stars to learn from what to expect of a band.
     """
-    mags, log_parallax = _magnitudes(context, context.stars("train"))
+    known = _inputs(context, context.stars("train"))
     try:
-        variants = band_importance.left_out(
-            sample.mags, sample.log_parallax, mags, log_parallax, context.trained.bands, sample.own_mags
-        )
+        variants = band_importance.left_out(sample.inputs, known, context.trained.bands, sample.own_mags)
     except ValueError as error:
         raise _too_few(error) from error
     variants = {band_importance.AS_IT_IS: {}} | variants
@@ -110,33 +117,38 @@ def regression_left_out(context: Context, sample: Sample) -> dict[str, np.ndarra
         MissingPieceError: if there are too few training stars.
     """
     train = context.stars("train")
-    (mags, log_parallax), inputs, names = _magnitudes(context, train), sample.mags, list(context.trained.bands)
-    if log_parallax is not None:
-        mags, inputs = np.column_stack([mags, log_parallax]), np.column_stack([inputs, sample.log_parallax])
-        names.append(band_importance.PARALLAX)
+    names = [*context.trained.bands, band_importance.PARALLAX][: sample.inputs.shape[1]]
+    labels = labels_of(train, context.targets)
     try:
-        return band_importance.regression_without(inputs, mags, labels_of(train, context.targets), names)
+        return band_importance.regression_without(sample.inputs, _inputs(context, train), labels, names)
     except ValueError as error:
         raise _too_few(error) from error
 
 
 def scatter_ratios(
-    context: Context, sample: Sample, answers: Mapping[str, np.ndarray]
-) -> dict[str, dict[str, dict[str, Estimate]]]:
-    """Residuals' std without an input / with all: {group: {target: {input: Estimate}}}; no group that is too small."""
-    ratios: dict[str, dict[str, dict[str, Estimate]]] = {}
-    for group, belongs in GROUPS.items():
-        inside = belongs(sample.parameters)
-        if inside.sum() < MIN_STARS_PER_GROUP:
-            continue
-        ratios[group] = {}
-        for i, target in enumerate(context.targets):
-            reference = sample.parameters[target][inside]
-            residual = {name: answer[inside, i] - reference for name, answer in answers.items()}
-            whole = residual.pop(band_importance.AS_IT_IS)
-            options = {"n_resamples": context.options.n_bootstrap, "seed": context.options.seed}
-            ratios[group][target] = {name: std_ratio(without, whole, **options) for name, without in residual.items()}
-    return ratios
+    context: Context, sample: Sample, method: str, answers: Mapping[str, np.ndarray]
+) -> list[Measurement]:
+    """How much more a method's residuals scatter without an input than with all.
+
+    Args:
+        context: the evaluation.
+        sample: the stars asked about.
+        method: its name.
+        answers: (n, n_targets) by input left out, and `as it is`.
+
+    Returns:
+        `std_ratio` by group of stars, but those that are too small, target and inputs, as in "without v".
+    """
+    reference, found = references(context)[-1], []
+    groups = {name: belongs(sample.parameters) for name, belongs in GROUPS.items()}
+    large = {name: inside for name, inside in groups.items() if inside.sum() >= MIN_STARS_PER_GROUP}
+    for (group, inside), (i, target) in product(large.items(), enumerate(context.targets)):
+        residual = {name: answer[inside, i] - sample.parameters[target][inside] for name, answer in answers.items()}
+        whole = residual.pop(band_importance.AS_IT_IS)
+        for name, without in residual.items():
+            ratio, inputs = std_ratio(without, whole, context.resamples), f"without {name}"
+            found.append(Measurement(method, target, reference, "std_ratio", ratio, group=group, inputs=inputs))
+    return found
 
 
 @dataclass(frozen=True)
@@ -148,13 +160,22 @@ class Attributions:
     near: np.ndarray  # (m, n_targets), the share within NEAR_RADIUS_PX
     mean_map: np.ndarray  # (n_targets, y, x, band)
     row: np.ndarray  # (), of the star in the sample
-    of_star: np.ndarray  # (n_targets, y, x, band), against a mean star as bright
+    star_map: np.ndarray  # (n_targets, y, x, band), against a mean star as bright
     incomplete: np.ndarray  # (n_targets,), what their sum lacks
-    of_mean: np.ndarray  # (n_targets,), the answer to that mean star
+    mean_answer: np.ndarray  # (n_targets,), the answer to that mean star
 
 
 def attributions(context: Context, sample: Sample, explainer: explain.Explainer) -> Attributions:
-    """Of up to `MAX_MAPS` stars of the sample."""
+    """Where the network looks, from up to `MAX_MAPS` stars of the sample.
+
+    Args:
+        context: the evaluation.
+        sample: the stars asked about.
+        explainer: asks the network.
+
+    Returns:
+        the attributions; computed once and kept on disk.
+    """
 
     def compute() -> dict[str, np.ndarray]:
         rows = _some(sample, context.options.seed)
@@ -163,16 +184,16 @@ def attributions(context: Context, sample: Sample, explainer: explain.Explainer)
         row = rows[_metal_poor(sample.parameters["fe_h"][rows])]
         star = sample.stars.take([row])
         mean = explain.mean_stamp(sample.stars.stamps, star.stamps)
-        of_star, incomplete = explainer.integrated_gradients(star, mean)
+        star_map, incomplete = explainer.integrated_gradients(star, mean)
         return {
             "response": explain.magnitude_response(product),
             "shares": explain.band_shares(product),
             "near": explain.share_within(product, NEAR_RADIUS_PX),
             "mean_map": explain.mean_map(product),
             "row": np.asarray(row),
-            "of_star": of_star[0],
+            "star_map": star_map[0],
             "incomplete": incomplete[0],
-            "of_mean": explainer.answers(star._replace(stamps=mean), {"": {}})[""][0],
+            "mean_answer": explainer.answers(star._replace(stamps=mean), {"": {}})[""][0],
         }
 
     return Attributions(**context.cached("attributions", _what(context, sample), compute))
@@ -185,18 +206,24 @@ def photometric_responses(context: Context, sample: Sample) -> np.ndarray:
         MissingPieceError: if there are too few training stars.
     """
     train = context.stars("train")
-    mags, log_parallax = _magnitudes(context, train)
-    labels = labels_of(train, context.targets)
-    rows = _some(sample, context.options.seed)
-    at = sample.mags if sample.log_parallax is None else np.column_stack([sample.mags, sample.log_parallax])
+    known, labels = _inputs(context, train), labels_of(train, context.targets)
+    at = sample.inputs[_some(sample, context.options.seed)]
     try:
-        return band_importance.label_response(mags, log_parallax, labels, at[rows]).mean(axis=0)
+        return band_importance.label_response(known, labels, at, len(context.trained.bands)).mean(axis=0)
     except ValueError as error:
         raise _too_few(error) from error
 
 
 def injected_responses(context: Context, sample: Sample, response: np.ndarray) -> np.ndarray:
-    """d(answer) / d(parameter) as a star turns into another at the same distance, mean: (n_targets, 3).
+    """How the answer changes as a star turns into another at the same distance, mean over stars.
+
+    Args:
+        context: the evaluation.
+        sample: the stars asked about.
+        response: (m, n_targets, n_bands), d(answer) / d(magnitude), of `Attributions`.
+
+    Returns:
+        (n_targets, 3), d(answer) / d(parameter).
 
     Raises:
         MissingPieceError: if there are too few training stars.
@@ -217,13 +244,13 @@ def injected_responses(context: Context, sample: Sample, response: np.ndarray) -
     return band_importance.injected_response(response, change).mean(axis=0)
 
 
-def _magnitudes(context: Context, fields: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Dereddened catalogue magnitudes (n, n_bands) and, if the network uses it, log10 of the parallax (n,)."""
+def _inputs(context: Context, fields: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Dereddened catalogue magnitudes and, if the network uses it, log10 of the parallax: (n, n_inputs)."""
     mags = fields["psf_mag"] - _reddening(context, fields)
     if not context.trained.model.config.use_parallax:
-        return mags, None
+        return mags
     parallax = fields["parallax"].astype(np.float64)
-    return mags, np.log10(np.where(parallax > 0, parallax, np.nan))
+    return np.column_stack([mags, np.log10(np.where(parallax > 0, parallax, np.nan))])
 
 
 def _reddening(context: Context, fields: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -245,8 +272,8 @@ def _metal_poor(fe_h: np.ndarray) -> int:
 def _what(context: Context, sample: Sample) -> dict:
     # The seed decides which stars, and their number tells a sample after a change of MAX_STARS from one before.
     return {
-        "seed": context.options.seed, "n": len(sample.rows), "n_maps": MAX_MAPS, **of_network(context.trained),
-        **of_split(context.dataset, "validation"),
+        "seed": context.options.seed, "n": len(sample.rows), "n_maps": MAX_MAPS, **network_facts(context.trained),
+        **split_facts(context.dataset, "validation"),
     }  # fmt: skip
 
 
