@@ -11,6 +11,8 @@
 
 import importlib
 
+from acf_jax.version import __version__
+
 TYPE_CHECKING = False  # as type checkers know it; the module typing takes half of the import's time
 if TYPE_CHECKING:
     from acf_jax.data.prepared import open_dataset
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from acf_jax.report.quick import evaluate
     from acf_jax.training.loop import train
 
-__version__ = "0.1.0"
 __all__ = [
     "ACF",
     "ACFConfig",
@@ -30,6 +31,7 @@ __all__ = [
     "CSWinConfig",
     "Network",
     "Prediction",
+    "__version__",
     "evaluate",
     "load",
     "open_dataset",
@@ -60,4 +62,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

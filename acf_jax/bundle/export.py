@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 import jax
 import jax.export
@@ -20,16 +19,13 @@ from acf_jax.inference.mc_dropout import head_params
 from acf_jax.keys import sample_keys, star_keys
 from acf_jax.models.acf import predict_per_star
 
-if TYPE_CHECKING:
-    from acf_jax.inference.network import Network
-
 PLATFORMS = ("cpu", "cuda")
 N_SAMPLES = 100  # T of Eq. 13, as the paper has it
 SAMPLES_AT_A_TIME = 10  # bounds the memory that the head's layers take
 STAMP_SIZE_PX = 48
 
 
-def export_prediction(trained: Network, n_samples: int = N_SAMPLES, size_px: int = STAMP_SIZE_PX) -> bytes:
+def export_prediction(trained: NetworkPartsParts, n_samples: int = N_SAMPLES, size_px: int = STAMP_SIZE_PX) -> bytes:
     """The function of `prediction_function`, its parameters within, for any number of stars.
 
     Args:
@@ -73,7 +69,7 @@ def _without_folders() -> Iterator[None]:
         jax.config.update(setting, before)
 
 
-def prediction_function(trained: Network, n_samples: int) -> Callable:
+def prediction_function(trained: NetworkPartsParts, n_samples: int) -> Callable:
     """A pure function of arrays, as `export_prediction` describes it. NaN for a star whose inputs are not finite."""
     model, scaling, params = trained.model, trained.input_scaling, jax.tree.map(np.asarray, trained.params)
     label_std = np.asarray(trained.label_scaling.std, np.float32)

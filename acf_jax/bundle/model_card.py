@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from acf_jax.inference.network import model_from_config
+from acf_jax.inference.parts import model_from_config
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.markdown import markdown_table
 

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from safetensors.numpy import save
 
-import acf_jax
 from acf_jax.bundle import model_card
 from acf_jax.bundle.example_stars import made_up_stars
 from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
@@ -25,6 +24,7 @@ from acf_jax.inference.loading import is_bundle, load
 from acf_jax.inference.network import Network
 from acf_jax.keys import split_ids
 from acf_jax.labels import LABELS
+from acf_jax.version import __version__
 
 TEMPLATES = Path(__file__).with_name("templates")
 SEED = 0  # of the example's samples
@@ -121,7 +121,7 @@ def describe(trained: Network, n_samples: int, size_px: int) -> dict:
     calibration, domain = trained.error_calibration, trained.training_domain
     return {
         "format_version": bundle_files.FORMAT_VERSION,
-        "code_version": acf_jax.__version__,
+        "code_version": __version__,
         "fingerprint": network_fingerprint(trained),
         "n_parameters": sum(array.size for array in named_parameters(trained.params).values()),
         "units": {target: LABELS[target] for target in trained.targets},

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import jax
 
-import acf_jax
 from acf_jax.catalogue.plan import Plan
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.inference.network import Network
+from acf_jax.version import __version__
 
 TITLE = "Stellar atmospheric parameters from SkyMapper stamps and Gaia parallaxes, by the ACF"
 METHOD = "Atmospheric CSWin Framework (A&A 698, A322, 2025), reimplemented in JAX: ACF-JAX"
@@ -32,7 +32,7 @@ def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDat
         "method": METHOD,
         "sample": sample(dataset, plan.n_stars),
         "date": date,
-        "code_version": acf_jax.__version__,
+        "code_version": __version__,
         "jax_version": jax.__version__,
         "device": jax.local_devices()[0].device_kind,
         "dataset": dict(plan.dataset) | {"archive": dataset.metadata.get("provenance", {}).get("archive", "unknown")},

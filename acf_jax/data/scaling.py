@@ -197,7 +197,7 @@ class InputScaling:
 
     def network_inputs(
         self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
-    ) -> tuple[Stamps, Scalars | None, Bool[jax.Array, " star"]]:
+    ) -> tuple[Float[Array, "star y x band"], Float[Array, "star scalar"] | None, Bool[Array, " star"]]:
         """What the network reads of stars (n,): scaled, with zeros for stars of which anything is not finite.
 
         Args:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
-if TYPE_CHECKING:
-    from acf_jax.inference.network import Network
+from acf_jax.inference.parts import NetworkParts
 
 
-def network_fingerprint(trained: Network) -> str:
+def network_fingerprint(trained: NetworkParts) -> str:
     """SHA-256 of all that determines a network's answers, in hexadecimal.
 
     That is the model's config, targets, bands, the scaling of inputs and labels, and every parameter's name, type,
@@ -34,7 +33,7 @@ def network_fingerprint(trained: Network) -> str:
     return digest.hexdigest()
 
 
-def errors_fingerprint(trained: Network) -> str:
+def errors_fingerprint(trained: NetworkParts) -> str:
     """SHA-256 of what was fitted after the training: calibrated errors and training domain, where there are any."""
     calibration, domain = trained.error_calibration, trained.training_domain
     digest = hashlib.sha256(json.dumps(calibration and calibration.to_dict(), sort_keys=True).encode())

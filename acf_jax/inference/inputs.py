@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from acf_jax.data.batches import filled_batches
-
-if TYPE_CHECKING:  # which asks this module
-    from acf_jax.inference.network import Network
+from acf_jax.inference.parts import NetworkParts
 
 
 class StarInputs(NamedTuple):
@@ -23,7 +21,7 @@ class StarInputs(NamedTuple):
 
     @classmethod
     def check(
-        cls, network: Network, stamps: Any, parallax: Any | None, parallax_error: Any | None, object_id: Any
+        cls, network: NetworkParts, stamps: Any, parallax: Any | None, parallax_error: Any | None, object_id: Any
     ) -> StarInputs:
         """The stars, if the network can be asked about them.
 
@@ -59,7 +57,7 @@ class StarInputs(NamedTuple):
             yield StarInputs(as_float32(self.stamps[rows]), parallax, error, self.object_id[rows])
 
 
-def check_stamps(network: Network, stamps: Any) -> np.ndarray:
+def check_stamps(network: NetworkParts, stamps: Any) -> np.ndarray:
     """Stamps as an array, if the network can be asked about them.
 
     Raises:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +24,11 @@ from acf_jax.data.scaling import InputScaling
 from acf_jax.devices.microbatches import map_microbatches, microbatch_size
 from acf_jax.devices.sharding import each_device, n_devices, on_all_devices, spread_over_devices
 from acf_jax.inference.inputs import StarInputs, as_float32, check_stamps
+from acf_jax.inference.parts import NetworkParts
 from acf_jax.inference.prediction import Prediction
 from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.labels import LABELS
 from acf_jax.models.acf import ACF, predict_per_star
-
-if TYPE_CHECKING:  # which asks this module
-    from acf_jax.inference.network import Network
 
 Params = dict[str, Any]
 """A network's parameters, as Flax nests them."""
@@ -196,7 +194,7 @@ def _merge(
 
 
 def predict(
-    network: Network,
+    network: NetworkParts,
     stamps: np.ndarray,
     parallax: np.ndarray | None,
     parallax_error: np.ndarray | None,
@@ -258,7 +256,7 @@ def predict(
     )
 
 
-def as_prediction(network: Network, mean: np.ndarray, std: np.ndarray, **facts: Any) -> Prediction:
+def as_prediction(network: NetworkParts, mean: np.ndarray, std: np.ndarray, **facts: Any) -> Prediction:
     """The head's moments in physical units.
 
     Args:
@@ -290,7 +288,7 @@ def _check_tau_inverse(tau_inverse: np.ndarray, targets: tuple[str, ...]) -> np.
 
 
 def _predict(
-    network: Network,
+    network: NetworkParts,
     stars: StarInputs,
     n_samples: int,
     seed: int,
@@ -317,7 +315,7 @@ def _predict(
     return finite, mean, std, np.concatenate(samples, axis=1)[:, :n_stars]
 
 
-def features(network: Network, stamps: np.ndarray, batch_size: int = 64) -> np.ndarray:
+def features(network: NetworkParts, stamps: np.ndarray, batch_size: int = 64) -> np.ndarray:
     """The backbone's features (n, num_features): `Network.features`.
 
     Args:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.devices.sharding import n_devices
 from acf_jax.inference import mc_dropout
-
-if TYPE_CHECKING:  # which asks this module
-    from acf_jax.inference.network import Network
+from acf_jax.inference.parts import NetworkParts
 
 STARS_AT_A_TIME = 256  # for each device: stamps in memory, 14 MB
 
@@ -40,7 +37,7 @@ class SplitPrediction:
 
 
 def predict_split(
-    network: Network,
+    network: NetworkParts,
     dataset: PreparedDataset,
     stars: Mapping[str, np.ndarray],
     *,

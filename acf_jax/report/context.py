@@ -13,7 +13,6 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-import acf_jax
 from acf_jax.data.batches import filled_batches
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.files import whole_file
@@ -23,6 +22,7 @@ from acf_jax.inference.split import STARS_AT_A_TIME, SplitPrediction, predict_sp
 from acf_jax.metrics.bootstrap import Draws
 from acf_jax.models import acf
 from acf_jax.report.section import FigureFile
+from acf_jax.version import __version__
 
 IMAGES = ("stamp", "mask")
 
@@ -158,7 +158,7 @@ class Context:
         Returns:
             the arrays by name.
         """
-        what = {"code_version": acf_jax.__version__, **what}
+        what = {"code_version": __version__, **what}
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
         path = self.out_dir / "cache" / f"{kind}-{digest}.npz"
         if not path.exists():

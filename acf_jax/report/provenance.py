@@ -19,11 +19,11 @@ from typing import Any
 
 import jax
 
-import acf_jax
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.files import without_folders
 from acf_jax.inference.network import Network
 from acf_jax.report.context import Context
+from acf_jax.version import __version__
 
 PACKAGES = (
     "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets", "array_record", "numpy",
@@ -46,8 +46,8 @@ def gather(context: Context, command: Sequence[str] | None = None) -> dict:
     return {
         "command": shlex.join(sys.orig_argv if command is None else command),
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "code_version": acf_jax.__version__,
-        "git": git_state(Path(acf_jax.__file__).parents[1]),
+        "code_version": __version__,
+        "git": git_state(Path(__file__).parents[2]),
         "options": options,
         "networks": {name: network_record(trained) for name, trained in networks.items()},
         "datasets": {role: dataset_record(dataset) for role, dataset in datasets.items()},

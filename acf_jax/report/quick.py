@@ -11,7 +11,6 @@ import pyarrow
 import pyarrow.parquet
 from matplotlib.figure import Figure
 
-import acf_jax
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, PhotometricBaselines
 from acf_jax.files import whole_file
 from acf_jax.inference.loading import load
@@ -23,6 +22,7 @@ from acf_jax.report.context import Context, Options
 from acf_jax.report.opening import SPLIT, EvaluationError, network_name, open_same_dataset, results_folder
 from acf_jax.report.residuals import PREFIXES
 from acf_jax.report.sections.sample import g_magnitude, parameter_samples, residuals_by_g
+from acf_jax.version import __version__
 
 STAR_FIELDS = ("object_id", "source_id", "ra", "dec")
 
@@ -107,7 +107,7 @@ def describe(context: Context, checkpoint_dir: str | Path) -> dict:
         "checkpoint": {"folder": str(checkpoint_dir), "step": trained.step},
         "dataset": {name: trained.sidecar["dataset"][name] for name in ("name", "config", "version", "fingerprint")},
         "mc_dropout": {"n_samples": options.n_samples, "seed": options.seed},
-        "code_version": {"training": trained.sidecar.get("code_version"), "evaluation": acf_jax.__version__},
+        "code_version": {"training": trained.sidecar.get("code_version"), "evaluation": __version__},
         "units": {target: LABELS[target] for target in trained.targets},
         "nominal_coverage": NOMINAL_COVERAGE,
     }

@@ -12,7 +12,6 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-import acf_jax
 from acf_jax import checkpoints
 from acf_jax.data.prepared import Examples, InMemoryExamples, PreparedDataset, find_dataset, open_dataset
 from acf_jax.data.scaling import InputScaling
@@ -24,6 +23,7 @@ from acf_jax.models.imagenet_weights import backbone_params_from_file
 from acf_jax.models.torch_files import WeightsFileError
 from acf_jax.training.config import TrainingConfig, TrainingError
 from acf_jax.training.optimizer import adam_with_l2, learning_rate_schedule
+from acf_jax.version import __version__
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
 SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
@@ -75,7 +75,7 @@ class Run:
         """What a checkpoint tells of its making; `history` holds all validations, the last one being this step's."""
         return {
             "format_version": checkpoints.FORMAT_VERSION,
-            "code_version": acf_jax.__version__,
+            "code_version": __version__,
             "jax_version": jax.__version__,
             "config": self.config.to_dict(),
             "targets": list(self.config.model.targets),

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from acf_jax.inference.network import model_from_config
+from acf_jax.inference.parts import model_from_config
 from acf_jax.models.acf import init_params
 from benchmarks import network
 from benchmarks.device import peak_flop_per_s

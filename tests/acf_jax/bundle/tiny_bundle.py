@@ -12,7 +12,7 @@ from acf_jax.calibration.training_domain import TrainingDomain
 from acf_jax.checkpoints import SCORE
 from acf_jax.data.scaling import InputScaling
 from acf_jax.inference import fitted
-from acf_jax.inference.network import model_from_config
+from acf_jax.inference.parts import model_from_config
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import init_params
 from acf_jax.training.config import as_training_config

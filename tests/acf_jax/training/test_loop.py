@@ -15,7 +15,7 @@ from acf_jax import checkpoints
 from acf_jax.data.prepared import DatasetError, InMemoryExamples, open_dataset
 from acf_jax.data.scaling import InputScaling
 from acf_jax.inference.loading import load
-from acf_jax.inference.network import model_from_config
+from acf_jax.inference.parts import model_from_config
 from acf_jax.models.torch_weights import torch_from_cswin_params, torch_state_shapes
 from acf_jax.training import loop
 from acf_jax.training.config import TrainingError, as_training_config

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-import acf_jax
 from acf_jax.baselines import photometric_network, stamp_photometry, tree_ensembles
 from acf_jax.baselines.features import table
 from acf_jax.baselines.gradient_boosting import photometric_features
@@ -19,6 +18,7 @@ from acf_jax.baselines.stamp_photometry import StampPhotometry, ab_magnitude
 from acf_jax.report.context import Context, labels_of, split_facts
 from acf_jax.report.quantities import is_crowded
 from acf_jax.report.section import MissingPieceError
+from acf_jax.version import __version__
 
 SPLITS = ("train", "calibration", "validation")
 
@@ -70,7 +70,7 @@ def photometry(context: Context, split: str) -> StampPhotometry:
         (dataset.arrays(split, ("stamp",), rows)["stamp"], fwhm_px[rows]) for rows in context.batches(split)
     )  # fmt: skip
     settings = (stamp_photometry.APERTURE_RADII_PX, stamp_photometry.FIT_RADIUS_PX, stamp_photometry.MOFFAT_BETA)
-    what = split_facts(dataset, split) | {"settings": settings, "code": acf_jax.__version__}
+    what = split_facts(dataset, split) | {"settings": settings, "code": __version__}
 
     def compute() -> dict[str, np.ndarray]:
         measured = stamp_photometry.measure(batches, len(fwhm_px), progress=context.options.progress)
@@ -218,7 +218,7 @@ def _trees(context: Context, name: str) -> np.ndarray:
 def _what(context: Context, name: str) -> dict:
     return split_facts(context.dataset, "validation") | {
         "inputs": name, "targets": list(context.targets), "parallax": _use_parallax(context),
-        "code": acf_jax.__version__,
+        "code": __version__,
     }  # fmt: skip
 
 

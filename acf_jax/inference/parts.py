@@ -1,0 +1,72 @@
+"""What belongs to a trained network: its parameters, and everything needed to feed it and to read its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from acf_jax.calibration.errors import ErrorCalibration
+from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.data.scaling import InputScaling
+from acf_jax.labels import LabelScaling
+from acf_jax.models.acf import ACF, ACFConfig
+
+
+@dataclass(frozen=True, repr=False)
+class NetworkParts:
+    """What a network is: all that is stored of it, but nothing that it can be asked."""
+
+    model: ACF
+    params: Any
+    input_scaling: InputScaling
+    label_scaling: LabelScaling
+    targets: tuple[str, ...]
+    bands: str
+    sidecar: dict[str, Any]  # how it was made: acf_jax/checkpoints.py
+    step: int
+    error_calibration: ErrorCalibration | None = None  # of this very checkpoint; None: not calibrated
+    training_domain: TrainingDomain | None = None  # likewise; None: not known
+
+    @classmethod
+    def from_sidecar(cls, sidecar: dict[str, Any], params: Any, step: int, **fitted: Any) -> Self:
+        """From what was stored of it.
+
+        Args:
+            sidecar: of its checkpoint.
+            params: its parameters.
+            step: of its training.
+            **fitted: `error_calibration` and `training_domain`.
+
+        Returns:
+            The network.
+
+        Raises:
+            ValueError, KeyError, TypeError: if the sidecar describes no network.
+        """
+        return cls(
+            model=model_from_config(sidecar["config"]),
+            params=params,
+            input_scaling=InputScaling.from_dict(sidecar["input_scaling"]),
+            label_scaling=LabelScaling.from_dict(sidecar["label_scaling"]),
+            targets=tuple(sidecar["targets"]),
+            bands=sidecar["bands"],
+            sidecar=sidecar,
+            step=step,
+            **fitted,
+        )
+
+    @property
+    def name(self) -> str:
+        """The paper's name of the framework: ACF, or ACPF without parallax; a variant's says so."""
+        config = self.model.config
+        return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
+
+
+def model_from_config(config: Mapping[str, Any]) -> ACF:
+    """The network that a config's `model` section describes, for the bands of its `dataset` section.
+
+    Raises:
+        ValueError: if its numbers contradict each other.
+    """
+    return ACF(ACFConfig.from_sections(config["model"], config["dataset"]["bands"]))
