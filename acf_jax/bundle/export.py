@@ -25,7 +25,7 @@ SAMPLES_AT_A_TIME = 10  # bounds the memory that the head's layers take
 STAMP_SIZE_PX = 48
 
 
-def export_prediction(trained: NetworkPartsParts, n_samples: int = N_SAMPLES, size_px: int = STAMP_SIZE_PX) -> bytes:
+def export_prediction(trained: NetworkParts, n_samples: int = N_SAMPLES, size_px: int = STAMP_SIZE_PX) -> bytes:
     """The function of `prediction_function`, its parameters within, for any number of stars.
 
     Args:
@@ -69,7 +69,7 @@ def _without_folders() -> Iterator[None]:
         jax.config.update(setting, before)
 
 
-def prediction_function(trained: NetworkPartsParts, n_samples: int) -> Callable:
+def prediction_function(trained: NetworkParts, n_samples: int) -> Callable:
     """A pure function of arrays, as `export_prediction` describes it. NaN for a star whose inputs are not finite."""
     model, scaling, params = trained.model, trained.input_scaling, jax.tree.map(np.asarray, trained.params)
     label_std = np.asarray(trained.label_scaling.std, np.float32)
