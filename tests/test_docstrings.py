@@ -10,40 +10,6 @@ ROOT = Path(__file__).parents[1]
 FILES = sorted(
     path.relative_to(ROOT) for package in ("acf_jax", "datasets") for path in ROOT.glob(f"{package}/**/*.py")
 )
-NOT_YET = {
-    "acf_jax/baselines/features.py",
-    "acf_jax/baselines/gradient_boosting.py",
-    "acf_jax/baselines/photometric_network.py",
-    "acf_jax/baselines/stamp_photometry.py",
-    "acf_jax/baselines/tree_ensembles.py",
-    "acf_jax/baselines/tuning.py",
-    "acf_jax/metrics/bootstrap.py",
-    "acf_jax/metrics/residuals.py",
-    "acf_jax/metrics/uncertainty.py",
-    "acf_jax/plots/external.py",
-    "acf_jax/plots/precision.py",
-    "acf_jax/plots/predictions.py",
-    "acf_jax/report/context.py",
-    "acf_jax/report/markdown.py",
-    "acf_jax/report/opening.py",
-    "acf_jax/report/page.py",
-    "acf_jax/report/quantities.py",
-    "acf_jax/report/quick.py",
-    "acf_jax/report/section.py",
-    "acf_jax/report/sections/baselines/baselines.py",
-    "acf_jax/report/sections/baselines/tree_studies.py",
-    "acf_jax/report/sections/low_quality/methods.py",
-    "acf_jax/report/sections/photometry/methods.py",
-    "acf_jax/report/sections/physics/measurements.py",
-    "acf_jax/report/sections/physics/physics.py",
-    "acf_jax/report/sections/sample.py",
-    "acf_jax/report/sections/uncertainty/coverage_goal.py",
-    "acf_jax/report/sections/uncertainty/figures.py",
-    "acf_jax/report/sections/uncertainty/label_density.py",
-    "acf_jax/report/sections/uncertainty/methods.py",
-    "acf_jax/report/words.py",
-}
-"""Files still to be put in order; the set only ever shrinks."""
 
 
 def public_functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
@@ -111,10 +77,7 @@ def test_public_functions_describe_arguments_and_results(path):
     tree = ast.parse((ROOT / path).read_text())
     found = [f"{name}: {fault}" for name, function in public_functions(tree).items() for fault in faults(function)]
     found += ["double backticks" for text in docstrings(tree) if "``" in text.replace("```", "")]
-    if str(path) in NOT_YET:
-        assert found, f"{path} is in order: take it out of NOT_YET."
-    else:
-        assert not found, "\n".join(found)
+    assert not found, "\n".join(found)
 
 
 NAMELESS = ["a is not in Args", "b is not in Args", "c is not in Args"]

@@ -49,7 +49,7 @@ def estimates(measurements: Iterable[Measurement], by: str, **wanted: str) -> di
     Args:
         measurements: to select from.
         by: the field, e.g. `quantity`.
-        wanted: values of the others, as of `select`.
+        **wanted: values of the others, as of `select`.
 
     Returns:
         the estimates by that value, in their order.
@@ -91,7 +91,7 @@ def moments(prediction: np.ndarray, values: np.ndarray, draws: Draws, **identity
         prediction: (n,) of one target; NaN for a star without.
         values: (n,) of the reference, in the same unit; NaN where unknown.
         draws: the bootstrap's.
-        identity: what the measurements are of.
+        **identity: what the measurements are of.
 
     Returns:
         a measurement of each number in `ResidualMetrics` but `n`.
