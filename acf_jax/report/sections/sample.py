@@ -56,16 +56,20 @@ def sample_section(context: Context) -> Section:
     tests = {
         name: _compare_distributions(train[name], validation[name]) for name in (*LABELS, "parallax") if name in train
     }
-    shown = f"{context.sample('train')} (black), and validation split, {_count(validation)} (vermilion)"
+    shown = (
+        f"{context.sample('train')} (black), and validation split, {len(validation['object_id']):,} stars (vermilion)"
+    )
+    near = float(np.mean(np.concatenate([train["parallax"], validation["parallax"]]) < NEAR_PARALLAX_MAS))
+    parallaxes = f"{percent(near)} of them have parallaxes below {NEAR_PARALLAX_MAS:g} mas; the paper says most."
     return Section(
         key="sample",
         title="The stars: Figs. 1 and 6",
-        text=(_alike(tests), _ranges(train, validation), _parallaxes(train, validation), *_not_drawn(context)),
+        text=(_alike(tests), _ranges(train, validation), parallaxes, *_not_drawn(context)),
         figures=(_figure_1(context, train, validation, shown), _figure_6(context, train, validation, shown)),
         values={
             "n": {split: context.dataset.n_examples(split) for split in context.dataset.splits},
             "kolmogorov_smirnov": tests,
-            "fraction_nearer_than_5_mas": _fraction_near(train, validation),
+            "fraction_nearer_than_5_mas": near,
         },
     )
 
@@ -248,10 +252,6 @@ def _sky(context: Context) -> str:
     return context.sample().rpartition(", validation split")[0]
 
 
-def _count(stars: Mapping[str, np.ndarray]) -> str:
-    return f"{len(stars['object_id']):,} stars"
-
-
 def _alike(tests: Mapping[str, Mapping[str, float | None]]) -> str:
     names = NAMES | {"parallax": "parallax"}
     tested = {name: p for name, test in tests.items() if (p := test["p_value"]) is not None}
@@ -274,16 +274,6 @@ def _ranges(train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray
         return f"{NAMES[name]} from {lowest} to {highest} {LABELS[name]}"
 
     return f"Their labels run in {enumerated(written(name) for name in LABELS)}."
-
-
-def _fraction_near(train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray]) -> float:
-    parallax = np.concatenate([train["parallax"], validation["parallax"]])
-    return float(np.mean(parallax < NEAR_PARALLAX_MAS))
-
-
-def _parallaxes(train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray]) -> str:
-    fraction = percent(_fraction_near(train, validation))
-    return f"{fraction} of them have parallaxes below {NEAR_PARALLAX_MAS:g} mas; the paper says most."
 
 
 def _not_drawn(context: Context) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def section(context: Context) -> Section:
     """Table 1, the same about the truth, what the network gains or loses on each input, and a verdict.
 
     Raises:
-        MissingPieceError: if the dataset lacks a split, or what dereddening needs, or is not the networks'.
+        MissingPieceError: if the dataset lacks a split, or what dereddening needs.
     """
     results = _results(context)
     contests = [contest for reference in references(context) for contest in _contests(context, results, reference)]

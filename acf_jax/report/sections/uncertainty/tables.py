@@ -84,7 +84,7 @@ def _density(context: Context, found: Findings) -> Table:
     rows = [
         (
             NAMES[target], str(each.n_train.size), _decimals(each.rho), _decimals(each.p_value, 3),
-            number(each.std_in_sparsest, LABELS[target]), number(each.std_in_densest, LABELS[target]),
+            *(number(std, LABELS[target]) for std in each.std_at_ends),
         )
         for target, each in found.density.items()
     ]  # fmt: skip
