@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import acf_jax
 from tests.acf_jax import tiny_dataset
 from tests.acf_jax.bundle import tiny_bundle
 
@@ -20,14 +21,9 @@ def folder(tmp_path_factory):
     """Where `make demo` was run: `runs/demo` and `data/smss_stamps/mock/1.0.0`."""
     folder = tmp_path_factory.mktemp("clone")
     tiny_bundle.make_run(folder / "runs/demo")
-    splits = {
-        name: tiny_dataset.make_stars(9, seed) for seed, name in enumerate(("train", "calibration", "validation"))
-    }
-    metadata = {"bands": "uvgriz", "fingerprint": tiny_bundle.FINGERPRINT, "units": {"parallax": "mas"}}
-    builder = tiny_dataset.SmssStamps(
-        splits, metadata, data_dir=folder / "data", config="mock", file_format="array_record"
-    )
-    builder.download_and_prepare()
+    sizes = {"train": 40, "calibration": 10, "validation": 10}
+    splits = {name: tiny_dataset.photographed(n, seed) for seed, (name, n) in enumerate(sizes.items())}
+    tiny_dataset.write(folder / "data", splits, fingerprint=tiny_bundle.FINGERPRINT, units={"parallax": "mas"})
     return folder
 
 
@@ -54,7 +50,9 @@ def test_examples_in_docstrings(folder, monkeypatch, path):
     monkeypatch.chdir(folder)
     name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
     failed, tried = doctest.testmod(
-        importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+        importlib.import_module(name),
+        extraglobs={"acf_jax": acf_jax},
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
     )
     assert tried
     assert not failed

@@ -63,8 +63,8 @@ def fit(name: str, parameters: Parameters, train: Labelled, stopping: Labelled, 
     offset, scale = train.labels.mean(), train.labels.std()  # penalties then mean the same in K and in dex
     if scale == 0:  # nothing to learn, which CatBoost refuses
         return lambda features: np.full(len(features), offset)
-    scaled = (Labelled(sample.features, (sample.labels - offset) / scale) for sample in (train, stopping))
-    predict = TREE_ENSEMBLES[name].fit(parameters, *scaled, seed)
+    train, stopping = (Labelled(sample.features, (sample.labels - offset) / scale) for sample in (train, stopping))
+    predict = TREE_ENSEMBLES[name].fit(parameters, train, stopping, seed)
     return lambda features: offset + scale * np.asarray(predict(features), np.float64)
 
 
@@ -151,7 +151,7 @@ def _fit_lightgbm(parameters: Parameters, train: Labelled, stopping: Labelled, s
         settings, grown, MAX_TREES, valid_sets=[grown.create_valid(stopping.features, stopping.labels)],
         callbacks=[lightgbm.early_stopping(EARLY_STOPPING_ROUNDS, verbose=False)],
     )  # fmt: skip
-    return lambda features: booster.predict(features, num_threads=1)
+    return lambda features: np.asarray(booster.predict(features, num_threads=1))
 
 
 def _suggest_lightgbm(trial) -> Parameters:

@@ -89,7 +89,7 @@ def tune(
         kept.add_trial(create_trial(params=trial.params, distributions=trial.distributions, value=value))
         asked.tell(trial, value)
     best = asked.best_trial
-    return Tuned(dict(best.params), best.value, best.number, study.n_trials)
+    return Tuned(dict(best.params), asked.best_value, best.number, study.n_trials)
 
 
 def _seed(seed: int, study: str, n_done: int) -> int:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from acf_jax.inference.mc_dropout import head_params
+from acf_jax.inference.parts import NetworkParts
 from acf_jax.keys import sample_keys, star_keys
 from acf_jax.models.acf import predict_per_star
 

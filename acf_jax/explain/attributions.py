@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -71,7 +71,7 @@ class Explainer:
                 `parallax` (n,) in mas, in the place of the star's own; nothing: the stars as they are.
         """
         ones = np.ones((len(stars.parallax), np.shape(stars.stamps)[-1]))
-        answered = {name: [] for name in variants}
+        answered: dict[str, list[np.ndarray]] = {name: [] for name in variants}
         for rows, n_real in self._batches(len(stars.parallax), "answers"):
             batch = stars.take(rows)
             for name, change in variants.items():
@@ -80,7 +80,7 @@ class Explainer:
                 answered[name].append(np.asarray(self._answer(*_float32(*changed, factor)))[:n_real])
         return {name: np.concatenate(parts).astype(np.float64) for name, parts in answered.items()}
 
-    def _batches(self, n: int, what: str) -> Iterator[tuple[np.ndarray, int]]:
+    def _batches(self, n: int, what: str) -> Iterable[tuple[np.ndarray, int]]:
         n_batches = -(-n // STARS_AT_A_TIME)
         batches = filled_batches(n, STARS_AT_A_TIME)
         return tqdm(batches, total=n_batches, desc=what, unit="batch", disable=not self._progress)
@@ -120,12 +120,12 @@ class Explainer:
         position = node**TOWARDS_BASELINE
         weight = weight * TOWARDS_BASELINE * node ** (TOWARDS_BASELINE - 1)
 
-        attributions = []
+        parts = []
         for i in range(len(stars.parallax)):
             way = stars.stamps[i] - start[i]
             on_the_way = stars.take(np.full(n_steps, i))._replace(stamps=start[i] + position[:, None, None, None] * way)
-            attributions.append(way * np.tensordot(weight, self.gradients(on_the_way), axes=1))
-        attributions = np.stack(attributions)
+            parts.append(way * np.tensordot(weight, self.gradients(on_the_way), axes=1))
+        attributions = np.stack(parts)
         at_stamp, at_start = (self.answers(ends, {"": {}})[""] for ends in (stars, stars._replace(stamps=start)))
         return attributions, at_stamp - at_start - attributions.sum(axis=(2, 3, 4))
 

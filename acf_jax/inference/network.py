@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -34,7 +33,13 @@ class Network(NetworkParts):
         parallax: np.ndarray | None,
         parallax_error: np.ndarray | None,
         object_id: np.ndarray,
-        **options: Any,
+        *,
+        n_samples: int = 100,
+        seed: int = 0,
+        batch_size: int = 64,
+        samples: bool = False,
+        tau_inverse: np.ndarray | None = None,
+        progress: bool = True,
     ) -> Prediction:
         """Atmospheric parameters of stars, with their uncertainties.
 
@@ -49,8 +54,12 @@ class Network(NetworkParts):
             parallax: (n,) mas; None for a network without parallax (ACPF).
             parallax_error: (n,) mas; likewise.
             object_id: (n,) integers: the same star has the same samples in any batch.
-            **options: of `acf_jax.inference.mc_dropout.predict`: `n_samples` (100), `seed` (0), `batch_size` (64),
-                `samples` (False), `tau_inverse` (None), `progress` (True).
+            n_samples: Monte Carlo passes, T of Eq. 13.
+            seed: of the samples.
+            batch_size: stars on each device at a time.
+            samples: also return every sample.
+            tau_inverse: (n_targets,) the constant term of Eq. 15, from `acf_jax.calibration.predictive_variance`.
+            progress: whether a prediction that takes long shows a progress bar.
 
         Returns:
             Means and standard deviations in physical units; NaN for a star whose inputs are not finite.
@@ -58,7 +67,19 @@ class Network(NetworkParts):
         Raises:
             ValueError: if shapes disagree, bands are not the network's, or it needs a parallax and none is given.
         """
-        return mc_dropout.predict(self, stamp, parallax, parallax_error, object_id, **options)
+        return mc_dropout.predict(
+            self,
+            stamp,
+            parallax,
+            parallax_error,
+            object_id,
+            n_samples=n_samples,
+            seed=seed,
+            batch_size=batch_size,
+            samples=samples,
+            tau_inverse=tau_inverse,
+            progress=progress,
+        )
 
     def predict_split(
         self, dataset: PreparedDataset, split: str, *, n_samples: int = 100, seed: int = 0, progress: bool = True

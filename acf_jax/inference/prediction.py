@@ -19,8 +19,8 @@ class Prediction:
     >>> prediction = network.predict_split(dataset, "validation", n_samples=20)
     >>> isinstance(prediction, acf_jax.Prediction)
     True
-    >>> list(prediction.columns())[:4]
-    ['object_id', 'teff', 'teff_std', 'logg']
+    >>> list(prediction.columns())[:3]
+    ['object_id', 'teff', 'teff_std']
     >>> bool((prediction.std > 0).all())
     True
 

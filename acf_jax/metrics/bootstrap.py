@@ -78,7 +78,8 @@ class Draws:
         tail = 50 * (1 - self.level)
         lower, upper = np.percentile(resampled, (tail, 100 - tail), axis=0)
         error = resampled.std(axis=0, ddof=1)
-        return [Estimate(*map(float, numbers), n) for numbers in zip(value, lower, upper, error, strict=True)]
+        numbers = zip(value, lower, upper, error, strict=True)
+        return [Estimate(float(v), float(low), float(high), float(e), n) for v, low, high, e in numbers]
 
     def _resamples(self, n: int) -> Iterator[np.ndarray]:
         """Row numbers of samples drawn with replacement, (k, n) at a time, `n_resamples` in all."""

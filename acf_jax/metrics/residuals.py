@@ -86,7 +86,7 @@ def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndar
     predicted = np.isfinite(prediction)
     used = predicted & np.isfinite(reference)
     residual = (prediction - reference)[used]
-    coverage = dict.fromkeys(INTERVALS)
+    coverage: dict[str, float | None] = dict.fromkeys(INTERVALS)
     if std is not None:
         _, std = _aligned(prediction, std)
         coverage = {name: interval_coverage(residual, std[used], width) for name, width in INTERVALS.items()}
@@ -94,8 +94,9 @@ def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndar
         n=int(used.sum()),
         n_without_prediction=int((~predicted).sum()),
         n_without_reference=int((predicted & ~used).sum()),
+        coverage_68=coverage["coverage_68"],
+        coverage_95=coverage["coverage_95"],
         **{name: float(value) for name, value in moments(residual).items()},
-        **coverage,
     )
 
 

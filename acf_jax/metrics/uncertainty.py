@@ -284,8 +284,8 @@ def uncertainty_metrics(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -
     n_left_out = int((~good).sum())
     mean, std, values = (np.asarray(array, np.float64)[good] for array in (mean, std, values))
     if not mean.size:
-        unknown = {field.name: float("nan") for field in fields(UncertaintyMetrics)}
-        return UncertaintyMetrics(**unknown | {"n": 0, "n_left_out": n_left_out})
+        unknown = {field.name: float("nan") for field in fields(UncertaintyMetrics)[2:]}  # all but the counts
+        return UncertaintyMetrics(n=0, n_left_out=n_left_out, **unknown)
     return UncertaintyMetrics(
         n=mean.size,
         n_left_out=n_left_out,

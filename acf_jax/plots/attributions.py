@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, SymLogNorm
@@ -14,12 +13,12 @@ from matplotlib.image import AxesImage
 
 from acf_jax.labels import LABELS
 from acf_jax.metrics.measurements import Measurement, distinct, select
-from acf_jax.plots.predictions import BLUE, SYMBOLS, VERMILION
+from acf_jax.plots.predictions import BLUE, SYMBOLS, VERMILION, Drawn
 
 SHOWN_PX = 24  # side of what is shown of a stamp: the star, and enough sky to see that it does not matter
 ORANGE, GREEN = "#e69f00", "#009e73"  # of Okabe and Ito, as the blue and the vermilion
 GROUP_STYLES = (("black", "o"), (VERMILION, "^"), (BLUE, "s"), (GREEN, "D"), (ORANGE, "v"))
-FONT = {"fontsize": 8}
+FONT_PT = 8
 
 
 def draw_star(
@@ -78,15 +77,13 @@ def draw_mean_maps(
         images[target] = _map_row(row, _central(values), LogNorm(top / 1e3, top, clip=True), "cividis")
         for axes, share in zip(row, values.sum(axis=(0, 1)), strict=True):
             _note(axes, f"{100 * share:.0f} %")
-        row[0].set_ylabel(SYMBOLS.get(target, target), **FONT)
+        row[0].set_ylabel(SYMBOLS.get(target, target), fontsize=FONT_PT)
     _name_bands(rows[0], bands)
     _bar(figure, rows.ravel(), images[targets[0]][0], "share of the attribution per pixel")
     return images
 
 
-def draw_left_out(
-    figure: Figure, ratios: Sequence[Measurement], targets: Sequence[str]
-) -> dict[str, dict[str, Artist]]:
+def draw_left_out(figure: Figure, ratios: Sequence[Measurement], targets: Sequence[str]) -> dict[str, Drawn]:
     """How many times larger the residuals scatter without each input, a panel per target, with 95 % intervals.
 
     Args:
@@ -99,9 +96,9 @@ def draw_left_out(
     """
     inputs, groups = distinct(ratios, "inputs"), distinct(ratios, "group")
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
-    artists: dict[str, dict[str, Artist]] = {}
+    artists: dict[str, Drawn] = {}
     for axes, target in zip(panels, targets, strict=True):
-        drawn: dict[str, Artist] = {"axes": axes, "unity": axes.axhline(1, ls="--", lw=1, color="0.5")}
+        drawn: Drawn = {"axes": axes, "unity": axes.axhline(1, ls="--", lw=1, color="0.5")}
         for k, (group, (colour, marker)) in enumerate(zip(groups, GROUP_STYLES, strict=False)):
             shown = [m.estimate for m in select(ratios, group=group, target=target)]
             value, lower, upper = np.array([(e.value, e.lower, e.upper) for e in shown]).T
@@ -110,18 +107,18 @@ def draw_left_out(
                 x, value, yerr=np.maximum([value - lower, upper - value], 0), fmt=marker, color=colour, ms=3.5, lw=1,
                 label=group,
             )  # fmt: skip
-        axes.set_ylabel(f"{SYMBOLS.get(target, target)}\nscatter without / with", **FONT)
+        axes.set_ylabel(f"{SYMBOLS.get(target, target)}\nscatter without / with", fontsize=FONT_PT)
         axes.tick_params(labelsize=8)
         artists[target] = drawn
     panels[-1].set_xticks(range(len(inputs)), [name.removeprefix("without ") for name in inputs])
-    panels[-1].set_xlabel("left out", **FONT)
+    panels[-1].set_xlabel("left out", fontsize=FONT_PT)
     panels[0].legend(fontsize=7)
     return artists
 
 
 def draw_responses(
     figure: Figure, responses: Mapping[str, np.ndarray], bands: str, targets: Sequence[str]
-) -> dict[str, dict[str, Artist]]:
+) -> dict[str, Drawn]:
     """What 0.01 mag in one band do to the answer: a network beside a regression on magnitudes, a panel per target.
 
     Args:
@@ -134,17 +131,17 @@ def draw_responses(
         by target: `axes` and the bars by method.
     """
     panels = figure.subplots(len(targets), 1, sharex=True, squeeze=False)[:, 0]
-    artists: dict[str, dict[str, Artist]] = {}
+    artists: dict[str, Drawn] = {}
     for i, (axes, target) in enumerate(zip(panels, targets, strict=True)):
         artists[target] = {"axes": axes}
         for k, ((name, response), colour) in enumerate(zip(responses.items(), (BLUE, ORANGE), strict=True)):
             x = np.arange(len(bands)) + 0.4 * k - 0.2
             artists[target][name] = axes.bar(x, 0.01 * response[i], 0.4, color=colour, label=name)
         axes.axhline(0, color="black", lw=0.8)
-        axes.set_ylabel(f"{SYMBOLS.get(target, target)}, {LABELS[target]}\nper +0.01 mag", **FONT)
+        axes.set_ylabel(f"{SYMBOLS.get(target, target)}, {LABELS[target]}\nper +0.01 mag", fontsize=FONT_PT)
         axes.tick_params(labelsize=8)
     panels[-1].set_xticks(range(len(bands)), list(bands))
-    panels[-1].set_xlabel("band made 0.01 mag fainter", **FONT)
+    panels[-1].set_xlabel("band made 0.01 mag fainter", fontsize=FONT_PT)
     panels[0].legend(fontsize=7)
     return artists
 
@@ -167,7 +164,7 @@ def _map_row(row: Sequence[Axes], maps: np.ndarray, norm, colours: str) -> list[
 
 def _name_bands(row: Sequence[Axes], bands: str) -> None:
     for axes, band in zip(row, bands, strict=True):
-        axes.set_title(band, **FONT)
+        axes.set_title(band, fontsize=FONT_PT)
 
 
 def _note(axes: Axes, words: str) -> None:
@@ -175,8 +172,8 @@ def _note(axes: Axes, words: str) -> None:
     axes.text(0.05, 0.95, words, transform=axes.transAxes, va="top", fontsize=7, bbox=box)
 
 
-def _bar(figure: Figure, row: Sequence[Axes], image: AxesImage, label: str) -> Colorbar:
+def _bar(figure: Figure, row: Iterable[Axes], image: AxesImage, label: str) -> Colorbar:
     bar = figure.colorbar(image, ax=list(row), pad=0.01, aspect=12, fraction=0.03)
-    bar.set_label(label, **FONT)
+    bar.set_label(label, fontsize=FONT_PT)
     bar.ax.tick_params(labelsize=7)
     return bar

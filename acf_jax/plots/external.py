@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import patheffects
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from acf_jax.metrics.residuals import residual_metrics
-from acf_jax.plots.predictions import VERMILION, ParameterSample, density_scatter
+from acf_jax.plots.predictions import VERMILION, Drawn, ParameterSample, density_scatter
 
 FIGURE_INCHES = (7.1, 2.8)
 """The width of a page of two columns."""
@@ -21,7 +20,7 @@ MARGIN = 0.06  # of the labels' range
 OUTLINE = patheffects.withStroke(linewidth=2.6, foreground="white")  # the line crosses points of nearly its colour
 
 
-def draw_comparison(figure: Figure, samples: Sequence[ParameterSample], survey: str) -> list[dict[str, Artist]]:
+def draw_comparison(figure: Figure, samples: Sequence[ParameterSample], survey: str) -> list[Drawn]:
     """A panel per parameter: predictions against the survey's labels, the density's colour bar above.
 
     Args:
@@ -36,7 +35,7 @@ def draw_comparison(figure: Figure, samples: Sequence[ParameterSample], survey: 
     return [plot_comparison(axes, sample, survey) for axes, sample in zip(panels, samples, strict=True)]
 
 
-def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> dict[str, Artist]:
+def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> Drawn:
     """One panel of Figs. 11 and 12.
 
     Args:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from acf_jax.metrics.bootstrap import MomentsBin
-from acf_jax.plots.predictions import BLUE, SYMBOLS, VERMILION
+from acf_jax.plots.predictions import BLUE, SYMBOLS, VERMILION, Drawn
 
 MIN_STARS = 10
 """Bins with fewer stars are neither drawn nor tabulated: their standard deviation says nothing."""
@@ -36,7 +38,7 @@ class BinnedQuantity:
     bin_names: tuple[str, ...] | None = None  # of a quantity that has kinds instead of values
 
 
-def draw_bins(figure: Figure, columns: Sequence[BinnedQuantity], units: Mapping[str, str]) -> list[list[dict]]:
+def draw_bins(figure: Figure, columns: Sequence[BinnedQuantity], units: Mapping[str, str]) -> list[list[Drawn]]:
     """A grid of panels, a column a quantity and a row a target of `units` ({target: unit}).
 
     Args:
@@ -60,7 +62,8 @@ def draw_bins(figure: Figure, columns: Sequence[BinnedQuantity], units: Mapping[
         axes.tick_params(labelsize=FONT_POINTS, length=2)
     figure.align_ylabels(panels[:, 0])
     drawn = {name: artist for row in artists for panel in row for name, artist in panel.items()}
-    handles = {words: drawn[name] for name, words in LEGEND.items() if name in drawn}
+    # A legend takes containers as well, as of error bars; Matplotlib's annotations don't say so.
+    handles = {words: cast(Artist, drawn[name]) for name, words in LEGEND.items() if name in drawn}
     if handles:
         figure.legend(
             handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), fontsize=FONT_POINTS
@@ -68,8 +71,8 @@ def draw_bins(figure: Figure, columns: Sequence[BinnedQuantity], units: Mapping[
     return artists
 
 
-def _draw_panel(axes: Axes, column: BinnedQuantity, target: str) -> dict[str, Artist]:
-    artists: dict[str, Artist] = {"zero": axes.axhline(0, ls="--", color="black", lw=0.8)}
+def _draw_panel(axes: Axes, column: BinnedQuantity, target: str) -> Drawn:
+    artists: Drawn = {"zero": axes.axhline(0, ls="--", color="black", lw=0.8)}
     labels, truth = (
         [b for b in bins.get(target, ()) if b.n >= MIN_STARS] for bins in (column.about_labels, column.about_truth)
     )
@@ -85,7 +88,7 @@ def _draw_panel(axes: Axes, column: BinnedQuantity, target: str) -> dict[str, Ar
     return artists
 
 
-def _error_bars(axes: Axes, bins: Sequence[MomentsBin], **style) -> Artist:
+def _error_bars(axes: Axes, bins: Sequence[MomentsBin], **style) -> ErrorbarContainer:
     """Offsets with their bootstrap intervals, at the median of each bin's stars."""
     x, value, lower, upper = np.array([(b.median_x, b.offset.value, b.offset.lower, b.offset.upper) for b in bins]).T
     lengths = np.maximum([value - lower, upper - value], 0)

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.collections import PathCollection
 from matplotlib.colors import ListedColormap, PowerNorm
+from matplotlib.container import Container
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from scipy import ndimage, stats
@@ -25,17 +26,14 @@ from acf_jax.metrics.residuals import ResidualBin, residual_metrics
 SYMBOLS = {"teff": r"$T_\mathrm{eff}$", "logg": r"$\log\,g$", "fe_h": "[Fe/H]"}
 """How a parameter is written on an axis; a parameter not listed is written as its name."""
 
+Drawn = dict[str, Artist | Container]
+"""What was drawn, by name."""
+
 DENSITY_COLOURS = ListedColormap(matplotlib.colormaps["plasma"](np.linspace(0, 0.88, 256)))
 VERMILION, BLUE = "#d55e00", "#0072b2"
 
 COLUMN_IN, PAGE_IN = 3.5, 7.1
 """Widths of a printed column and of a printed page."""
-
-PRINT_STYLE = {
-    "font.size": 7.5, "figure.titlesize": 8, "axes.titlesize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "legend.fontsize": 7, "axes.labelpad": 2, "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
-}  # fmt: skip
-"""Settings of Matplotlib in which text is readable, and lines are in proportion, at those widths."""
 
 MIN_STARS_PER_BIN = 10
 """Bins with fewer stars are left out of the magnitude figure: their standard deviation says nothing."""
@@ -110,7 +108,12 @@ def for_print(width_in: float, height_in: float, draw: Callable[[Figure], object
     Returns:
         the figure.
     """
-    with matplotlib.rc_context(PRINT_STYLE):
+    settings = matplotlib.rc_context({
+        "font.size": 7.5, "figure.titlesize": 8, "axes.titlesize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
+        "legend.fontsize": 7, "axes.labelpad": 2, "axes.linewidth": 0.6, "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+    })  # fmt: skip
+    with settings:
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         draw(figure)
         # Axes make their ticks when they are first drawn, which is later; of ticks made now, the others are copies.
@@ -173,7 +176,7 @@ def polynomial_band(
     return rows @ coefficients, stats.t.ppf(0.5 + confidence / 2, n_free) * half_width
 
 
-def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> dict[str, Artist]:
+def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> Drawn:
     """One panel of the paper's Fig. 8: predictions against labels, residuals below, their density lower right.
 
     Returns:
@@ -218,12 +221,13 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> dict
     }  # fmt: skip
 
 
-def plot_uncertainty(axes: Axes, sample: ParameterSample) -> dict[str, Artist]:
+def plot_uncertainty(axes: Axes, sample: ParameterSample) -> Drawn:
     """One panel of the paper's Fig. 9: predicted standard deviation against the label.
 
     Returns:
         the artists by name: `density` (the kernel density), `curve` (2nd-order polynomial), `band` (95 %).
     """
+    assert sample.std is not None  # a method without uncertainties has no such figure
     label, std = _finite(sample.label, sample.std)
     x_limits = _limits(label, margin=0.02)
     y_limits = (0.0, 1.15 * float(np.percentile(std, 99.5)) if std.size and std.any() else 1.0)
@@ -231,7 +235,7 @@ def plot_uncertainty(axes: Axes, sample: ParameterSample) -> dict[str, Artist]:
     at = np.stack([grid.ravel() for grid in np.meshgrid(x, y)])
     density = BinnedKDE(np.stack([label, std]))(at) if std.size else np.zeros(at.shape[1])
     relative = density.reshape(y.size, x.size) / density.max(initial=1e-300)
-    artists: dict[str, Artist] = {
+    artists: Drawn = {
         "density": axes.imshow(
             relative, extent=(*x_limits, *y_limits), origin="lower", aspect="auto", cmap="cividis",
             norm=PowerNorm(0.4, vmin=0, vmax=1), interpolation="bilinear",
@@ -250,7 +254,7 @@ def plot_uncertainty(axes: Axes, sample: ParameterSample) -> dict[str, Artist]:
 
 def plot_residuals_vs_magnitude(
     axes: Axes, sample: ParameterSample, g_mag: np.ndarray, bins: Sequence[ResidualBin], *, legend: bool = True
-) -> dict[str, Artist]:
+) -> Drawn:
     """Residuals against g magnitude, with offset (and its error) and standard deviation in bins.
 
     A network that has lost the amplitude of its stamps shows here: its log g offset runs with magnitude.
@@ -286,7 +290,7 @@ def plot_residuals_vs_magnitude(
     return {"scatter": scatter, "zero": zero, "offsets": offsets, "spread": spread}
 
 
-def draw_figure_8(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[dict[str, Artist]]:
+def draw_figure_8(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[Drawn]:
     """The paper's Fig. 8, a panel per parameter.
 
     Args:
@@ -298,11 +302,11 @@ def draw_figure_8(figure: Figure, samples: Sequence[ParameterSample], title: str
         each panel's artists.
     """
     figure.suptitle(title)
-    panels = np.atleast_1d(figure.subfigures(1, len(samples), wspace=0.03))
+    panels = figure.subfigures(1, len(samples), squeeze=False, wspace=0.03)[0]
     return [plot_regression(panel, sample) for panel, sample in zip(panels, samples, strict=True)]
 
 
-def draw_figure_9(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[dict[str, Artist]]:
+def draw_figure_9(figure: Figure, samples: Sequence[ParameterSample], title: str) -> list[Drawn]:
     """The paper's Fig. 9, a panel per parameter.
 
     Args:
@@ -316,7 +320,7 @@ def draw_figure_9(figure: Figure, samples: Sequence[ParameterSample], title: str
     figure.suptitle(title)
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
     artists = [plot_uncertainty(axes, sample) for axes, sample in zip(panels, samples, strict=True)]
-    _density_bar(panels[-1].inset_axes((1.03, 0, 0.045, 1)), artists[-1]["density"])
+    _density_bar(panels[-1].inset_axes((1.03, 0, 0.045, 1)), panels[-1].images[0])
     if "curve" in artists[0]:
         panels[0].legend(loc="upper center", framealpha=0.9)
     return artists
@@ -328,7 +332,7 @@ def draw_residuals_against_g(
     g_mag: np.ndarray,
     bins: Sequence[Sequence[ResidualBin]],
     title: str,
-) -> list[dict[str, Artist]]:
+) -> list[Drawn]:
     """Residuals against g magnitude, a panel per parameter.
 
     Args:

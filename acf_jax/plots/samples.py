@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from acf_jax.plots.predictions import SYMBOLS, VERMILION
+from acf_jax.plots.predictions import SYMBOLS, VERMILION, Drawn
 
 N_PARALLAX_BINS = 40
 
@@ -19,9 +18,7 @@ def axis_label(name: str, unit: str) -> str:
     return f"{SYMBOLS.get(name, name)} ({unit})"
 
 
-def plot_splits(
-    axes: Axes, train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray]
-) -> dict[str, Artist]:
+def plot_splits(axes: Axes, train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray]) -> Drawn:
     """Points of two splits, the smaller one's on top: training stars black, validation stars vermilion.
 
     Args:
@@ -34,7 +31,7 @@ def plot_splits(
     """
     size = float(np.clip(3e4 / max(len(train[0]), 1), 0.4, 6))
     points = {"train": (train, "black", size), "validation": (validation, VERMILION, 0.7 * size)}
-    artists = {}
+    artists: Drawn = {}
     for name, ((x, y), colour, area) in points.items():
         drawn = np.isfinite(x) & np.isfinite(y)
         artists[name] = axes.scatter(
@@ -50,7 +47,7 @@ def draw_figure_1(
     validation: Mapping[str, np.ndarray],
     units: Mapping[str, str],
     title: str,
-) -> dict[str, dict[str, Artist]]:
+) -> dict[str, Drawn]:
     """The paper's Fig. 1: log g (left) and [Fe/H] (right) against Teff; Teff and log g run as in a Kiel diagram.
 
     Args:
@@ -75,7 +72,7 @@ def draw_figure_1(
     return artists
 
 
-def plot_figure_6(axes: Axes, train: np.ndarray, validation: np.ndarray) -> dict[str, Artist]:
+def plot_figure_6(axes: Axes, train: np.ndarray, validation: np.ndarray) -> Drawn:
     """The paper's Fig. 6: histograms of parallaxes in mas, both axes logarithmic, with common bins.
 
     Args:
@@ -88,7 +85,7 @@ def plot_figure_6(axes: Axes, train: np.ndarray, validation: np.ndarray) -> dict
     """
     train, validation = (values[values > 0] for values in (train, validation))
     both = np.concatenate([train, validation])
-    artists = {}
+    artists: Drawn = {}
     if both.size:
         lowest, highest = both.min(), both.max()
         edges = np.geomspace(lowest, max(highest, 1.001 * lowest), N_PARALLAX_BINS + 1)

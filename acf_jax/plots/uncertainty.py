@@ -6,16 +6,26 @@ Colours are those of Okabe and Ito, safe for colour-blind readers; methods diffe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from scipy.stats import binom
 
 from acf_jax.metrics.uncertainty import CoverageBin, ErrorBin, Sparsification
+from acf_jax.plots.predictions import Drawn
 
-STYLES = (
+
+class Style(TypedDict):
+    """Of a method's lines and points."""
+
+    color: str
+    ls: str
+    marker: str
+
+
+STYLES: tuple[Style, ...] = (
     {"color": "#d55e00", "ls": "-", "marker": "o"},
     {"color": "#0072b2", "ls": "--", "marker": "s"},
     {"color": "#009e73", "ls": "-.", "marker": "^"},
@@ -27,7 +37,7 @@ FONT_SIZE_PT = 7.5
 PIT_BINS = 20
 
 
-def plot_pit(axes: Axes, pit: np.ndarray, style: Mapping, name: str) -> dict[str, Artist]:
+def plot_pit(axes: Axes, pit: np.ndarray, style: Style, name: str) -> Drawn:
     """PIT histogram as a density, with the band that holds 95 % of the bars of a calibrated one.
 
     Args:
@@ -51,7 +61,7 @@ def plot_pit(axes: Axes, pit: np.ndarray, style: Mapping, name: str) -> dict[str
     return {"bars": bars, "band": band, "uniform": uniform}
 
 
-def plot_reliability(axes: Axes, levels: Sequence[float], observed: Mapping[str, Sequence[float]]) -> dict[str, Artist]:
+def plot_reliability(axes: Axes, levels: Sequence[float], observed: Mapping[str, Sequence[float]]) -> Drawn:
     """Observed against nominal coverage of central intervals: on the diagonal if calibrated, below if overconfident.
 
     Args:
@@ -63,7 +73,7 @@ def plot_reliability(axes: Axes, levels: Sequence[float], observed: Mapping[str,
         the artists by name: `diagonal` and each method's line.
     """
     (diagonal,) = axes.plot([0, 1], [0, 1], color="black", lw=0.8)
-    artists = {"diagonal": diagonal}
+    artists: Drawn = {"diagonal": diagonal}
     order = np.argsort(levels)
     for (name, values), style in zip(observed.items(), STYLES, strict=False):
         x, y = np.asarray(levels)[order], np.asarray(values)[order]
@@ -73,7 +83,7 @@ def plot_reliability(axes: Axes, levels: Sequence[float], observed: Mapping[str,
     return artists
 
 
-def plot_sparsification(axes: Axes, curves: Mapping[str, Sparsification]) -> dict[str, Artist]:
+def plot_sparsification(axes: Axes, curves: Mapping[str, Sparsification]) -> Drawn:
     """RMSE of the stars left, relative to that of all, against the fraction taken away, the most uncertain first.
 
     Args:
@@ -83,18 +93,18 @@ def plot_sparsification(axes: Axes, curves: Mapping[str, Sparsification]) -> dic
     Returns:
         the artists by name: `oracle`, `no skill` and each method's line.
     """
-    artists = {"no skill": axes.axhline(1, color="0.6", lw=0.8)}
+    artists: Drawn = {"no skill": axes.axhline(1, color="0.6", lw=0.8)}
     for (name, curve), style in zip(curves.items(), STYLES, strict=False):
         if "oracle" not in artists:
             (artists["oracle"],) = axes.plot(curve.removed, curve.by_error, color="black", lw=0.8, label="oracle")
-        line = {key: value for key, value in style.items() if key != "marker"}
-        (artists[name],) = axes.plot(curve.removed, curve.by_std, lw=1.2, label=name, **line)
+        colour, line = style["color"], style["ls"]
+        (artists[name],) = axes.plot(curve.removed, curve.by_std, lw=1.2, label=name, color=colour, ls=line)
     axes.set(xlim=(0, 1), ylim=(0, 1.15), xlabel="fraction taken away", ylabel="RMSE / RMSE of all")
     _small(axes)
     return artists
 
 
-def plot_error_against_std(axes: Axes, bins: Mapping[str, Sequence[ErrorBin]], unit: str) -> dict[str, Artist]:
+def plot_error_against_std(axes: Axes, bins: Mapping[str, Sequence[ErrorBin]], unit: str) -> Drawn:
     """Root mean square residual against predicted standard deviation, both logarithmic: on the diagonal if calibrated.
 
     Args:
@@ -105,7 +115,7 @@ def plot_error_against_std(axes: Axes, bins: Mapping[str, Sequence[ErrorBin]], u
     Returns:
         the artists by name: `diagonal` and each method's error bars.
     """
-    artists = {}
+    artists: Drawn = {}
     drawn = {name: [b for b in method_bins if b.std > 0 and b.rmse > 0] for name, method_bins in bins.items()}
     for (name, method_bins), style in zip(drawn.items(), STYLES, strict=False):
         x, y, error = np.array([(b.std, b.rmse, b.rmse_error) for b in method_bins]).reshape(-1, 3).T
@@ -130,7 +140,7 @@ def plot_coverage_in_bins(
     centres: Sequence[float],
     level: float,
     tolerance: float,
-) -> dict[str, Artist]:
+) -> Drawn:
     """Coverage in bins of a quantity, with the nominal one and a band of +- `tolerance` about it.
 
     Args:
@@ -143,7 +153,7 @@ def plot_coverage_in_bins(
     Returns:
         the artists by name: `nominal`, `band` and each method's error bars.
     """
-    artists = {
+    artists: Drawn = {
         "band": axes.axhspan(100 * (level - tolerance), 100 * (level + tolerance), color="0.6", alpha=0.45, lw=0),
         "nominal": axes.axhline(100 * level, color="black", lw=0.8),
     }
@@ -159,5 +169,5 @@ def plot_coverage_in_bins(
 
 def _small(axes: Axes) -> None:
     axes.tick_params(labelsize=FONT_SIZE_PT)
-    axes.xaxis.label.set_size(FONT_SIZE_PT)
-    axes.yaxis.label.set_size(FONT_SIZE_PT)
+    axes.xaxis.label.set_fontsize(FONT_SIZE_PT)
+    axes.yaxis.label.set_fontsize(FONT_SIZE_PT)

@@ -39,7 +39,7 @@ def evaluate(
 ) -> dict:
     """Evaluate a run's best checkpoint on the validation split of the dataset that it was trained on.
 
-    >>> metrics = acf_jax.evaluate("runs/demo", baselines=False, n_samples=20)
+    >>> metrics = acf_jax.evaluate("runs/demo", "data", baselines=False, n_samples=20)
     >>> list(metrics["results"]["ACF"]["label"])
     ['teff', 'logg', 'fe_h']
     >>> metrics["n_stars"]

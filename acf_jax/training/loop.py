@@ -58,19 +58,21 @@ class TrainState:
     optimizer: optax.OptState
 
 
-def train(config: TrainingConfig | ConfigDict, workdir: str | Path, data_dir: str | Path = "data") -> Network:
+def train(
+    config: TrainingConfig | ConfigDict | Mapping[str, Any], workdir: str | Path, data_dir: str | Path = "data"
+) -> Network:
     """Train a network, or go on with a training that was interrupted.
 
-    >>> from configs import demo
-    >>> config = demo.get_config()
-    >>> config.num_steps, config.optimizer.warmup_steps = 2, 0  # for an example; the demo's 3,000 steps take minutes
-    >>> network = acf_jax.train(config, "runs/short")  # doctest: +ELLIPSIS
-    step 1, ...
+    >>> tiny = {"embed_dim": 8, "depths": (1,), "num_heads": (2,), "stripe_widths": (1,)}
+    >>> config = {"dataset": {"config": "mock"}, "model": tiny, "batch_size": 8, "num_steps": 4}
+    >>> network = acf_jax.train(config, "runs/tiny")  # doctest: +ELLIPSIS
+    step 4, ...
     >>> network.step
-    2
+    4
 
     Args:
-        config: the settings, or what a file in `configs/` makes.
+        config: the settings: what a file in `configs/` makes, a `TrainingConfig`, or a dictionary of the fields that
+            differ from its defaults.
         workdir: the run's folder; checkpoints and TensorBoard files go there.
         data_dir: where `datasets.build` put the prepared datasets.
 

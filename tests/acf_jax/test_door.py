@@ -1,6 +1,5 @@
-"""What `import acf_jax` offers: quickly, all of it, with examples that run."""
+"""What `import acf_jax` offers: quickly, all of it."""
 
-import doctest
 import json
 import subprocess
 import sys
@@ -49,14 +48,9 @@ def test_what_is_not_there_is_one_sentence():
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_the_examples_run(name, workplace, monkeypatch):
-    monkeypatch.chdir(workplace)
-    examples = doctest.DocTestFinder(recurse=True).find(getattr(acf_jax, name), name, globs={"acf_jax": acf_jax})
-    runner, said = doctest.DocTestRunner(), []
-    for example in examples:
-        runner.run(example, out=said.append)
-    assert runner.tries, f"{name} has no example"
-    assert not runner.failures, "".join(said)
+def test_everything_has_an_example(name):
+    """Which tests/test_readme.py runs."""
+    assert ">>> " in getattr(acf_jax, name).__doc__
 
 
 def test_a_network_says_what_it_is_in_a_few_lines(network):

@@ -76,9 +76,9 @@ class SmssStamps(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # be
             yield i, {name: array[i] for name, array in arrays.items()}
 
 
-def write(data_dir: Path, splits: dict[str, dict[str, np.ndarray]], bands=BANDS, fingerprint="abc") -> Path:
-    """Prepares `smss_stamps/mock` in `data_dir`; returns its folder."""
-    metadata = {"bands": bands, "fingerprint": fingerprint}
+def write(data_dir: Path, splits: dict[str, dict[str, np.ndarray]], bands=BANDS, fingerprint="abc", **facts) -> Path:
+    """Prepares `smss_stamps/mock` in `data_dir`; returns its folder. `facts` join its metadata."""
+    metadata = {"bands": bands, "fingerprint": fingerprint, **facts}
     builder = SmssStamps(splits, metadata, data_dir=data_dir, config="mock", file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_path)

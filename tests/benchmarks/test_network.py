@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from acf_jax.inference.parts import model_from_config
-from acf_jax.models.acf import init_params
+from acf_jax.models.acf import ACF, init_params
+from acf_jax.training.config import as_training_config
 from benchmarks import network
 from benchmarks.device import peak_flop_per_s
 from tests.acf_jax import tiny_dataset, tiny_run
@@ -53,7 +53,7 @@ def test_every_part_of_a_tiny_network(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "cache").exists()
 
     config = tiny_run.make_config(**ONE_BLOCK)
-    params = init_params(model_from_config(config), 0)
+    params = init_params(ACF(as_training_config(config).model), 0)
     n_params = figures["parameters"]
     assert n_params == sum(leaf.size for leaf in params_leaves(params))
     # Parameters and Adam's two moments, with the gradient beside them at one time or another; the stamps of a batch.
@@ -96,7 +96,7 @@ def test_options_reach_the_config():
     assert (config.model.dtype, config.model.remat) == ("bfloat16", "blocks")
     published = network.make_config(options(), "float32")
     assert (published.batch_size, published.model.depths, published.cache_in_memory) == (128, (2, 4, 32, 2), False)
-    backbone = model_from_config(network.make_config(options("--remat", "blocks"), "bfloat16")).config.backbone
+    backbone = as_training_config(network.make_config(options("--remat", "blocks"), "bfloat16")).model.backbone
     assert (backbone.dtype, backbone.param_dtype, backbone.remat) == ("bfloat16", "float32", "blocks")
 
 
