@@ -257,6 +257,3 @@ def test_what_is_missing_is_said_with_how_to_get_it(world):
     other = make_network(world.low, {}, targets=("teff",))
     with pytest.raises(MissingPieceError, match="predicts teff where ACF predicts teff, logg, fe_h"):
         low_quality.section(without(world, low_quality_networks={"ACF": other}))
-    world.low.splits = {"train": 10}
-    with pytest.raises(MissingPieceError, match="no validation stars"):
-        low_quality.section(world.context)
