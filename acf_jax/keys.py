@@ -26,11 +26,6 @@ def star_keys(key: Key[Array, ""], ids: UInt32[AnyArray, "star 2"]) -> Key[Array
     return jax.vmap(lambda star: jax.random.fold_in(jax.random.fold_in(key, star[0]), star[1]))(jnp.asarray(ids))
 
 
-def star_key(key: Key[Array, ""], object_id: int | np.int64) -> Key[Array, ""]:
-    """One star's key; `star_keys` for many."""
-    return star_keys(key, split_ids(np.array([object_id])))[0]
-
-
 def sample_keys(star: Key[Array, ""], samples: Int[AnyArray, " sample"]) -> Key[Array, " sample"]:
     """The keys of the numbered `samples` of the star whose key is `star`."""
     return jax.vmap(partial(jax.random.fold_in, star))(samples)

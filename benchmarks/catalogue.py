@@ -41,7 +41,6 @@ from acf_jax.catalogue.predicting import Job
 from acf_jax.catalogue.shards import shard_path
 from acf_jax.catalogue.stamp_reader import StampReader
 from acf_jax.catalogue.star_facts import StarFacts
-from acf_jax.checkpoints import CheckpointError
 from acf_jax.data.prepared import DatasetError, PreparedDataset, find_dataset, open_dataset
 from acf_jax.devices import compilation_cache, cores
 from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
@@ -50,6 +49,7 @@ from acf_jax.inference.inputs import StarInputs
 from acf_jax.inference.loading import load
 from acf_jax.inference.network import Network
 from acf_jax.models import acf
+from acf_jax.running import run
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import device_name
 from benchmarks.network import open_run, rounded
@@ -61,18 +61,24 @@ N_MADE = 512  # stars, where no dataset is prepared
 N_FITTED = 2_000  # random stars, for the calibration of a network that has none
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     options = parse_arguments(arguments)
+    return run(lambda: measure_all(options), "benchmarks.catalogue")
+
+
+def measure_all(options: argparse.Namespace) -> None:
+    """Open or make what is measured, measure and print.
+
+    Raises:
+        ACFError: if dataset or checkpoint cannot be read.
+    """
     cores.split_cores()
     compilation_cache.enable(Path(__file__).parents[1] / ".jax_cache")
     options.batch = options.batch or default_batch_size()
     with tempfile.TemporaryDirectory() as scratch:
-        try:
-            dataset = open_or_make(options, Path(scratch))
-            trained = load(options.checkpoint) if options.checkpoint else random_network(options.config)
-        except (DatasetError, CheckpointError) as error:
-            raise SystemExit(f"benchmarks.catalogue: {error}") from None
+        dataset = open_or_make(options, Path(scratch))
+        trained = load(options.checkpoint) if options.checkpoint else random_network(options.config)
         figures = measure(options, trained, dataset, Path(scratch))
     for name, value in figures.items():
         print(f"{name:<28}{value:>14,}" if isinstance(value, int | float) else f"{name:<28}{value:>14}")
@@ -277,4 +283,4 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

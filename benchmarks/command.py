@@ -7,8 +7,10 @@ import importlib.util
 import json
 from collections.abc import Callable
 
+from acf_jax import running
 
-def run(part: str, measure: Callable[[int], dict], default_stars: int, arguments: list[str] | None) -> None:
+
+def run(part: str, measure: Callable[[int], dict], default_stars: int, arguments: list[str] | None) -> int:
     """Parse `--stars` and `--json`, measure, print the figures as a table and, if asked, as JSON.
 
     Args:
@@ -16,16 +18,23 @@ def run(part: str, measure: Callable[[int], dict], default_stars: int, arguments
         measure: takes the number of stars, returns figures by name; its docstring is the help text.
         default_stars: how many stars unless told.
         arguments: of the command line; None for the process's own.
+
+    Returns:
+        The exit status.
     """
     parser = make_parser(part, measure.__doc__)
     parser.add_argument("--stars", type=int, default=default_stars, help="how many stars (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.stars < 1:
         parser.error(f"--stars {options.stars}: give at least one.")
-    figures = measure(options.stars)
-    for name, value in figures.items():
-        print(f"{name:<32}{value:>12,}")
-    print_json(options, figures)
+
+    def command() -> None:
+        figures = measure(options.stars)
+        for name, value in figures.items():
+            print(f"{name:<32}{value:>12,}")
+        print_json(options, figures)
+
+    return running.run(command, f"benchmarks.{part}")
 
 
 def make_parser(part: str, description: str | None) -> argparse.ArgumentParser:

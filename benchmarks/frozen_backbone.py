@@ -13,7 +13,7 @@ about the labels otherwise, over the validation split; the last line of --json i
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 
 import jax
 import numpy as np
@@ -26,6 +26,8 @@ from acf_jax.report.markdown import markdown_table
 from acf_jax.report.opening import open_context
 from acf_jax.report.section import number
 from acf_jax.report.words import NAMES
+from acf_jax.running import run
+from benchmarks.command import make_parser, print_json
 
 SPLITS = ("train", "calibration", "validation")
 
@@ -74,19 +76,23 @@ def measure(context: Context, steps: int, seed: int) -> dict[str, dict[str, floa
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.frozen_backbone",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = make_parser("frozen_backbone", __doc__)
     parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's folder")
     parser.add_argument("--data_dir", "--data-dir", metavar="DIR", help="of its dataset (default: as in training)")
     parser.add_argument("--steps", type=int, default=8_000, help="of the new prediction module, of 128 stars")
     parser.add_argument("--seed", type=int, default=0, help="of the new prediction module")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
+    return run(lambda: measure_and_print(options), "benchmarks.frozen_backbone")
+
+
+def measure_and_print(options: argparse.Namespace) -> None:
+    """What the command line asks for.
+
+    Raises:
+        ACFError: if the run or its dataset cannot be read.
+    """
     compilation_cache.enable(".jax_cache")
     context = open_context(options.checkpoint, options.data_dir, options=Options(seed=options.seed))
     stds = measure(context, options.steps, options.seed)
@@ -94,9 +100,8 @@ def main(arguments: list[str] | None = None) -> None:
     rows = [(name, *(number(of[t], LABELS[t]) for t in context.targets)) for name, of in stds.items()]
     for line in markdown_table(("made of", *(NAMES[t] for t in context.targets)), rows, n_text=1):
         print(line)
-    if options.json:
-        print(json.dumps({"sample": context.sample(), "network": context.name, "steps": options.steps, "std": stds}))
+    print_json(options, {"sample": context.sample(), "network": context.name, "steps": options.steps, "std": stds})
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -9,15 +9,18 @@ split against the injected truth, at the last step, of the mean over 50 Monte Ca
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from acf_jax.files import whole_file
+from acf_jax.running import run
 from benchmarks.command import make_parser, print_json, read_config
 from datasets.build.workers import available_cpus
 
@@ -132,8 +135,8 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     parser = make_parser("input_scaling", __doc__)
     parser.add_argument("--config", default="configs/demo.py", help="the run that is varied (default: the demo's)")
     parser.add_argument("--steps", type=int, default=800, help="steps a training (default 800)")
@@ -143,6 +146,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", default="data", help="where the prepared dataset is")
     parser.add_argument("--jobs", type=int, default=available_cpus(), help="trainings side by side, a core each")
     options = parser.parse_args(arguments)
+    return run(lambda: compare(options), "benchmarks.input_scaling")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Train every variant under every seed, and print what came out.
+
+    Raises:
+        ACFError: if a training cannot be done.
+    """
     tasks = [
         Task(variant, seed, options.config, options.steps, options.data_dir, options.out)
         for seed in options.seeds
@@ -162,4 +174,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

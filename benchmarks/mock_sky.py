@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from benchmarks import command
@@ -39,10 +40,10 @@ def measure(n_stars: int, seed: int = 0) -> dict[str, float]:
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
-    command.run("mock_sky", measure, 100, arguments)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command.run("mock_sky", measure, 100, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -26,6 +26,7 @@ import itertools
 import math
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -35,15 +36,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from acf_jax.data.prepared import DatasetError, PreparedDataset, training_batches
+from acf_jax.data.prepared import PreparedDataset, training_batches
 from acf_jax.data.scaling import InputScaling
 from acf_jax.devices import cores
 from acf_jax.devices.sharding import n_devices, on_all_devices, spread_over_devices
+from acf_jax.errors import ACFError
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.inputs import StarInputs
 from acf_jax.labels import LabelScaling
 from acf_jax.models import acf
 from acf_jax.models.cswin import REMAT
+from acf_jax.running import run
 from acf_jax.training import loop
 from acf_jax.training import run as runs
 from acf_jax.training.config import TrainingError, as_training_config
@@ -382,9 +385,18 @@ def prepare_process(batch_size: int) -> None:
     jax.config.update("jax_enable_compilation_cache", False)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
     options = parse_arguments(arguments)
+    return run(lambda: measure_dtypes(options), "benchmarks.network")
+
+
+def measure_dtypes(options: argparse.Namespace) -> None:
+    """Measure each dtype that the command line asks for, and report.
+
+    Raises:
+        ACFError: if config, dataset and devices don't fit together, or memory does not suffice.
+    """
     measured: dict[str, dict] = {}
     for dtype in DTYPES:
         if dtype not in options.dtypes:
@@ -393,10 +405,8 @@ def main(arguments: list[str] | None = None) -> None:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), prepare_process, (options.batch,)) as process:
             try:
                 facts, measured[dtype] = process.submit(measure, *task).result()
-            except (TrainingError, DatasetError) as error:
-                raise SystemExit(f"benchmarks.network: {error}") from None
-            except BrokenProcessPool:
-                raise SystemExit(f"benchmarks.network: the process of {dtype} died; try a smaller --batch.") from None
+            except BrokenProcessPool as error:
+                raise ACFError(f"the process of {dtype} died; try a smaller --batch.") from error
     report(options, facts, measured)
 
 
@@ -421,4 +431,4 @@ def report(options: argparse.Namespace, facts: dict, measured: dict[str, dict]) 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

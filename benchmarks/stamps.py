@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 import time
 from dataclasses import dataclass
 from typing import cast
@@ -148,10 +149,10 @@ def _timed(make, stars: list[Star]) -> tuple[float, list]:
     return time.process_time() - start, made
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
-    command.run("stamps", measure, 20, arguments)
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    return command.run("stamps", measure, 20, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

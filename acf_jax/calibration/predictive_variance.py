@@ -62,27 +62,6 @@ def from_length_scale(
     return np.square(label_std, dtype=np.float64) / tau
 
 
-def log_likelihood(
-    samples: Samples, labels: Float[np.ndarray, "star target"], tau_inverse: Float[np.ndarray, " target"]
-) -> Float[np.ndarray, "star target"]:
-    """Predictive log-likelihood of each label (Gal & Ghahramani 2016, Eq. 8), in nats.
-
-    The predictive distribution is the mixture of T normal distributions of variance tau^-1 about the samples: its first
-    two moments are Eq. 13 and 15.
-
-    Args:
-        samples: in physical units.
-        labels: in the same.
-        tau_inverse: in their squares.
-
-    Returns:
-        One a label.
-    """
-    samples, labels, tau_inverse = (np.asarray(values, np.float64) for values in (samples, labels, tau_inverse))
-    exponents = -0.5 * (samples - labels) ** 2 / tau_inverse
-    return logsumexp(exponents, axis=0) - np.log(len(samples)) - 0.5 * np.log(2 * np.pi * tau_inverse)
-
-
 def fit(samples: Samples, labels: Float[np.ndarray, "star target"]) -> Float[np.ndarray, " target"]:
     """tau^-1 of greatest likelihood on stars that were not trained on.
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from acf_jax.metrics.residuals import MOMENTS, finite_or_none, moments
+from acf_jax.metrics.residuals import MOMENTS, aligned, finite_or_none, moments
 
 LEVEL = 0.95
 """Of an interval, where nothing else is said."""
@@ -133,8 +133,7 @@ def std_ratio(residual: np.ndarray, other: np.ndarray, draws: Draws = Draws()) -
     Raises:
         ValueError: if the lengths differ.
     """
-    residual, other = np.asarray(residual, np.float64), np.asarray(other, np.float64)
-    _check_same_stars(residual, other)
+    residual, other = aligned(residual, other)
     good = np.isfinite(residual) & np.isfinite(other)
     residual, other = residual[good], other[good]
 
@@ -162,8 +161,7 @@ def bootstrap_bins(
     Raises:
         ValueError: if the lengths differ.
     """
-    residual, x = np.asarray(residual, np.float64), np.asarray(x, np.float64)
-    _check_same_stars(residual, x)
+    residual, x = aligned(residual, x)
     bins = []
     for lower, upper in pairwise(edges):
         inside = (x >= lower) & (x < upper) & np.isfinite(residual)
@@ -172,8 +170,3 @@ def bootstrap_bins(
         estimates = bootstrap_moments(residual[inside], draws, ("offset", "std"))
         bins.append(MomentsBin(float(lower), float(upper), median_x, n, **estimates))
     return bins
-
-
-def _check_same_stars(a: np.ndarray, b: np.ndarray) -> None:
-    if a.ndim != 1 or a.shape != b.shape:
-        raise ValueError(f"expected two vectors of one length, one value per star; got shapes {a.shape} and {b.shape}")

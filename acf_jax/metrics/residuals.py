@@ -82,13 +82,13 @@ def residual_metrics(prediction: np.ndarray, reference: np.ndarray, std: np.ndar
     Raises:
         ValueError: if the lengths differ.
     """
-    prediction, reference = _aligned(prediction, reference)
+    prediction, reference = aligned(prediction, reference)
     predicted = np.isfinite(prediction)
     used = predicted & np.isfinite(reference)
     residual = (prediction - reference)[used]
     coverage: dict[str, float | None] = dict.fromkeys(INTERVALS)
     if std is not None:
-        _, std = _aligned(prediction, std)
+        _, std = aligned(prediction, std)
         coverage = {name: interval_coverage(residual, std[used], width) for name, width in INTERVALS.items()}
     return ResidualMetrics(
         n=int(used.sum()),
@@ -134,7 +134,7 @@ def interval_coverage(residual: np.ndarray, std: np.ndarray, width: float) -> fl
     Returns:
         the fraction.
     """
-    residual, std = _aligned(residual, std)
+    residual, std = aligned(residual, std)
     return float(np.mean(np.abs(residual) <= width * std)) if residual.size else float("nan")
 
 
@@ -165,7 +165,7 @@ def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]
     Returns:
         the bins, in the order of the edges.
     """
-    residual, x = _aligned(residual, x)
+    residual, x = aligned(residual, x)
     bins = []
     for lower, upper in pairwise(edges):
         inside = residual[(x >= lower) & (x < upper) & np.isfinite(residual)]
@@ -174,8 +174,12 @@ def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]
     return bins
 
 
-def _aligned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 vectors, so that sums over many float32 stars keep their digits."""
+def aligned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both as float64 vectors, so that sums over many float32 stars keep their digits.
+
+    Raises:
+        ValueError: if the two are not vectors of one length.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.ndim != 1 or a.shape != b.shape:
         raise ValueError(f"expected two vectors of one length, one value per star; got shapes {a.shape} and {b.shape}")

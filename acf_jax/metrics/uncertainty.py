@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 from scipy.stats import norm
 
+from acf_jax.metrics.residuals import finite_or_none
+
 LEVELS = {"coverage_68": 0.6827, "coverage_90": 0.90, "coverage_95": 0.95}
 """Nominal coverage of the central intervals that are reported."""
 
@@ -39,7 +41,7 @@ class UncertaintyMetrics:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain values for JSON, which has no NaN: None in its place."""
-        return without_nan(asdict(self))
+        return finite_or_none(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class CoverageBin:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """Plain values for JSON, which has no NaN: None in its place."""
-        return without_nan(asdict(self))
+        return finite_or_none(asdict(self))
 
 
 def usable(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -295,11 +297,6 @@ def uncertainty_metrics(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -
         sharpness=float(np.sqrt(np.mean(std**2))),
         ause=sparsification(mean - values, std).error,
     )
-
-
-def without_nan(values: dict) -> dict:
-    """Plain values for JSON, which has no NaN: None in its place."""
-    return {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in values.items()}
 
 
 def _standardised(mean: np.ndarray, std: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,14 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from acf_jax.metrics.residuals import residual_metrics
-from acf_jax.plots.predictions import VERMILION, Drawn, ParameterSample, density_scatter
+from acf_jax.plots.predictions import (
+    VERMILION,
+    Drawn,
+    ParameterSample,
+    density_scatter,
+    limits_about,
+    moments_in_words,
+)
 
 FIGURE_INCHES = (7.1, 2.8)
 """The width of a page of two columns."""
@@ -49,7 +55,7 @@ def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> Drawn:
     """
     good = np.isfinite(sample.label) & np.isfinite(sample.prediction)
     label, prediction = (np.asarray(v, np.float64)[good] for v in (sample.label, sample.prediction))
-    limits = _limits(label)
+    limits = limits_about(label, MARGIN)
     scatter = density_scatter(axes, label, prediction)
     (one_to_one,) = axes.plot(limits, limits, "--", color=VERMILION, lw=1.2, path_effects=[OUTLINE])
     axes.set(xlim=limits, ylim=limits, box_aspect=1)
@@ -58,22 +64,9 @@ def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> Drawn:
     axes.tick_params(labelsize=FONT_PT)
     axes.locator_params(nbins=5)
     n_beyond = int(np.sum((prediction < limits[0]) | (prediction > limits[1])))
-    words = _moments(sample) + (f"\n{n_beyond} beyond the panel" if n_beyond else "")
+    words = f"{moments_in_words(sample)}\nn = {label.size:,}" + (f"\n{n_beyond} beyond the panel" if n_beyond else "")
     text = axes.text(0.05, 0.95, words, transform=axes.transAxes, va="top", fontsize=FONT_PT)
     bar = axes.figure.colorbar(scatter, ax=axes, location="top", ticks=[0, 0.5, 1], aspect=25, pad=0.02)
     bar.set_label("relative density of stars", fontsize=FONT_PT)
     bar.ax.tick_params(labelsize=FONT_PT)
     return {"scatter": scatter, "one_to_one": one_to_one, "text": text, "colour_bar": bar.ax}
-
-
-def _limits(label: np.ndarray) -> tuple[float, float]:
-    if not label.size:
-        return 0.0, 1.0
-    margin = MARGIN * np.ptp(label) or 1.0
-    return float(label.min() - margin), float(label.max() + margin)
-
-
-def _moments(sample: ParameterSample) -> str:
-    m = residual_metrics(sample.prediction, sample.label)
-    digits = 1 if sample.unit == "K" else 3
-    return f"$\\mu = {m.offset:+z.{digits}f}$ {sample.unit}\n$\\sigma = {m.std:.{digits}f}$ {sample.unit}\nn = {m.n:,}"

@@ -190,13 +190,13 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> Draw
     residual_axes = figure.add_subplot(grid[1, 0], sharex=scatter_axes)
     kde_axes = figure.add_subplot(grid[1, 1], sharey=residual_axes)
 
-    limits = _limits(label, margin=0.08)
+    limits = limits_about(label, margin=0.08)
     scatter = density_scatter(scatter_axes, label, prediction)
     (one_to_one,) = scatter_axes.plot(limits, limits, "--", color="black", lw=1.2)
     scatter_axes.set(xlim=limits, ylim=limits, ylabel=sample.axis("predicted"))
     scatter_axes.tick_params(labelbottom=False)
     n_beyond = int(np.sum((prediction < limits[0]) | (prediction > limits[1])))
-    text = scatter_axes.text(0.04, 0.96, _moments(sample), transform=scatter_axes.transAxes, va="top")
+    text = scatter_axes.text(0.04, 0.96, moments_in_words(sample), transform=scatter_axes.transAxes, va="top")
     words = f"{n_beyond:,} beyond\nthe panel" if n_beyond else ""
     beyond = scatter_axes.text(0.96, 0.04, words, transform=scatter_axes.transAxes, ha="right", va="bottom")
     corner = figure.add_subplot(grid[0, 1])
@@ -229,7 +229,7 @@ def plot_uncertainty(axes: Axes, sample: ParameterSample) -> Drawn:
     """
     assert sample.std is not None  # a method without uncertainties has no such figure
     label, std = _finite(sample.label, sample.std)
-    x_limits = _limits(label, margin=0.02)
+    x_limits = limits_about(label, margin=0.02)
     y_limits = (0.0, 1.15 * float(np.percentile(std, 99.5)) if std.size and std.any() else 1.0)
     x, y = np.linspace(*x_limits, 240), np.linspace(*y_limits, 240)
     at = np.stack([grid.ravel() for grid in np.meshgrid(x, y)])
@@ -370,7 +370,8 @@ def _reach(residual: np.ndarray) -> float:
     return 1.05 * min(np.abs(residual).max(initial=0), 5 * (residual.std() if residual.size else 0)) or 1.0
 
 
-def _limits(values: np.ndarray, margin: float) -> tuple[float, float]:
+def limits_about(values: np.ndarray, margin: float) -> tuple[float, float]:
+    """An axis' limits: those of the values, and on either side `margin` times their range."""
     if not values.size:
         return 0.0, 1.0
     extra = margin * np.ptp(values) or 1.0
@@ -381,7 +382,8 @@ def _density_bar(axes: Axes, mappable: PathCollection | AxesImage) -> None:
     axes.figure.colorbar(mappable, cax=axes, ticks=[0, 1], label="relative density of stars")
 
 
-def _moments(sample: ParameterSample) -> str:
+def moments_in_words(sample: ParameterSample) -> str:
+    """Offset and standard deviation of the residuals, a line each."""
     m = residual_metrics(sample.prediction, sample.label)
     digits = 1 if sample.unit == "K" else 3
-    return f"$\\mu = {m.offset:+.{digits}f}$ {sample.unit}\n$\\sigma = {m.std:.{digits}f}$ {sample.unit}"
+    return f"$\\mu = {m.offset:+z.{digits}f}$ {sample.unit}\n$\\sigma = {m.std:.{digits}f}$ {sample.unit}"

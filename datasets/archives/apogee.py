@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
@@ -35,16 +34,3 @@ def read_apogee(path: str | Path) -> Table:
         mask_below(table, name, -9000.0)
     mask_below(table, "GAIAEDR3_SOURCE_ID", 1)
     return table
-
-
-def for_comparison(apogee: Table) -> np.ndarray:
-    """True for the stars that the paper compares with: STARFLAG = 0, FE_H_FLAG = 0, TEFF >= 4000 K (section 5.3).
-
-    A star with any of these missing is left out.
-    """
-    cuts = [
-        np.ma.asarray(apogee["STARFLAG"]) == 0,
-        np.ma.asarray(apogee["FE_H_FLAG"]) == 0,
-        np.ma.asarray(apogee["TEFF"]) >= MIN_TEFF_K,
-    ]
-    return np.logical_and.reduce([np.ma.filled(cut, False) for cut in cuts])

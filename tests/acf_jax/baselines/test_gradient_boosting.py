@@ -69,7 +69,7 @@ def test_missing_values_stay_missing():
 
 @pytest.fixture(scope="module")
 def sky():
-    return synthetic_stars(3000, 1), synthetic_stars(800, 2)
+    return synthetic_stars(2000, 1), synthetic_stars(500, 2)
 
 
 @pytest.fixture(scope="module")
@@ -90,21 +90,12 @@ def test_recovers_a_synthetic_relation(sky, predictions):
     assert np.std(without["teff"] - stars["teff"]) < 60
 
 
-def test_labels_of_the_predicted_stars_have_no_effect(sky, predictions):
+def test_a_star_depends_on_neither_its_company_nor_its_labels(sky, predictions):
     train, stars = sky
-    permuted = dict(stars, teff=np.random.default_rng(0).permutation(stars["teff"]))
-    again = predict(train, permuted, targets=("teff",))
+    few = {field: stars[field][10:12] for field in gradient_boosting.PHOTOMETRY_FIELDS}
+    again = predict(train, few, targets=("teff",))
     for name in gradient_boosting.BASELINES:
-        np.testing.assert_array_equal(again[name]["teff"], predictions[name]["teff"])
-    photometry = {field: stars[field] for field in gradient_boosting.PHOTOMETRY_FIELDS}
-    unlabelled = predict(train, photometry, targets=("teff",))
-    np.testing.assert_array_equal(unlabelled["gradient boosting"]["teff"], predictions["gradient boosting"]["teff"])
-
-
-def test_a_star_does_not_depend_on_its_company(sky, predictions):
-    train, stars = sky
-    alone = predict(train, {name: values[10:11] for name, values in stars.items()}, targets=("logg",))
-    assert alone["gradient boosting"]["logg"][0] == predictions["gradient boosting"]["logg"][10]
+        np.testing.assert_array_equal(again[name]["teff"], predictions[name]["teff"][10:12])
 
 
 def test_photometry_and_labels_may_have_gaps(sky):

@@ -95,10 +95,10 @@ def test_stars_without_all_labels_are_left_out_of_training(network):
 
 def test_numbers_may_be_missing():
     rng = np.random.default_rng(5)
-    samples = [(columns.copy(), labels) for columns, labels in (TRAIN, CALIBRATION, STARS)]
+    samples = [(columns[:, :2].copy(), labels) for columns, labels in (TRAIN, CALIBRATION, STARS)]
     for columns, _ in samples:
         columns[rng.random(len(columns)) < 0.2, 0] = np.nan
-    network = fit(*samples[:2], TARGETS, SETTINGS)
+    network = fit(*samples[:2], TARGETS, SETTINGS)  # of three inputs as before, so that nothing is compiled anew
     mean, _ = predicted(network, samples[2][0])
     assert np.isfinite(mean).all()
     known = np.isfinite(samples[2][0][:, 0])

@@ -14,7 +14,7 @@ import tqdm
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.inference import mc_dropout
 from acf_jax.inference.mc_dropout import head_moments, head_samples, predict
-from acf_jax.keys import sample_keys, split_ids, star_key
+from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.models.acf import ACF, ACFConfig
 from tests.acf_jax import tiny_trained
 from tests.acf_jax.tiny_trained import CONFIG, SCALING, Unscaled, make_stars, trained_model
@@ -67,7 +67,8 @@ def test_ids_keep_all_their_64_bits():
     halves = split_ids(ids)
     assert halves.dtype == np.uint32
     np.testing.assert_array_equal((halves[:, 0].astype(np.uint64) << np.uint64(32)) + halves[:, 1], ids.view(np.uint64))
-    keys = {tuple(jax.random.key_data(star_key(jax.random.key(0), id_)).tolist()) for id_ in ids}
+    of_stars = star_keys(jax.random.key(0), halves)
+    keys = {tuple(jax.random.key_data(key).tolist()) for key in of_stars}
     assert len(keys) == len(ids)
 
 
@@ -84,8 +85,8 @@ def test_samples_equal_naive_full_passes(trained, stars, head_inputs):
         return model.apply({"params": params}, stamp[None], astrometry[None], rngs={"dropout": key})[0]
 
     samples = head_samples(model, params, *head_inputs, n_samples, seed=3)
-    for row, object_id in enumerate(stars["object_id"]):
-        keys = sample_keys(star_key(jax.random.key(3), object_id), np.arange(n_samples))
+    for row, key in enumerate(star_keys(jax.random.key(3), split_ids(stars["object_id"]))):
+        keys = sample_keys(key, np.arange(n_samples))
         for sample in range(n_samples):
             naive = full_pass(stars["stamps"][row], astrometry[row], keys[sample])
             np.testing.assert_allclose(samples[sample, row], naive, **ROUNDING)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from acf_jax.metrics.residuals import regular_edges
-from acf_jax.metrics.uncertainty import without_nan
+from acf_jax.metrics.residuals import finite_or_none, regular_edges
 from acf_jax.report.quantities import LABEL_STEPS
 
 MIN_STARS = 10
@@ -42,7 +41,7 @@ class LabelDensity:
     def to_dict(self) -> dict:
         """As JSON types."""
         arrays = {name: getattr(self, name).tolist() for name in ("lower", "n_train", "median_std")}
-        return arrays | without_nan({"rho": self.rho, "p_value": self.p_value, "holds": self.holds})
+        return arrays | finite_or_none({"rho": self.rho, "p_value": self.p_value, "holds": self.holds})
 
 
 def label_density(target: str, train_label: np.ndarray, label: np.ndarray, std: np.ndarray) -> LabelDensity:
