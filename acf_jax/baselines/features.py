@@ -72,7 +72,7 @@ def image_inputs(components: np.ndarray, stars: Mapping[str, np.ndarray], use_pa
     return columns
 
 
-def table(columns: Mapping[str, Sequence[float]]) -> np.ndarray:
+def table(columns: Mapping[str, Sequence[float] | np.ndarray]) -> np.ndarray:
     """Columns side by side, (n, n_columns) float64; whatever is not finite is NaN, which every ensemble can read."""
     values = np.column_stack([np.asarray(column, np.float64) for column in columns.values()])
     return np.where(np.isfinite(values), values, np.nan)
