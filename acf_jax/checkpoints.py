@@ -110,6 +110,19 @@ def read_sidecar(manager: ocp.CheckpointManager, step: int) -> dict:
     return sidecar
 
 
+def last_sidecar(run_dir: str | Path) -> dict | None:
+    """The sidecar of a run's latest checkpoint; None if there is no run, or no checkpoint of it yet.
+
+    Raises:
+        CheckpointError: if newer code wrote it.
+    """
+    if not (Path(run_dir) / "checkpoints").is_dir():
+        return None
+    with open_manager(run_dir) as manager:
+        step = manager.latest_step()
+        return None if step is None else read_sidecar(manager, step)
+
+
 def restore_params(manager: ocp.CheckpointManager, step: int) -> Any:
     """The parameters alone, whatever number of devices they were trained on."""
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])

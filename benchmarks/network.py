@@ -48,8 +48,8 @@ from acf_jax.models import acf
 from acf_jax.models.cswin import REMAT
 from acf_jax.running import run
 from acf_jax.training import loop
+from acf_jax.training import run as runs
 from acf_jax.training.config import TrainingError, as_training_config
-from acf_jax.training.run import Run, check_devices, fit_scalings, open_checked, open_examples
 from benchmarks.command import make_parser, print_json, read_config
 from benchmarks.device import counts_memory, device_name, peak_flop_per_s, peak_memory_bytes
 from benchmarks.flops import multiply_adds
@@ -74,7 +74,7 @@ COLUMNS = (  # of the table: heading, key, factor, format
 # What runs.
 
 
-def open_run(config, data_dir: str | None) -> tuple[Run, Iterator[dict]]:
+def open_run(config, data_dir: str | None) -> tuple[runs.Run, Iterator[dict]]:
     """The run of a config and its endless batches: from the prepared dataset, or one random batch again and again.
 
     Raises:
@@ -82,18 +82,17 @@ def open_run(config, data_dir: str | None) -> tuple[Run, Iterator[dict]]:
     """
     config = as_training_config(config)
     if data_dir is not None:
-        dataset = open_checked(config, data_dir)
-        train = open_examples(config, dataset)["train"]
-        run = Run(config, dataset, *fit_scalings(config, dataset, train))
-        return run, training_batches(train, config.batch_size, config.seed)
-    check_devices(config)
+        run = runs.open_run(config, "no run", data_dir)
+        return run, training_batches(run.examples["train"], config.batch_size, config.seed)
+    runs.check_devices(config)
     batch, targets = random_batch(config), config.model.targets
     metadata, splits = {"bands": config.dataset.bands}, {"train": N_TRAINING_STARS}
     dataset = PreparedDataset(Path("random"), "random", "random", "0.0.0", metadata, splits, tuple(batch))
     inputs = (batch[name] for name in ("stamp", "parallax", "parallax_error"))
     input_scaling = InputScaling.fit(*inputs, bands=config.dataset.bands, **dataclasses.asdict(config.input))
     label_scaling = LabelScaling.fit(np.stack([batch[target] for target in targets], axis=-1), targets)
-    return Run(config, dataset, input_scaling, label_scaling), itertools.repeat(batch)
+    scalings = {"input_scaling": input_scaling.to_dict(), "label_scaling": label_scaling.to_dict()}
+    return runs.Run(config, dataset, {"step": 0} | scalings), itertools.repeat(batch)
 
 
 def random_batch(config) -> dict[str, np.ndarray]:
@@ -217,7 +216,7 @@ def measure(config, parts: Sequence[str], repeats: int, data_dir: str | None) ->
     return facts, measured
 
 
-def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, at_peak_s) -> dict:
+def measure_prediction(run: runs.Run, batch: dict, with_samples: bool, repeats: int, at_peak_s) -> dict:
     """Measure `forward` and, in turn with it, `mc100`; on all devices, as prediction runs.
 
     Args:
@@ -258,7 +257,7 @@ def measure_prediction(run: Run, batch: dict, with_samples: bool, repeats: int, 
     }
 
 
-def measure_training(run: Run, batch: dict, batches: Iterator | None, repeats: int, at_peak_s) -> dict:
+def measure_training(run: runs.Run, batch: dict, batches: Iterator | None, repeats: int, at_peak_s) -> dict:
     """Measure `train_step` and, given batches of a dataset, `train_loop`; on all devices.
 
     Args:

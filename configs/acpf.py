@@ -1,8 +1,8 @@
 """The ACPF as published (paper, section 5.1): the ACF without its astrometric branch.
 
-python train.py --config configs/acpf.py
+    python train.py --config configs/acpf.py
 
-Costs what configs/acf.py costs: the branch that is missing is a single dense layer.
+It costs as much as configs/acf.py: only a single dense layer is missing.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 """A small ACF on a small mock sky, in minutes on a laptop's CPU.
 
-python -m datasets.build --config mock
-python train.py --config configs/demo.py
+    python -m datasets.build --config mock
+    python train.py --config configs/demo.py
 
 Seven minutes on two cores; then the residuals of 1,211 validation stars of the mock sky scatter by 82 K, 0.089 and
 0.104 dex about the injected truth.
@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
 
     config.model.embed_dim = 16  # channels of the first stage
     config.model.depths = (1, 1, 2, 1)  # blocks per stage
-    config.model.weight_std = 0.1  # about what so few channels need to pass a signal on; 0.02 learns later
+    config.model.weight_std = 0.1  # so few channels need about this much to pass a signal on; 0.02 learns later
 
     config.optimizer.schedule = "warmup_cosine"
     config.optimizer.learning_rate = 1.5e-3  # at the peak; twice as much learns [Fe/H] far later

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from acf_jax.baselines.gradient_boosting import photometric_features
 
@@ -72,7 +73,7 @@ def image_inputs(components: np.ndarray, stars: Mapping[str, np.ndarray], use_pa
     return columns
 
 
-def table(columns: Mapping[str, Sequence[float] | np.ndarray]) -> np.ndarray:
+def table(columns: Mapping[str, ArrayLike]) -> np.ndarray:
     """Columns side by side, (n, n_columns) float64; whatever is not finite is NaN, which every ensemble can read."""
     values = np.column_stack([np.asarray(column, np.float64) for column in columns.values()])
     return np.where(np.isfinite(values), values, np.nan)

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -140,11 +141,6 @@ class Context:
             return self.trained
         return self.networks[name] if name in self.networks else self.low_quality_networks[name]
 
-    def batches(self, split: str, dataset: PreparedDataset | None = None) -> list[np.ndarray]:
-        """The row numbers of a split, as many at a time as stamps should be in memory."""
-        rows = np.arange((dataset or self.dataset).n_examples(split))
-        return [rows[start : start + STARS_AT_A_TIME] for start in range(0, len(rows), STARS_AT_A_TIME)]
-
     def cached(
         self, kind: str, what: Mapping, compute: Callable[[], Mapping[str, np.ndarray]]
     ) -> dict[str, np.ndarray]:
@@ -164,7 +160,7 @@ class Context:
         if not path.exists():
             arrays = compute()
             with whole_file(path) as file:
-                np.savez(file, **arrays)
+                np.savez(file, **dict[str, Any](arrays))  # by its types a name might be one of its own options
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
 
@@ -210,6 +206,13 @@ def labels_of(stars: Mapping[str, np.ndarray], targets: Sequence[str], prefix: s
         (n, n_targets), in the targets' units.
     """
     return np.stack([stars[prefix + target] for target in targets], axis=-1).astype(np.float64)
+
+
+def reddening(context: Context, stars: Mapping[str, np.ndarray]) -> np.ndarray:
+    """What was taken off the stamps, by R_f and the catalogue's E(B-V), wrong as that may be: (n, n_bands) mag."""
+    coefficients = context.dataset.metadata["extinction_coefficients"]
+    extinctions = np.array([coefficients[band] for band in context.dataset.bands])
+    return np.outer(stars["ebmv_sfd"].astype(np.float64), extinctions)
 
 
 @functools.cache

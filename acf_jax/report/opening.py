@@ -47,13 +47,13 @@ def open_context(
     """
     trained = load(checkpoint_dir)
     dataset = open_same_dataset(trained, data_dir)
-    check_splits(dataset)
+    _check_splits(dataset)
     networks = {network_name(trained): trained}
     for folder in others:
         other = load(folder)
-        check_comparable(trained, other, folder)
-        networks[free_name(other, folder, networks)] = other
-    low_quality_dataset, low_quality_networks = open_low_quality(low_quality, data_dir, networks)
+        _check_comparable(trained, other, folder)
+        networks[_free_name(other, folder, networks)] = other
+    low_quality_dataset, low_quality_networks = _open_low_quality(low_quality, data_dir, networks)
     return Context(
         dataset,
         networks,
@@ -103,12 +103,8 @@ def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> P
     return dataset
 
 
-def check_splits(dataset: PreparedDataset) -> None:
-    """Refuse a dataset that was not divided in three.
-
-    Raises:
-        EvaluationError: naming the split that it lacks.
-    """
+def _check_splits(dataset: PreparedDataset) -> None:
+    """Refuse a dataset that was not divided in three."""
     missing = [split for split in SPLITS if not dataset.splits.get(split)]
     if missing:
         raise EvaluationError(
@@ -117,17 +113,8 @@ def check_splits(dataset: PreparedDataset) -> None:
         )
 
 
-def check_comparable(trained: Network, other: Network, folder: str | Path) -> None:
-    """Refuse a network that was trained on other stars, or on other labels.
-
-    Args:
-        trained: the network in question.
-        other: the one to compare it with.
-        folder: of the other's run.
-
-    Raises:
-        EvaluationError: saying which.
-    """
+def _check_comparable(trained: Network, other: Network, folder: str | Path) -> None:
+    """Refuse a network, whose run is in `folder`, that was trained on other stars, or on other labels."""
     if other.sidecar["dataset"]["fingerprint"] != trained.sidecar["dataset"]["fingerprint"]:
         raise EvaluationError(
             f"{folder} was trained on another dataset ({other.sidecar['dataset']['config']}, fingerprint "
@@ -141,38 +128,18 @@ def check_comparable(trained: Network, other: Network, folder: str | Path) -> No
         )
 
 
-def free_name(trained: Network, folder: str | Path, taken: Mapping) -> str:
-    """The network's name, with that of its folder where another network has the name already.
-
-    Args:
-        trained: the network.
-        folder: of its run.
-        taken: the others by name.
-
-    Returns:
-        a name that none of them has.
-    """
+def _free_name(trained: Network, folder: str | Path, taken: Mapping[str, Network]) -> str:
+    """The network's name, with that of its folder where another network has the name already."""
     name = network_name(trained)
     return name if name not in taken else f"{name} ({Path(folder).name})"
 
 
-def open_low_quality(
+def _open_low_quality(
     folders: Sequence[str | Path], data_dir: str | Path | None, others: Mapping[str, Network]
 ) -> tuple[PreparedDataset | None, dict[str, Network]]:
-    """The low-quality sample and the networks trained on it.
-
-    Args:
-        folders: of runs on that sample, or of its prepared dataset.
-        data_dir: where `datasets.build` put it; by default where it lay in training.
-        others: the other networks by name, the one in question first.
-
-    Returns:
-        the dataset, None of no folder, and its networks, none of them named as one of the others.
-
-    Raises:
-        EvaluationError: if the folders are of two datasets, or of that which is evaluated.
-    """
-    dataset, networks = None, {}
+    """The low-quality sample, None of no folder, and the networks trained on it, none named as one of the others."""
+    dataset: PreparedDataset | None = None
+    networks: dict[str, Network] = {}
     trained = next(iter(others.values()))
     for folder in folders:
         if (Path(folder) / "dataset_info.json").exists():
@@ -180,12 +147,12 @@ def open_low_quality(
         else:
             other = load(folder)
             opened = open_same_dataset(other, data_dir)
-            networks[free_name(other, folder, {**others, **networks})] = other
+            networks[_free_name(other, folder, {**others, **networks})] = other
         if dataset is not None and dataset.fingerprint != opened.fingerprint:
             raise EvaluationError(f"{folder} and {folders[0]} are of two datasets: give one low-quality sample.")
         dataset = opened
     if dataset is not None:
-        check_splits(dataset)
+        _check_splits(dataset)
         if dataset.fingerprint == trained.sidecar["dataset"]["fingerprint"]:
             raise EvaluationError(
                 f"{folders[0]} is of the dataset that is evaluated, not of the low-quality sample: `python -m "

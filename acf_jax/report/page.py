@@ -61,23 +61,14 @@ def write(sections: Sequence[Section], heading: Heading, out_dir: str | Path) ->
         raise ValueError(f"Two sections of the report have the same key, of {', '.join(sorted(keys))}: rename one.")
     out_dir = Path(out_dir)
     page = out_dir / "report.html"
-    _write(page, html_page(sections, heading, out_dir))
+    _write(page, _html_page(sections, heading, out_dir))
     _write(out_dir / "report.md", markdown_page(sections, heading))
-    _write(out_dir / "results.json", results(sections, heading))
+    _write(out_dir / "results.json", _results(sections, heading))
     return page
 
 
-def html_page(sections: Sequence[Section], heading: Heading, out_dir: Path) -> str:
-    """The page; everything that is not the template's own is escaped.
-
-    Args:
-        sections: in their order.
-        heading: what stands above them.
-        out_dir: where their figures lie.
-
-    Returns:
-        HTML.
-    """
+def _html_page(sections: Sequence[Section], heading: Heading, out_dir: Path) -> str:
+    """The page, whose figures lie in `out_dir`; everything that is not the template's own is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -92,7 +83,7 @@ def html_page(sections: Sequence[Section], heading: Heading, out_dir: Path) -> s
         heading=heading,
         sections=[section for section in sections if section.missing is None],
         missing=[section for section in sections if section.missing is not None],
-        picture=lambda figure: picture(out_dir, figure),
+        picture=lambda figure: _picture(out_dir, figure),
         wide_px=WIDE_PX,
         facts=list(provenance.facts(heading.provenance)) if heading.provenance else [],
         listings=list(provenance.listings(heading.provenance)) if heading.provenance else [],
@@ -114,12 +105,7 @@ class Picture:
     height_px: int
 
 
-def picture(out_dir: Path, figure: FigureFile) -> Picture:
-    """A figure's PNG.
-
-    Raises:
-        FileNotFoundError: if it is not on disk.
-    """
+def _picture(out_dir: Path, figure: FigureFile) -> Picture:
     path = out_dir / "figures" / f"{figure.name}.png"
     if not path.exists():
         raise FileNotFoundError(f"{path}: a section of the report names this figure; Context.save writes it.")
@@ -146,12 +132,8 @@ def markdown_page(sections: Sequence[Section], heading: Heading) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def results(sections: Sequence[Section], heading: Heading) -> str:
-    """Every number as JSON: `network`, `sample`, `verdict`, `provenance`, and `sections` by key.
-
-    Raises:
-        ValueError: if a section's values are not JSON, or hold NaN; the message names it.
-    """
+def _results(sections: Sequence[Section], heading: Heading) -> str:
+    """Every number as JSON: `network`, `sample`, `verdict`, `provenance`, and `sections` by key."""
     for section in sections:
         try:
             json.dumps(dict(section.values), allow_nan=False)

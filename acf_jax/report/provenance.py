@@ -81,8 +81,8 @@ def git_state(folder: Path) -> dict | None:
     """`commit` and `changed`, whether tracked files differ from it; None if `folder` is not a clone's root."""
 
     def git(*words: str) -> str:
-        options = {"capture_output": True, "text": True, "check": True, "timeout": GIT_TIMEOUT_S}
-        return subprocess.run(["git", "-C", str(folder), *words], **options).stdout.strip()
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=GIT_TIMEOUT_S).stdout.strip()
 
     try:
         if Path(git("rev-parse", "--show-toplevel")).resolve() != folder.resolve():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +98,7 @@ def is_crowded(stars: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.isfinite(distance) & (distance < CROWDED_ARCSEC)
 
 
-def without_sparse_ends(edges: Sequence[float], x: np.ndarray) -> np.ndarray:
+def without_sparse_ends(edges: Iterable[float], x: np.ndarray) -> np.ndarray:
     """The edges with the outermost bins merged inwards until either end holds `MIN_STARS_AT_AN_END` stars."""
     edges = list(edges)
     while len(edges) > 2 and np.sum((x >= edges[0]) & (x < edges[1])) < MIN_STARS_AT_AN_END:

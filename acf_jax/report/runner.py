@@ -45,9 +45,7 @@ CONCLUDING = ("precision", "uncertainty", "parallax", "baselines", "photometry",
 
 
 def run(
-    context: Context,
-    sections: Mapping[str, MakeSection] = PAPER,
-    command: Sequence[str] | None = None,
+    context: Context, sections: Mapping[str, MakeSection] = PAPER, command: Sequence[str] | None = None
 ) -> tuple[Path, list[Section]]:
     """Make every section, and write `report.html`, `report.md` and `results.json` into the context's folder.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def with_unit(target: str) -> str:
     return f"{NAMES[target]} ({LABELS[target]})"
 
 
-def in_words(value: float, target: str, sign: str = "") -> str:
+def in_words(value: float | None, target: str, sign: str = "") -> str:
     """A residual's moment with its unit.
 
     Args:
@@ -50,15 +50,30 @@ def with_interval(estimate: Estimate, unit: str, sign: str = "") -> str:
     Returns:
         as in "95.0 [93.1, 97.2]"; a dash for NaN.
     """
-    if np.isnan(estimate.value):
-        return "-"
-    value, lower, upper = (number(x, unit, sign) for x in (estimate.value, estimate.lower, estimate.upper))
-    return f"{value} [{lower}, {upper}]"
+    return _in_brackets(estimate, lambda value: number(value, unit, sign))
 
 
 def ratio(estimate: Estimate, decimals: int = 2) -> str:
     """A ratio with its interval, as in "1.11 [1.05, 1.17]"; a dash for NaN."""
+    return _in_brackets(estimate, lambda value: f"{value:.{decimals}f}")
+
+
+def with_error(estimate: Estimate, target: str, sign: str = "") -> str:
+    """An estimate of a residual's moment with its standard error.
+
+    Args:
+        estimate: in the target's unit.
+        target: which label.
+        sign: `+` for a number that always has a sign.
+
+    Returns:
+        as in "95.0 ± 1.2".
+    """
+    unit = LABELS[target]
+    return f"{number(estimate.value, unit, sign)} ± {number(estimate.error, unit)}"
+
+
+def _in_brackets(estimate: Estimate, written: Callable[[float], str]) -> str:
     if np.isnan(estimate.value):
         return "-"
-    value, lower, upper = (f"{x:.{decimals}f}" for x in (estimate.value, estimate.lower, estimate.upper))
-    return f"{value} [{lower}, {upper}]"
+    return f"{written(estimate.value)} [{written(estimate.lower)}, {written(estimate.upper)}]"

@@ -10,16 +10,17 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from acf_jax.labels import LABELS
+from acf_jax.training.run import Run
 
 
 class RunLog:
-    """Progress bar and TensorBoard of one training, from step `first_step` on."""
+    """Progress bar and TensorBoard of one training, from its first step on."""
 
-    def __init__(self, workdir: str | Path, num_steps: int, batch_size: int, first_step: int, every_steps: int):
-        self._batch_size, self._every_steps = batch_size, every_steps
+    def __init__(self, workdir: str | Path, run: Run):
+        self._batch_size, self._every_steps = run.config.batch_size, run.config.log_every_steps
         # What a killed run logged after its last checkpoint is logged again; purge_step hides the first version.
-        self._writer = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=first_step + 1)
-        self._bar = tqdm(total=num_steps, initial=first_step, unit="step", dynamic_ncols=True, disable=None)
+        self._writer = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=run.first_step + 1)
+        self._bar = tqdm(total=run.num_steps, initial=run.first_step, unit="step", dynamic_ncols=True, disable=None)
         self._postfix: dict[str, str] = {}
         self._compiled = False
         self.restart_clock()

@@ -24,13 +24,11 @@ from ml_collections import ConfigDict
 
 from acf_jax import checkpoints
 from acf_jax.data.augment import augment
-from acf_jax.data.prepared import Examples, InMemoryExamples, ordered_batches, training_batches
-from acf_jax.data.scaling import InputScaling
+from acf_jax.data.prepared import ordered_batches, training_batches
 from acf_jax.devices.microbatches import gradients_of_mean, map_microbatches, microbatch_size
 from acf_jax.inference.loading import load
 from acf_jax.inference.network import Network
 from acf_jax.keys import split_ids, star_keys
-from acf_jax.labels import LabelScaling
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.models import acf
 from acf_jax.shapes import AnyArray
@@ -38,15 +36,7 @@ from acf_jax.training.calibrate import calibrate
 from acf_jax.training.config import TrainingConfig, TrainingError, as_training_config
 from acf_jax.training.log import RunLog
 from acf_jax.training.losses import noise_nll, smooth_l1
-from acf_jax.training.run import (
-    INPUT_FIELDS,
-    Run,
-    check_same_run,
-    fit_scalings,
-    initial_backbone,
-    open_checked,
-    open_examples,
-)
+from acf_jax.training.run import INPUT_FIELDS, Run, open_run
 
 
 @flax.struct.dataclass
@@ -85,29 +75,16 @@ def train(
         DatasetError: if the dataset is not prepared.
         CheckpointError: if newer code wrote the run in `workdir`.
     """
-    config = as_training_config(config)
-    dataset = open_checked(config, data_dir)
-    backbone = initial_backbone(config, workdir)
+    run = open_run(as_training_config(config), workdir, data_dir)
+    if run.stored is not None:
+        print(f"Going on with {workdir} from step {run.first_step} of {run.num_steps}.")
     with checkpoints.open_manager(workdir, create=True) as manager:
-        first_step = manager.latest_step() or 0
-        sidecar = checkpoints.read_sidecar(manager, first_step) if first_step else None
-        if sidecar:
-            check_same_run(sidecar, config, dataset, workdir)
-            print(f"Going on with {workdir} from step {first_step} of {sidecar['num_steps']}.")
-        if not sidecar or first_step < sidecar["num_steps"]:
-            examples = open_examples(config, dataset)
-            inputs, labels = (
-                (InputScaling.from_dict(sidecar["input_scaling"]), LabelScaling.from_dict(sidecar["label_scaling"]))
-                if sidecar  # a run that goes on keeps the scalings that it has
-                else fit_scalings(config, dataset, examples["train"])
-            )
-            run = Run(config, dataset, inputs, labels, backbone)
-            history = sidecar["history"] if sidecar else []
-            with RunLog(workdir, run.num_steps, config.batch_size, first_step, config.log_every_steps) as log:
-                run_from(run, examples, first_step, Records(manager, history, log))
+        if run.first_step < run.num_steps:
+            with RunLog(workdir, run) as log:
+                run_from(run, Records(manager, run.stored["history"] if run.stored else [], log))
         latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
-    if calibrate(workdir, dataset) is None:
-        print(f"Errors are not calibrated: {dataset.folder} has too few calibration stars.")
+    if calibrate(workdir, run.dataset) is None:
+        print(f"Errors are not calibrated: {run.dataset.folder} has too few calibration stars.")
     where = "" if str(data_dir) == "data" else f" --data_dir {data_dir}"
     print(
         f"{workdir} holds the last step, {latest}, and the best, {best}. "
@@ -125,39 +102,25 @@ class Records:
     log: RunLog
 
 
-def run_from(run: Run, examples: Mapping, first_step: int, records: Records) -> None:
-    """Train from a checkpoint, or from fresh parameters, to the end of the run.
-
-    Args:
-        run: what stays the same.
-        examples: the splits `train` and `calibration`.
-        first_step: of the checkpoint; 0 for a fresh start.
-        records: where to write.
-    """
+def run_from(run: Run, records: Records) -> None:
+    """Train from a checkpoint, or from fresh parameters, to the end of the run."""
     state, manager = create_state(run), records.manager
-    batches = training_batches(examples["train"], run.config.batch_size, run.config.seed)
-    if first_step:
-        params, optimizer, iterator = checkpoints.restore_training(manager, first_step, state.params, state.optimizer)
-        state = TrainState(replicate(np.int32(first_step)), params, optimizer)
+    batches = training_batches(run.examples["train"], run.config.batch_size, run.config.seed)
+    if step := run.first_step:
+        params, optimizer, iterator = checkpoints.restore_training(manager, step, state.params, state.optimizer)
+        state = TrainState(replicate(np.int32(step)), params, optimizer)
         batches.set_state(iterator)
-    run_steps(run, state, batches, examples["calibration"], records)
+    run_steps(run, state, batches, records)
     manager.wait_until_finished()
 
 
-def run_steps(
-    run: Run,
-    state: TrainState,
-    batches: grain.DatasetIterator,
-    validation: Examples | InMemoryExamples,
-    records: Records,
-) -> None:
+def run_steps(run: Run, state: TrainState, batches: grain.DatasetIterator, records: Records) -> None:
     """Steps, validations and checkpoints.
 
     Args:
         run: what stays the same.
         state: before the first of the steps; consumed.
         batches: of the training split.
-        validation: the stars that choose the best checkpoint.
         records: where to write.
     """
     train_step, predict_step = make_train_step(run), make_predict_step(run)
@@ -174,7 +137,7 @@ def run_steps(
             continue
         report_step(run, log, *pending)
         pending = None
-        history.append({"step": step} | validate(run, predict_step, state.params, validation))
+        history.append({"step": step} | validate(run, predict_step, state.params))
         log.validation(step, step / run.steps_per_epoch, history[-1])
         checkpoints.save(
             records.manager,
@@ -302,7 +265,7 @@ def device_batch(batch: Mapping[str, np.ndarray], targets: tuple[str, ...]) -> d
     return {name: array.reshape(jax.local_device_count(), -1, *array.shape[1:]) for name, array in arrays.items()}
 
 
-def validate(run: Run, predict_step: Callable, params: Any, examples: Examples | InMemoryExamples) -> dict:
+def validate(run: Run, predict_step: Callable, params: Any) -> dict:
     """Residuals over stars that are not trained on, the calibration split, in physical units.
 
     Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which `evaluate.py` takes, lies
@@ -312,7 +275,6 @@ def validate(run: Run, predict_step: Callable, params: Any, examples: Examples |
         run: what stays the same.
         predict_step: from `make_predict_step`.
         params: of the network, on all devices.
-        examples: of the calibration split.
 
     Returns:
         `labels` and, where the dataset knows it, `truth`: {target: {offset, std, mad_std}}; and the score that
@@ -320,7 +282,7 @@ def validate(run: Run, predict_step: Callable, params: Any, examples: Examples |
     """
     targets, batch_size = run.config.model.targets, run.config.batch_size
     predicted, parts = [], []
-    for batch, n_real in ordered_batches(examples, batch_size):
+    for batch, n_real in ordered_batches(run.examples["calibration"], batch_size):
         answer = predict_step(params, device_batch(batch, targets))
         predicted.append(np.asarray(answer).reshape(batch_size, -1)[:n_real])
         parts.append({name: batch[name][:n_real] for name in batch if name not in INPUT_FIELDS})

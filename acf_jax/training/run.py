@@ -33,28 +33,82 @@ FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory"
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same throughout a training."""
+    """What stays the same throughout a training; what takes long is made when it is first asked for."""
 
     config: TrainingConfig
     dataset: PreparedDataset
-    input_scaling: InputScaling
-    label_scaling: LabelScaling
-    backbone: Mapping | None = None  # parameters that its backbone starts from; None: drawn as the others are
+    stored: Mapping | None = None  # sidecar of the checkpoint that it goes on from; None: a fresh start
 
     @functools.cached_property
     def model(self) -> ACF:
         """The network that is trained."""
         return ACF(self.config.model)
 
+    @functools.cached_property
+    def examples(self) -> dict[str, Examples | InMemoryExamples]:
+        """The splits that training reads, `train` and `calibration`, with the fields that it needs and no others."""
+        config, dataset = self.config, self.dataset
+        truth = tuple(f"true_{target}" for target in config.model.targets if f"true_{target}" in dataset.fields)
+        fields = (*INPUT_FIELDS, *config.model.targets)
+        splits: dict[str, Examples] = {
+            "train": dataset.examples("train", fields),
+            "calibration": dataset.examples("calibration", fields + truth),
+        }
+        return {name: InMemoryExamples(split) if config.cache_in_memory else split for name, split in splits.items()}
+
+    @functools.cached_property
+    def scalings(self) -> tuple[InputScaling, LabelScaling]:
+        """Of inputs and labels: those that the run has, or fitted to the training split.
+
+        Raises:
+            TrainingError: if a label, parallax or stamp is not finite, or all labels are equal.
+        """
+        if self.stored is None:
+            with jax.ensure_compile_time_eval():  # should a step be the first to ask, while it is traced
+                return fit_scalings(self.config, self.dataset, self.examples["train"])
+        stored = self.stored
+        return InputScaling.from_dict(stored["input_scaling"]), LabelScaling.from_dict(stored["label_scaling"])
+
+    @property
+    def input_scaling(self) -> InputScaling:
+        """Of stamps and parallaxes."""
+        return self.scalings[0]
+
+    @property
+    def label_scaling(self) -> LabelScaling:
+        """Of the labels."""
+        return self.scalings[1]
+
+    @functools.cached_property
+    def backbone(self) -> dict | None:
+        """Parameters that the backbone starts from, of the file `config.backbone_weights`.
+
+        None without a file, and for a run that goes on.
+
+        Raises:
+            TrainingError: if the file cannot be read or holds the weights of another network.
+        """
+        if not self.config.backbone_weights or self.stored is not None:
+            return None
+        try:
+            return backbone_params_from_file(self.config.backbone_weights, self.config.model.backbone)
+        except (WeightsFileError, ValueError) as error:
+            raise TrainingError(f"The backbone cannot start from backbone_weights: {error}") from error
+
+    @property
+    def first_step(self) -> int:
+        """Steps done before."""
+        return 0 if self.stored is None else self.stored["step"]
+
     @property
     def num_steps(self) -> int:
         """Length of the training."""
-        return run_length(self.config, self.dataset)[0]
+        return self.config.num_steps or max(1, round(self.config.num_epochs * self.steps_per_epoch))
 
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in the training split."""
-        return run_length(self.config, self.dataset)[1]
+        return self.dataset.n_examples("train") // self.config.batch_size
 
     @property
     def checkpoint_every_steps(self) -> int:
@@ -63,8 +117,15 @@ class Run:
 
     @functools.cached_property
     def schedule(self) -> optax.Schedule:
-        """Learning rate by step."""
-        return learning_rate_schedule(self.config.optimizer, self.num_steps, self.steps_per_epoch)
+        """Learning rate by step.
+
+        Raises:
+            TrainingError: if it does not fit the length of the training.
+        """
+        try:
+            return learning_rate_schedule(self.config.optimizer, self.num_steps, self.steps_per_epoch)
+        except ValueError as error:
+            raise TrainingError(f"The config cannot be used: {error}") from error
 
     @functools.cached_property
     def optimizer(self) -> optax.GradientTransformation:
@@ -90,50 +151,31 @@ class Run:
         }
 
 
-def open_checked(config: TrainingConfig, data_dir: str | Path) -> PreparedDataset:
-    """The dataset that a config asks for, if they and this machine's devices agree.
+def open_run(config: TrainingConfig, workdir: str | Path, data_dir: str | Path) -> Run:
+    """A training before its first step, or before the first that is left, if nothing is in its way.
+
+    Args:
+        config: all settings.
+        workdir: the run's folder, which need not be there.
+        data_dir: where the prepared datasets are.
+
+    Returns:
+        The run.
 
     Raises:
-        TrainingError: if not.
+        TrainingError: if config, dataset, this machine's devices, the file to start from or the run in `workdir`
+            contradict each other.
         DatasetError: if the dataset is not prepared.
+        CheckpointError: if newer code wrote the run in `workdir`.
     """
     check_devices(config)
     dataset = open_dataset(find_dataset(data_dir, config.dataset.name, config.dataset.config))
     check_dataset(config, dataset)
-    try:
-        learning_rate_schedule(config.optimizer, *run_length(config, dataset))
-    except ValueError as error:
-        raise TrainingError(f"The config cannot be used: {error}") from error
-    return dataset
-
-
-def initial_backbone(config: TrainingConfig, workdir: str | Path) -> dict | None:
-    """Parameters from the file `config.backbone_weights`; None without one, and for a run that has checkpoints.
-
-    Raises:
-        TrainingError: if the file cannot be read or holds the weights of another network.
-    """
-    if not config.backbone_weights or has_checkpoint(workdir):
-        return None
-    try:
-        return backbone_params_from_file(config.backbone_weights, config.model.backbone)
-    except (WeightsFileError, ValueError) as error:
-        raise TrainingError(f"The backbone cannot start from backbone_weights: {error}") from error
-
-
-def has_checkpoint(workdir: str | Path) -> bool:
-    """Whether a training would go on from there."""
-    try:
-        with checkpoints.open_manager(workdir) as manager:
-            return manager.latest_step() is not None
-    except checkpoints.CheckpointError:  # no such folder
-        return False
-
-
-def run_length(config: TrainingConfig, dataset: PreparedDataset) -> tuple[int, int]:
-    """Steps of the training, and of an epoch: the whole batches in the training split."""
-    steps_per_epoch = dataset.n_examples("train") // config.batch_size
-    return config.num_steps or max(1, round(config.num_epochs * steps_per_epoch)), steps_per_epoch
+    run = Run(config, dataset, checkpoints.last_sidecar(workdir))
+    if run.stored is not None:
+        check_same_run(run.stored, config, dataset, workdir)
+    _ = run.schedule, run.backbone  # which may refuse, before any work
+    return run
 
 
 def check_devices(config: TrainingConfig) -> None:
@@ -206,17 +248,6 @@ def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDa
             + "\n  ".join(lines)
             + "\nGive another --workdir, or the same settings to go on with it."
         )
-
-
-def open_examples(config: TrainingConfig, dataset: PreparedDataset) -> dict:
-    """The two splits that training reads, holding the fields that training and validation need and no others."""
-    truth = tuple(f"true_{target}" for target in config.model.targets if f"true_{target}" in dataset.fields)
-    fields = (*INPUT_FIELDS, *config.model.targets)
-    splits = {
-        "train": dataset.examples("train", fields),
-        "calibration": dataset.examples("calibration", fields + truth),
-    }
-    return {name: InMemoryExamples(split) for name, split in splits.items()} if config.cache_in_memory else splits
 
 
 def fit_scalings(

@@ -22,7 +22,7 @@ from acf_jax.metrics.measurements import (
     select,
     to_dicts,
     without_interval,
-)
+)  # fmt: skip
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.plots import external as external_plots
 from acf_jax.plots.predictions import ParameterSample
@@ -34,7 +34,7 @@ PAPER_STD = {"APOGEE DR17": {"logg": 0.13}, "LAMOST LSP3": {"teff": 177.73, "fe_
 """Standard deviations that the paper's text gives, in K and dex; the others stand in its figures alone."""
 
 PAPER_N = {"APOGEE DR17": 39_550, "LAMOST LSP3": 65_319}
-FIGURE_NAMES = {"APOGEE DR17": "figure_11", "LAMOST LSP3": "figure_12"}
+FIGURES = {"APOGEE DR17": 11, "LAMOST LSP3": 12}
 
 
 def section(context: Context) -> Section:
@@ -211,11 +211,13 @@ def _figure(context: Context, survey: str, matched: Mapping) -> FigureFile:
     ]
     figure = Figure(figsize=external_plots.FIGURE_INCHES, layout="constrained")
     external_plots.draw_comparison(figure, samples, survey)
-    paper = {"APOGEE DR17": " As the paper's Fig. 11.", "LAMOST LSP3": " As the paper's Fig. 12."}.get(survey, "")
+    name, paper = "external_" + "".join(c if c.isalnum() else "_" for c in survey.lower()), ""
+    if survey in FIGURES:
+        name, paper = f"figure_{FIGURES[survey]}", f" As the paper's Fig. {FIGURES[survey]}."
     made = " (mock)" if matched["is_mock"] else ""
     return context.save(
         figure,
-        FIGURE_NAMES.get(survey, "external_" + "".join(c if c.isalnum() else "_" for c in survey.lower())),
+        name,
         f"{context.name}'s predictions against the labels of {survey}{made}: {len(rows):,} stars of the "
         f"{context.sample()}. Dashed: one to one; colour: density of stars.{paper}",
     )

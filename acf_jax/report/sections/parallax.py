@@ -35,7 +35,7 @@ def section(context: Context) -> Section:
     """The ACF against the ACPF: standard deviations, and their ratio with a paired bootstrap interval.
 
     Raises:
-        MissingPieceError: if there is no network without parallax, none with it, or their datasets differ.
+        MissingPieceError: if there is no network without parallax, or none with it.
     """
     name = _with_parallax(context)
     found = [m for reference in references(context) for m in _compare(context, name, reference)]
@@ -79,12 +79,6 @@ def _with_parallax(context: Context) -> str:
         raise MissingPieceError(
             "Both networks go without the parallax: evaluate one that was trained with it (`--checkpoint`), and give "
             "this one as `--acpf`."
-        )
-    fingerprint, other = (n.sidecar["dataset"]["fingerprint"] for n in (context.networks[name], without))
-    if fingerprint != other:
-        raise MissingPieceError(
-            f"{name} was trained on the dataset {fingerprint[:12]}, {WITHOUT} on {other[:12]}, so that their "
-            f"difference is not the parallax's alone: train both on one dataset. {HOW_TO_GET}"
         )
     return name
 

@@ -72,9 +72,9 @@ def _moments(context: Context, name: str, reference: str) -> list[Measurement]:
         **split_facts(context.dataset, "validation"),
     }  # fmt: skip
     return [
-        Measurement(name, target, reference, moment, Estimate(*row[:4].tolist(), n=int(row[4])))
+        Measurement(name, target, reference, moment, Estimate(value, lower, upper, error, int(n)))
         for target, rows in context.cached("bootstrap", what, compute).items()
-        for moment, row in zip(MOMENTS, rows, strict=True)
+        for moment, (value, lower, upper, error, n) in zip(MOMENTS, rows.tolist(), strict=True)
     ]
 
 

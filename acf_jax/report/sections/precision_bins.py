@@ -15,8 +15,8 @@ from acf_jax.plots.predictions import SYMBOLS
 from acf_jax.report.context import Context
 from acf_jax.report.quantities import CROWDED_ARCSEC, Quantity, is_crowded, quantities
 from acf_jax.report.residuals import PREFIXES, references, residuals
-from acf_jax.report.section import Section, Table, number
-from acf_jax.report.words import NAMES, REFERENCES, in_words
+from acf_jax.report.section import Section, Table
+from acf_jax.report.words import NAMES, REFERENCES, in_words, with_error
 
 MIN_STARS_JUDGED = 50  # among many bins of fewer stars, the largest offset is chance
 
@@ -60,9 +60,7 @@ def bins_section(context: Context) -> Section:
     """Offset and standard deviation of the network in question, in bins of what may disturb it."""
     binned = [each for reference in references(context) for each in _binned(context, reference)]
     n_crowded = int(is_crowded(context.stars()).sum())
-    text = [BINS_DEFINITIONS.format(n_resamples=context.options.n_bootstrap)]
-    if context.is_mock:
-        text.append(TRUE_BINS)
+    text = [BINS_DEFINITIONS.format(n_resamples=context.options.n_bootstrap), *[TRUE_BINS] * context.is_mock]
     if n_crowded:
         text.append(f"A crowded star has a neighbour within {CROWDED_ARCSEC:g} arcsec.")
     else:
@@ -93,9 +91,10 @@ def bins_section(context: Context) -> Section:
 
 def _binned(context: Context, reference: str) -> list[BinnedResiduals]:
     found = quantities(context.stars(), context.targets, context.dataset.bands, PREFIXES[reference])
+    draws = context.resamples
     return [
         BinnedResiduals(
-            reference, target, quantity, bootstrap_bins(residual, quantity.x, quantity.edges, context.resamples)
+            reference, target, quantity, bootstrap_bins(residual, quantity.x, quantity.edges.tolist(), draws)
         )
         for quantity in found
         for target, residual in residuals(context, context.name, reference).items()
@@ -106,10 +105,10 @@ def _columns(binned: Sequence[BinnedResiduals]) -> list[BinnedQuantity]:
     """What the figure shows: about the truth beside about the labels, where it is known."""
     columns = []
     for key in distinct(binned, "binned_by"):
-        labels, truth = (select(binned, reference=reference, binned_by=key) for reference in PREFIXES)
-        quantity = labels[0].quantity
-        by_target = ({each.target: each.bins for each in about} for about in (labels, truth))
-        columns.append(BinnedQuantity(_axis(quantity), *by_target, quantity.log, quantity.bin_names))
+        about = select(binned, binned_by=key)
+        labels, truth = ({each.target: each.bins for each in select(about, reference=r)} for r in PREFIXES)
+        quantity = about[0].quantity  # about the labels, which come first
+        columns.append(BinnedQuantity(_axis(quantity), labels, truth, quantity.log, quantity.bin_names))
     return columns
 
 
@@ -119,15 +118,11 @@ def _axis(quantity: Quantity) -> str:
 
 
 def _bins_caption(context: Context) -> str:
-    truth = (
-        " Squares: offset about the injected truth, the bins of the parameters being of the truth too."
-        if context.is_mock
-        else ""
-    )
+    truth = " Squares: offset about the injected truth, the bins of the parameters being of the truth too."
     return (
         f"{context.name} ({context.sample()}). Points: offset about the labels with its 95 % bootstrap interval, at "
         f"the median of the stars of each bin of {MIN_STARS} stars or more; band: one standard deviation to either "
-        f"side of it.{truth}"
+        f"side of it.{truth if context.is_mock else ''}"
     )
 
 
@@ -141,7 +136,7 @@ def _bins_table(context: Context, reference: str, binned: Sequence[BinnedResidua
         quantity = by_target[0].quantity
         for i in range(len(quantity.edges) - 1):
             n = " / ".join(dict.fromkeys(f"{each.bins[i].n:,}" for each in by_target))
-            cells = [cell for each in by_target for cell in _bin_cells(each.bins[i], LABELS[each.target])]
+            cells = [cell for each in by_target for cell in _bin_cells(each.bins[i], each.target)]
             rows.append(("" if i else quantity.axis, quantity.bin_name(i), n, *cells))
     return Table(
         caption=f"{context.name}: residuals about {REFERENCES[reference]} in bins ({context.sample()}).",
@@ -151,13 +146,8 @@ def _bins_table(context: Context, reference: str, binned: Sequence[BinnedResidua
     )
 
 
-def _bin_cells(b: MomentsBin, unit: str) -> tuple[str, str]:
-    if b.n < MIN_STARS:
-        return "-", "-"
-    return (
-        f"{number(b.offset.value, unit, '+')} ± {number(b.offset.error, unit)}",
-        f"{number(b.std.value, unit)} ± {number(b.std.error, unit)}",
-    )
+def _bin_cells(b: MomentsBin, target: str) -> tuple[str, str]:
+    return ("-", "-") if b.n < MIN_STARS else (with_error(b.offset, target, "+"), with_error(b.std, target))
 
 
 def _worst_bins(context: Context, binned: Sequence[BinnedResiduals]) -> list[str]:
@@ -176,9 +166,8 @@ def _worst_bins(context: Context, binned: Sequence[BinnedResiduals]) -> list[str
         where_wide, wide = max(judged, key=lambda named: named[1].std.value)
         words.append(
             f"{NAMES[target]} is furthest off at {where_off} "
-            f"({number(off.offset.value, LABELS[target], '+')} ± {number(off.offset.error, LABELS[target])} "
-            f"{LABELS[target]}, {off.n:,} stars) and scatters most at {where_wide} "
-            f"({in_words(wide.std.value, target)}, {wide.n:,} stars)"
+            f"({with_error(off.offset, target, '+')} {LABELS[target]}, {off.n:,} stars) and scatters most at "
+            f"{where_wide} ({in_words(wide.std.value, target)}, {wide.n:,} stars)"
         )
     if not words:
         return []

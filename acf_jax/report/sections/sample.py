@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy import stats as statistics
 
 from acf_jax.labels import LABELS
 from acf_jax.metrics.measurements import Measurement, estimates, from_metrics, to_dicts
 from acf_jax.metrics.residuals import ResidualBin, binned_residuals, magnitude_edges, residual_metrics
-from acf_jax.plots import predictions as prediction_plots
-from acf_jax.plots import samples as sample_plots
-from acf_jax.plots.predictions import ParameterSample
+from acf_jax.plots.predictions import (
+    COLUMN_IN,
+    MIN_STARS_PER_BIN,
+    PAGE_IN,
+    ParameterSample,
+    draw_figure_8,
+    draw_figure_9,
+    draw_residuals_against_g,
+    for_print,
+)
+from acf_jax.plots.samples import draw_figure_1, plot_figure_6
 from acf_jax.report.context import Context
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number, percent
 from acf_jax.report.sections.parallax import HOW_TO_GET, WITHOUT
@@ -44,20 +54,22 @@ def sample_section(context: Context) -> Section:
     """Figs. 1 and 6: the training and validation stars, and whether the two are alike."""
     train, validation = (context.stars(split) for split in SPLITS)
     tests = {
-        name: compare_distributions(train[name], validation[name])
-        for name in ("teff", "logg", "fe_h", "parallax")
-        if name in train
+        name: _compare_distributions(train[name], validation[name]) for name in (*LABELS, "parallax") if name in train
     }
-    shown = f"{context.sample('train')} (black), and validation split, {_count(validation)} (vermilion)"
+    shown = (
+        f"{context.sample('train')} (black), and validation split, {len(validation['object_id']):,} stars (vermilion)"
+    )
+    near = float(np.mean(np.concatenate([train["parallax"], validation["parallax"]]) < NEAR_PARALLAX_MAS))
+    parallaxes = f"{percent(near)} of them have parallaxes below {NEAR_PARALLAX_MAS:g} mas; the paper says most."
     return Section(
         key="sample",
         title="The stars: Figs. 1 and 6",
-        text=(_alike(tests), _ranges(train, validation), _parallaxes(train, validation), *_not_drawn(context)),
+        text=(_alike(tests), _ranges(train, validation), parallaxes, *_not_drawn(context)),
         figures=(_figure_1(context, train, validation, shown), _figure_6(context, train, validation, shown)),
         values={
             "n": {split: context.dataset.n_examples(split) for split in context.dataset.splits},
             "kolmogorov_smirnov": tests,
-            "fraction_nearer_than_5_mas": _fraction_near(train, validation),
+            "fraction_nearer_than_5_mas": near,
         },
     )
 
@@ -69,20 +81,18 @@ def regression_section(context: Context) -> Section:
     found = _measured(context.name, samples)
     trends = {s.target: trend(g_mag, s.prediction - s.label) for s in samples}
     title = f"{context.name}, {context.sample()}"
-    figure = prediction_plots.for_print(
-        prediction_plots.PAGE_IN,
-        2.7,
-        lambda figure: prediction_plots.draw_residuals_against_g(figure, samples, g_mag, list(bins.values()), title),
+    figure = for_print(
+        PAGE_IN, 2.7, lambda figure: draw_residuals_against_g(figure, samples, g_mag, list(bins.values()), title)
     )
     caption = (
         f"Residuals of the {title} against observed g: single stars (grey), offset and standard deviation in bins of "
-        f"0.5 mag that hold {prediction_plots.MIN_STARS_PER_BIN} stars or more."
+        f"0.5 mag that hold {MIN_STARS_PER_BIN} stars or more."
     )
     return Section(
         key="regression",
         title="Predictions against labels: Fig. 8",
         text=(_moments(context.name, found), _trends(trends, bins)),
-        figures=(figure_8(context, context.name, "figure_8"), context.save(figure, "residuals_against_g", caption)),
+        figures=(_figure_8(context, context.name, "figure_8"), context.save(figure, "residuals_against_g", caption)),
         values={
             "network": context.name,
             "measurements": to_dicts(found),
@@ -96,9 +106,7 @@ def uncertainty_section(context: Context) -> Section:
     """Fig. 9: the Monte Carlo uncertainty of the network in question against the labels, and the paper's beside it."""
     samples = parameter_samples(context, context.name)
     title = f"{context.name}, {context.sample()}"
-    figure = prediction_plots.for_print(
-        prediction_plots.PAGE_IN, 2.5, lambda figure: prediction_plots.draw_figure_9(figure, samples, title)
-    )
+    figure = for_print(PAGE_IN, 2.5, lambda figure: draw_figure_9(figure, samples, title))
     caption = (
         f"As Fig. 9 of the paper: Monte Carlo dropout's standard deviation against the label, {title}. Shades are the "
         "kernel density of stars (light: many), the line is a polynomial of 2nd order with its 95 % band."
@@ -140,7 +148,7 @@ def no_parallax_section(context: Context) -> Section:
         key="no_parallax",
         title="Without parallax: Fig. 10",
         text=(_moments(WITHOUT, found),),
-        figures=(figure_8(context, WITHOUT, "figure_10"),),
+        figures=(_figure_8(context, WITHOUT, "figure_10"),),
         values={"network": WITHOUT, "measurements": to_dicts(found)},
     )
 
@@ -163,24 +171,12 @@ def residuals_by_g(context: Context, samples: Sequence[ParameterSample]) -> dict
     """Residuals about the labels in bins of 0.5 mag of observed g, by target."""
     g_mag = g_magnitude(context)
     edges = magnitude_edges(g_mag)
-    return {s.target: binned_residuals(s.prediction - s.label, g_mag, edges) for s in samples}
+    return {s.target: binned_residuals(s.prediction - s.label, g_mag, edges.tolist()) for s in samples}
 
 
-def figure_8(context: Context, network: str, name: str) -> FigureFile:
-    """Fig. 8 (or 10) of a network.
-
-    Args:
-        context: the evaluation.
-        network: its name.
-        name: of the figure's files.
-
-    Returns:
-        the figure, saved.
-    """
+def _figure_8(context: Context, network: str, name: str) -> FigureFile:
     samples, title = parameter_samples(context, network), f"{network}, {context.sample()}"
-    figure = prediction_plots.for_print(
-        prediction_plots.PAGE_IN, 3.1, lambda figure: prediction_plots.draw_figure_8(figure, samples, title)
-    )
+    figure = for_print(PAGE_IN, 3.1, lambda figure: draw_figure_8(figure, samples, title))
     n_without = int(np.sum([reason is not None for reason in context.prediction(network).reason]))
     without = f" {n_without:,} stars without a prediction are not shown." if n_without else ""
     caption = (
@@ -191,29 +187,41 @@ def figure_8(context: Context, network: str, name: str) -> FigureFile:
     return context.save(figure, name, caption)
 
 
-def compare_distributions(a: np.ndarray, b: np.ndarray) -> dict[str, float | int | None]:
+def _compare_distributions(a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
     """Two-sample Kolmogorov-Smirnov test of finite values: `statistic`, `p_value` (None without stars), numbers."""
     a, b = (values[np.isfinite(values)] for values in (a, b))
-    told = {"n_train": len(a), "n_validation": len(b), "statistic": None, "p_value": None}
+    told: dict[str, float | None] = {"n_train": len(a), "n_validation": len(b), "statistic": None, "p_value": None}
     if len(a) and len(b):
         test = statistics.ks_2samp(a, b, method="asymp")
         told |= {"statistic": float(test.statistic), "p_value": float(test.pvalue)}
     return told
 
 
-def trend(x: np.ndarray, y: np.ndarray) -> dict[str, float | int | None]:
+def trend(x: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
     """Slope of y over x by least squares, with its standard error, over the stars where both are finite."""
     good = np.isfinite(x) & np.isfinite(y)
-    told = {"n": int(good.sum()), "slope": None, "error": None}
-    if told["n"] > 2 and np.ptp(x[good]) > 0:
+    told: dict[str, float | None] = {"n": int(good.sum()), "slope": None, "error": None}
+    if good.sum() > 2 and np.ptp(x[good]) > 0:
         fit = statistics.linregress(x[good].astype(np.float64), y[good].astype(np.float64))
         told |= {"slope": float(fit.slope), "error": float(fit.stderr)}
     return told
 
 
-def uncertainty_rows(sample: ParameterSample) -> list[dict[str, str | float | int | None]]:
-    """The median uncertainty in each of the ranges of `PAPER_UNCERTAINTY`."""
-    rows = []
+class UncertaintyRow(TypedDict):
+    """The median uncertainty, in the target's unit, of stars with labels in a range, and the paper's."""
+
+    target: str
+    range: str
+    n: int
+    median: float | None
+    paper: str
+
+
+def uncertainty_rows(sample: ParameterSample) -> list[UncertaintyRow]:
+    """A row for each of the ranges of `PAPER_UNCERTAINTY`; none of a sample without uncertainties."""
+    rows: list[UncertaintyRow] = []
+    if sample.std is None:
+        return rows
     for words, lower, upper, paper in PAPER_UNCERTAINTY[sample.target]:
         inside = sample.std[(sample.label > lower) & (sample.label <= upper) & np.isfinite(sample.std)]
         median = float(np.median(inside)) if inside.size else None
@@ -222,25 +230,21 @@ def uncertainty_rows(sample: ParameterSample) -> list[dict[str, str | float | in
 
 
 def _figure_1(context: Context, train: Mapping, validation: Mapping, shown: str) -> FigureFile:
-    figure = prediction_plots.for_print(
-        prediction_plots.PAGE_IN,
-        3.2,
-        lambda figure: sample_plots.draw_figure_1(figure, train, validation, LABELS, _sky(context)),
-    )
+    figure = for_print(PAGE_IN, 3.2, lambda figure: draw_figure_1(figure, train, validation, LABELS, _sky(context)))
     return context.save(figure, "figure_1", f"As Fig. 1 of the paper: the labels of the stars, {shown}.")
 
 
 def _figure_6(context: Context, train: Mapping, validation: Mapping, shown: str) -> FigureFile:
     parallaxes = train["parallax"], validation["parallax"]
 
-    def draw(figure):
+    def draw(figure: Figure) -> None:
         figure.suptitle(_sky(context))
-        sample_plots.plot_figure_6(figure.subplots(), *parallaxes)
+        plot_figure_6(figure.subplots(), *parallaxes)
 
     n_left_out = sum(int(np.sum(~(values > 0))) for values in parallaxes)
     left_out = f" {n_left_out:,} stars without a positive parallax are left out." if n_left_out else ""
     caption = f"As Fig. 6 of the paper: parallaxes, {shown}.{left_out}"
-    return context.save(prediction_plots.for_print(prediction_plots.COLUMN_IN, 2.6, draw), "figure_6", caption)
+    return context.save(for_print(COLUMN_IN, 2.6, draw), "figure_6", caption)
 
 
 def _sky(context: Context) -> str:
@@ -248,16 +252,12 @@ def _sky(context: Context) -> str:
     return context.sample().rpartition(", validation split")[0]
 
 
-def _count(stars: Mapping[str, np.ndarray]) -> str:
-    return f"{len(stars['object_id']):,} stars"
-
-
-def _alike(tests: Mapping[str, Mapping]) -> str:
+def _alike(tests: Mapping[str, Mapping[str, float | None]]) -> str:
     names = NAMES | {"parallax": "parallax"}
-    tested = {name: test["p_value"] for name, test in tests.items() if test["p_value"] is not None}
+    tested = {name: p for name, test in tests.items() if (p := test["p_value"]) is not None}
     if not tested:
         return "No star has labels to compare the splits by."
-    least = min(tested, key=tested.get)
+    least = min(tested, key=lambda name: tested[name])
     # Bonferroni: the least of several probabilities is small by chance more often than one alone.
     alike = min(1.0, len(tested) * tested[least]) >= UNLIKELY
     return (
@@ -274,16 +274,6 @@ def _ranges(train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray
         return f"{NAMES[name]} from {lowest} to {highest} {LABELS[name]}"
 
     return f"Their labels run in {enumerated(written(name) for name in LABELS)}."
-
-
-def _fraction_near(train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray]) -> float:
-    parallax = np.concatenate([train["parallax"], validation["parallax"]])
-    return float(np.mean(parallax < NEAR_PARALLAX_MAS))
-
-
-def _parallaxes(train: Mapping[str, np.ndarray], validation: Mapping[str, np.ndarray]) -> str:
-    fraction = percent(_fraction_near(train, validation))
-    return f"{fraction} of them have parallaxes below {NEAR_PARALLAX_MAS:g} mas; the paper says most."
 
 
 def _not_drawn(context: Context) -> tuple[str, ...]:
@@ -322,7 +312,7 @@ def _trends(trends: Mapping[str, Mapping], bins: Mapping[str, list[ResidualBin]]
     for target, fit in trends.items():
         if fit["slope"] is None:
             continue
-        offsets = [b.offset for b in bins[target] if b.n >= prediction_plots.MIN_STARS_PER_BIN]
+        offsets = [b.offset for b in bins[target] if b.n >= MIN_STARS_PER_BIN]
         span = f", offsets of bins spanning {in_words(np.ptp(offsets), target)}" if offsets else ""
         slope, error = (number(fit[name], LABELS[target], sign) for name, sign in (("slope", "+"), ("error", "")))
         words.append(f"{NAMES[target]} by {slope} ± {error} {LABELS[target]} a magnitude{span}")

@@ -15,6 +15,7 @@ from acf_jax.report.section import FigureFile
 TARGETS = ("teff", "logg", "fe_h")
 LABEL_NOISE = {"teff": 60.0, "logg": 0.05, "fe_h": 0.06}
 N_STARS = 1_500
+COEFFICIENTS = dict(zip("uvgriz", [4.3, 4.0, 3.0, 2.3, 1.6, 1.2], strict=True))
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,25 @@ class StandInContext(Context):
 
 
 class StandInDataset(SimpleNamespace):
-    """A prepared dataset of one split in memory."""
+    """A prepared dataset in memory; `reads` notes how many stamps were asked for at a time."""
+
+    def __init__(self, folder: Path, split_arrays: Mapping[str, Mapping[str, np.ndarray]], **changes):
+        usual = {
+            "folder": folder, "name": "smss_stamps", "config": "mock", "version": "1.0.0", "bands": "uvgriz",
+            "fingerprint": "f" * 64, "metadata": {"extinction_coefficients": COEFFICIENTS}, "reads": [],
+            "split_arrays": split_arrays, "fields": tuple(next(iter(split_arrays.values()))),
+            "splits": {name: len(stars["object_id"]) for name, stars in split_arrays.items()},
+        }  # fmt: skip
+        super().__init__(**usual | changes)
 
     def n_examples(self, split):
         return self.splits[split]
 
     def arrays(self, split, fields=None, indices=None):
-        return {name: self.stars[name] for name in fields}
+        rows = slice(None) if indices is None else np.asarray(indices)
+        if "stamp" in fields:
+            self.reads.append(len(rows))
+        return {name: self.split_arrays[split][name][rows] for name in fields}
 
 
 def draw_stars(n: int = N_STARS, seed: int = 0) -> dict[str, np.ndarray]:
@@ -80,12 +93,9 @@ def make_context(
     draws: bool = False,
 ) -> StandInContext:
     """Of these stars; a sky without `true_` fields is a real one. The first of `answers` is in question."""
-    dataset = StandInDataset(
-        folder=folder, name="smss_stamps", config="mock" if "true_teff" in stars else "high_quality", bands="uvgriz",
-        fingerprint="f" * 64, stars=stars, fields=tuple(stars), splits={"validation": len(stars["object_id"])},
-    )  # fmt: skip
+    config = "mock" if "true_teff" in stars else "high_quality"
     return StandInContext(
-        dataset=dataset,
+        dataset=StandInDataset(folder, {"validation": stars}, config=config),
         networks=networks or {name: stand_in_network(use_parallax=name != "ACPF") for name in answers},
         out_dir=folder / "evaluation",
         options=Options(n_bootstrap=n_bootstrap, seed=seed, progress=False),

@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from acf_jax.report.context import Context, Options
+from tests.acf_jax.report.stand_in_context import COEFFICIENTS, StandInDataset
 
 TARGETS = ("teff", "logg", "fe_h")
-BANDS = "uvgriz"
-COEFFICIENTS = dict(zip(BANDS, [4.3, 4.0, 3.0, 2.3, 1.6, 1.2], strict=True))
 LABEL_NOISE = {"teff": 60.0, "logg": 0.05, "fe_h": 0.06}
 NETWORK_NOISE = {"teff": 70.0, "logg": 0.08, "fe_h": 0.09}
 N_STARS = {"train": 70, "calibration": 20, "validation": 50}
@@ -33,19 +32,6 @@ class StandIn(Context):
         truth = stars["hidden_truth"]
         noise = np.array(list(NETWORK_NOISE.values())) * rng.normal(size=truth.shape)
         return SimpleNamespace(mean=truth + self.factor * noise, reason=[None] * len(truth))
-
-
-class Dataset(SimpleNamespace):
-    """A prepared dataset in memory; `reads` notes how many stamps were asked for at a time."""
-
-    def n_examples(self, split):
-        return self.splits[split]
-
-    def arrays(self, split, fields=None, indices=None):
-        rows = slice(None) if indices is None else np.asarray(indices)
-        if "stamp" in fields:
-            self.reads.append(len(rows))
-        return {name: self.split_arrays[split][name][rows] for name in fields}
 
 
 def draw_stars(n, seed, *, crowded=False):
@@ -85,9 +71,8 @@ def make_dataset(folder, *, fingerprint="high", config="mock", crowded=False, tr
     splits = {name: draw_stars(n, seed + i, crowded=crowded) for i, (name, n) in enumerate(N_STARS.items())}
     fields = [name for name in splits["train"] if name != "hidden_truth" and (truth or not name.startswith("true_"))]
     metadata = {"extinction_coefficients": COEFFICIENTS, "pixel_scale_arcsec": PIXEL_SCALE_ARCSEC}
-    return Dataset(
-        folder=folder, name="smss_stamps", config=config, version="2.0.0", bands=BANDS, fingerprint=fingerprint,
-        metadata=metadata, fields=tuple(fields), splits=dict(N_STARS), split_arrays=splits, reads=[],
+    return StandInDataset(
+        folder, splits, config=config, fingerprint=fingerprint, metadata=metadata, fields=tuple(fields)
     )  # fmt: skip
 
 

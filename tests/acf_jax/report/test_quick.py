@@ -16,8 +16,8 @@ from acf_jax.report import context as context_module
 from acf_jax.report import opening, quick
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.context import Context, Options
+from tests.acf_jax.report.stand_in_context import COEFFICIENTS, StandInDataset
 
-BANDS = "uvgriz"
 TARGETS = ("teff", "logg", "fe_h")
 UNITS = {"teff": "K", "logg": "dex", "fe_h": "dex"}
 LABEL_NOISE = {"teff": 60.0, "logg": 0.05, "fe_h": 0.06}
@@ -42,27 +42,6 @@ def draw_stars(n, seed):
     return stars | {"ra": rng.uniform(0, 360, n), "dec": rng.uniform(-90, 0, n)}
 
 
-class StandInDataset(SimpleNamespace):
-    """A prepared dataset in memory."""
-
-    def __init__(self, folder, splits, *, bands=BANDS, fingerprint="f" * 64, coefficients=True):
-        metadata = {"units": {"ra": "deg", "dec": "deg"}}
-        if coefficients:
-            metadata["extinction_coefficients"] = dict(zip(BANDS, [4.3, 4.0, 3.0, 2.3, 1.6, 1.2], strict=True))
-        super().__init__(
-            folder=folder, name="smss_stamps", config="mock", version="1.0.0", metadata=metadata, bands=bands,
-            fingerprint=fingerprint, split_arrays=splits, fields=tuple(splits["train"]),
-            splits={name: len(arrays["object_id"]) for name, arrays in splits.items()},
-        )  # fmt: skip
-
-    def n_examples(self, split):
-        return self.splits[split]
-
-    def arrays(self, split, fields=None, indices=None):
-        rows = slice(None) if indices is None else np.asarray(indices)
-        return {name: self.split_arrays[split][name][rows] for name in fields}
-
-
 def make_world(folder, monkeypatch):
     """A stand-in network and dataset behind the functions that would open real ones."""
     splits = {name: draw_stars(n, seed) for seed, (name, n) in enumerate(N_STARS.items())}
@@ -71,14 +50,15 @@ def make_world(folder, monkeypatch):
     validation["parallax"][BAD_PARALLAX] = np.nan
     noise = np.random.default_rng(9).normal(size=(N_STARS["validation"], 3))
     row_of = {object_id: row for row, object_id in enumerate(validation["object_id"].tolist())}
-    dataset = StandInDataset(folder / "data/smss_stamps/mock/1.0.0", splits)
+    metadata = {"units": {"ra": "deg", "dec": "deg"}, "extinction_coefficients": COEFFICIENTS}
+    dataset = StandInDataset(folder / "data/smss_stamps/mock/1.0.0", splits, metadata=metadata)
     recorded = {
         "name": "smss_stamps", "config": "mock", "version": "1.0.0", "fingerprint": "f" * 64,
         "folder": str(dataset.folder),
     }  # fmt: skip
     trained = SimpleNamespace(
         model=SimpleNamespace(config=SimpleNamespace(use_parallax=True, growth_curve=False)),
-        targets=TARGETS, bands=BANDS, step=1234,
+        targets=TARGETS, bands="uvgriz", step=1234,
         sidecar={"dataset": recorded, "code_version": "0.1.0", "config": {}},
     )  # fmt: skip
 

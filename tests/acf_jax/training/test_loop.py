@@ -12,14 +12,14 @@ import pytest
 from safetensors.numpy import save_file
 
 from acf_jax import checkpoints
-from acf_jax.data.prepared import DatasetError, InMemoryExamples, open_dataset
+from acf_jax.data.prepared import DatasetError, open_dataset
 from acf_jax.data.scaling import InputScaling
 from acf_jax.inference.loading import load
 from acf_jax.inference.parts import model_from_config
 from acf_jax.models.torch_weights import torch_from_cswin_params, torch_state_shapes
 from acf_jax.training import loop
 from acf_jax.training.config import TrainingError, as_training_config
-from acf_jax.training.run import check_same_run, fit_scalings, initial_backbone, open_checked
+from acf_jax.training.run import Run, check_same_run, open_run
 from tests.acf_jax import tiny_dataset, tiny_run
 
 N_DEVICES = 8
@@ -142,7 +142,7 @@ def test_validation_metrics_are_in_physical_units_and_count_every_star_once(step
         rows = [order[tuple(pair)] for pair in batch["star"].reshape(-1, 2).tolist()]
         return (batch["labels"].reshape(-1, 3) + errors[rows])[None]
 
-    validated = loop.validate(stepped.run, predict_step, None, stepped.examples["calibration"])
+    validated = loop.validate(stepped.run, predict_step, None)
     teff, logg, fe_h = (validated["labels"][target] for target in ("teff", "logg", "fe_h"))
     np.testing.assert_allclose([teff["offset"], teff["std"], teff["mad_std"]], [102.5, 2.5, 1.4826 * 2.5], rtol=1e-4)
     np.testing.assert_allclose([logg["offset"], fe_h["offset"]], [0.1, -0.2], rtol=1e-4)
@@ -152,7 +152,7 @@ def test_validation_metrics_are_in_physical_units_and_count_every_star_once(step
 
 def test_predictions_that_are_not_finite_are_refused(stepped):
     with pytest.raises(TrainingError, match=r"not finite: lower optimizer\.learning_rate"):
-        loop.validate(stepped.run, lambda _, batch: batch["labels"] + np.inf, None, stepped.examples["calibration"])
+        loop.validate(stepped.run, lambda _, batch: batch["labels"] + np.inf, None)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_contradictions_are_refused_before_any_work(data_dir, tmp_path, changes,
 def test_a_batch_that_the_devices_cannot_share_is_refused(data_dir, monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 3)
     with pytest.raises(TrainingError, match=r"batch_size = 8 is not divisible by the 3 devices .* multiple of 3"):
-        open_checked(as_training_config(tiny_run.make_config()), data_dir)
+        open_run(as_training_config(tiny_run.make_config()), data_dir / "run", data_dir)
 
 
 def test_a_dataset_that_is_not_prepared_is_refused(tmp_path):
@@ -197,7 +197,7 @@ def test_values_that_are_not_finite_are_refused_by_the_stars_name(tmp_path, name
     folder = tiny_dataset.write(tmp_path, {"train": train, "calibration": tiny_dataset.make_stars(4, seed=2)})
     dataset = open_dataset(folder)
     with pytest.raises(TrainingError, match=f"2 training stars .* {name} .* object_id {train['object_id'][3]} first"):
-        fit_scalings(as_training_config(tiny_run.make_config()), dataset, InMemoryExamples(dataset.examples("train")))
+        _ = Run(as_training_config(tiny_run.make_config()), dataset).scalings
 
 
 def test_a_run_of_another_kind_is_not_continued(stepped):
@@ -253,8 +253,7 @@ def assert_is_backbone(params, weights, config, atol=0.0):
 def test_a_file_gives_the_backbone_and_nothing_else(data_dir, stepped, weights_file, tmp_path):
     path, weights = weights_file
     run, _ = tiny_run.make_run(data_dir, num_steps=60, backbone_weights=str(path))
-    backbone = initial_backbone(run.config, tmp_path / "run")
-    params = loop.create_state(dataclasses.replace(run, backbone=backbone)).params
+    params = loop.create_state(run).params
     assert_is_backbone(params, weights, run.model.config)
     fresh = loop.create_state(stepped.run).params
     assert jax.tree.structure(params) == jax.tree.structure(fresh)
@@ -262,7 +261,7 @@ def test_a_file_gives_the_backbone_and_nothing_else(data_dir, stepped, weights_f
         jax.tree.map(np.testing.assert_array_equal, params[part], fresh[part])
     config = as_training_config(tiny_run.make_config(model__embed_dim=16, backbone_weights=str(path)))
     with pytest.raises(TrainingError, match=r"(?s)backbone_weights: .*- embed_dim: 8\n  \+ embed_dim: 16"):
-        initial_backbone(config, tmp_path / "run")
+        open_run(config, tmp_path / "run", data_dir)
 
 
 def test_a_training_starts_from_a_file_and_goes_on_without_it(data_dir, weights_file, tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Contest:
+class _Contest:
     """One method beside another, on the same stars."""
 
     method: Method
@@ -59,7 +59,7 @@ class Contest:
 
 
 @dataclass(frozen=True)
-class Results:
+class _Results:
     """Residuals of every method, about every reference: all of the same stars."""
 
     residuals: Mapping[tuple[Method, str, str], np.ndarray]  # (n,) by method, target and reference
@@ -69,30 +69,12 @@ class Results:
     draws: Draws
 
     def std(self, method: Method, target: str, reference: str) -> float | None:
-        """Standard deviation of the residuals.
-
-        Args:
-            method: a network or trees.
-            target: which label.
-            reference: what the residuals are about.
-
-        Returns:
-            in the target's unit; None for a method that does not predict the target.
-        """
+        """Standard deviation of the residuals, in the target's unit; None for a method that does not predict it."""
         residual = self.residuals.get((method, target, reference))
         return None if residual is None else float(np.std(residual[np.isfinite(residual)]))
 
     def best(self, target: str, inputs: Sequence[str], use_parallax: bool) -> Method:
-        """The tree ensemble with the smallest scatter on the calibration split, so not chosen by what is reported.
-
-        Args:
-            target: which label.
-            inputs: those allowed.
-            use_parallax: whether it is given the parallax.
-
-        Returns:
-            its method.
-        """
+        """The trees with the smallest scatter on the calibration split, so not chosen by what is reported."""
         candidates = [m for m in methods() if m.inputs in inputs and m.use_parallax == use_parallax]
         return min(candidates, key=lambda method: self.trees[Study(method, target)].calibration_std)
 
@@ -100,27 +82,17 @@ class Results:
         """That which the tree ensembles of that side are held against: the first that has what they have."""
         return next((method for method in self.networks if method.use_parallax == use_parallax), None)
 
-    def contest(self, method: Method, rival: Method, target: str, reference: str) -> Contest:
-        """The scatter of one method in units of another's.
-
-        Args:
-            method: of the numerator.
-            rival: of the denominator.
-            target: which label.
-            reference: what the residuals are about.
-
-        Returns:
-            the ratio with its paired interval.
-        """
+    def contest(self, method: Method, rival: Method, target: str, reference: str) -> _Contest:
+        """The scatter of one method in units of the rival's, on the same stars."""
         ours, theirs = (self.residuals[m, target, reference] for m in (method, rival))
-        return Contest(method, rival, target, reference, std_ratio(ours, theirs, self.draws))
+        return _Contest(method, rival, target, reference, std_ratio(ours, theirs, self.draws))
 
 
 def section(context: Context) -> Section:
     """Table 1, the same about the truth, what the network gains or loses on each input, and a verdict.
 
     Raises:
-        MissingPieceError: if the dataset lacks a split, or what dereddening needs, or is not the networks'.
+        MissingPieceError: if the dataset lacks a split, or what dereddening needs.
     """
     results = _results(context)
     contests = [contest for reference in references(context) for contest in _contests(context, results, reference)]
@@ -136,11 +108,11 @@ def section(context: Context) -> Section:
     )
 
 
-def _results(context: Context) -> Results:
+def _results(context: Context) -> _Results:
     """Ask every tree ensemble and every network; keep the stars for which all networks have a prediction."""
     trees = answers(context)
     predictions = {(study.method, study.target): answer.prediction for study, answer in trees.items()}
-    networks = {}
+    networks: dict[tuple[Method, str], np.ndarray] = {}
     for name, trained in context.networks.items():
         mean, method = context.prediction(name).mean, Method(name, STAMPS, trained.model.config.use_parallax)
         networks |= {(method, t): mean[:, i] for i, t in enumerate(trained.targets) if t in context.targets}
@@ -152,10 +124,10 @@ def _results(context: Context) -> Results:
         for (method, target), prediction in (predictions | networks).items()
     }
     names = tuple(dict.fromkeys(method for method, _ in networks))
-    return Results(residuals, names, trees, int((~predicted).sum()), context.resamples)
+    return _Results(residuals, names, trees, int((~predicted).sum()), context.resamples)
 
 
-def _contests(context: Context, results: Results, reference: str) -> Iterator[Contest]:
+def _contests(context: Context, results: _Results, reference: str) -> Iterator[_Contest]:
     """The network of each side against the best tree ensemble on each input, parameter by parameter."""
     for target, use_parallax, inputs in product(context.targets, (True, False), INPUTS):
         network = results.network(use_parallax)
@@ -164,14 +136,14 @@ def _contests(context: Context, results: Results, reference: str) -> Iterator[Co
             yield results.contest(network, best, target, reference)
 
 
-def _table_1(context: Context, results: Results, reference: str) -> Table:
+def _table_1(context: Context, results: _Results, reference: str) -> Table:
     rows = []
     for inputs, algorithm in product(INPUTS, TREE_ENSEMBLES):
         sides = [Method(algorithm, inputs, use_parallax) for use_parallax in (False, True)]
         rows.append((algorithm, inputs, *_cells(context, results, reference, sides)))
     for network in results.networks:
-        sides = [network if network.use_parallax == use_parallax else None for use_parallax in (False, True)]
-        rows.append((network.algorithm, STAMPS, *_cells(context, results, reference, sides)))
+        own_side = [network if network.use_parallax == use_parallax else None for use_parallax in (False, True)]
+        rows.append((network.algorithm, STAMPS, *_cells(context, results, reference, own_side)))
     if reference == "label":
         rows += list(_paper_rows(context))
     header = [f"{with_unit(t)}, {side}" for t in context.targets for side in ("no parallax", "parallax")]
@@ -184,7 +156,7 @@ def _table_1(context: Context, results: Results, reference: str) -> Table:
     )
 
 
-def _cells(context: Context, results: Results, reference: str, sides: Sequence[Method | None]) -> list[str]:
+def _cells(context: Context, results: _Results, reference: str, sides: Sequence[Method | None]) -> list[str]:
     return [
         number(results.std(method, target, reference) if method else None, LABELS[target])
         for target, method in product(context.targets, sides)
@@ -197,7 +169,7 @@ def _paper_rows(context: Context) -> Iterator[tuple[str, ...]]:
         yield (f"{algorithm} (paper, real sky)", inputs, *printed)
 
 
-def _ratio_table(context: Context, results: Results, contests: Sequence[Contest]) -> Table:
+def _ratio_table(context: Context, results: _Results, contests: Sequence[_Contest]) -> Table:
     rows, about = [], REFERENCES[contests[0].reference]
     for c in contests:
         stds = (number(results.std(method, c.target, c.reference), LABELS[c.target]) for method in (c.method, c.rival))
@@ -216,14 +188,13 @@ def _ratio_table(context: Context, results: Results, contests: Sequence[Contest]
     )  # fmt: skip
 
 
-def _verdict(context: Context, results: Results) -> Iterator[str]:
+def _verdict(context: Context, results: _Results) -> Iterator[str]:
     """Who wins, by how much: about the truth where it is known."""
     reference = references(context)[-1]
-    use_parallax = any(network.use_parallax for network in results.networks)
-    network = results.network(use_parallax)
-    side = "with" if use_parallax else "without"
+    network = results.network(True) or results.networks[0]
+    side = "with" if network.use_parallax else "without"
     photometric, images = (
-        {target: results.best(target, inputs, use_parallax) for target in context.targets}
+        {target: results.best(target, inputs, network.use_parallax) for target in context.targets}
         for inputs in (PHOTOMETRIC_INPUTS, (IMAGE_FEATURES,))
     )
     words = enumerated(
@@ -258,7 +229,7 @@ def _ranked(ratios: Mapping[str, Estimate]) -> str:
     return "; ".join(f"{word} {enumerated(names)}" for word, names in groups.items())
 
 
-def _left_out(results: Results) -> list[str]:
+def _left_out(results: _Results) -> list[str]:
     if not results.n_left_out:
         return []
     return [
@@ -277,7 +248,7 @@ def _method(context: Context) -> str:
     )  # fmt: skip
 
 
-def _values(context: Context, results: Results, contests: Sequence[Contest]) -> dict:
+def _values(context: Context, results: _Results, contests: Sequence[_Contest]) -> dict:
     """Every figure of every method, the best hyperparameters, the ratios."""
     measurements = []
     for (method, target, reference), residual in results.residuals.items():

@@ -69,8 +69,8 @@ def answers(context: Context) -> dict[Study, Answer]:
     Raises:
         MissingPieceError: if the dataset lacks what the studies need.
     """
-    check_dataset(context)
-    tables = {split: split_tables(context, split) for split in SPLITS}
+    _check_dataset(context)
+    tables = {split: _split_tables(context, split) for split in SPLITS}
     import_libraries()
     storage = tuning.open_storage(context.out_dir / "cache" / "studies.sqlite3")
     studies = [Study(method, target) for method, target in product(methods(), context.targets)]
@@ -89,13 +89,8 @@ def answers(context: Context) -> dict[Study, Answer]:
     return {study: future.result() for study, future in futures.items()}
 
 
-def check_dataset(context: Context) -> None:
-    """Refuse a dataset whose splits would not make the comparison fair.
-
-    Raises:
-        MissingPieceError: if a split or the extinction coefficients are missing, a star is in two splits, or a network
-            was trained on other splits.
-    """
+def _check_dataset(context: Context) -> None:
+    """Refuse a dataset whose splits would not make the comparison fair."""
     dataset = context.dataset
     missing = [split for split in SPLITS if not dataset.splits.get(split)]
     if missing or "extinction_coefficients" not in dataset.metadata:
@@ -104,12 +99,6 @@ def check_dataset(context: Context) -> None:
             f"The tree ensembles of Table 1 need {what}, which the dataset in {dataset.folder} lacks: prepare it anew, "
             f"`python -m datasets.build --config {dataset.config}`, and train on it."
         )
-    for name, trained in context.networks.items():
-        if trained.sidecar["dataset"]["fingerprint"] != dataset.fingerprint:
-            raise MissingPieceError(
-                f"{name} was trained on another dataset than the one in {dataset.folder}, so its training stars are "
-                "not those of the tree ensembles: train it on this one."
-            )
     for one, other in combinations(SPLITS, 2):
         shared = np.intersect1d(context.stars(one)["object_id"], context.stars(other)["object_id"])
         if shared.size:
@@ -119,7 +108,7 @@ def check_dataset(context: Context) -> None:
             )
 
 
-def split_tables(context: Context, split: str) -> dict[tuple[str, bool], np.ndarray]:
+def _split_tables(context: Context, split: str) -> dict[tuple[str, bool], np.ndarray]:
     """What every method gets of a split's stars: {(inputs, use_parallax): (n, n_columns)}."""
     stars = {field: context.stars(split)[field] for field in PHOTOMETRY_FIELDS}
     coefficients, components = context.dataset.metadata["extinction_coefficients"], image_components(context)
@@ -146,21 +135,8 @@ def image_components(context: Context) -> dict[str, np.ndarray]:
     )
 
 
-def labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str, split: str) -> Labelled:
-    """The stars of a split that have a label.
-
-    Args:
-        features: (n, n_columns) of the split's stars.
-        stars: their fields.
-        target: which label.
-        split: its name, for the message.
-
-    Returns:
-        features and labels of those that have one.
-
-    Raises:
-        MissingPieceError: if they are too few to learn from.
-    """
+def _labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str, split: str) -> Labelled:
+    """The features (n, n_columns) and labels of those stars of a split that have one; refused if they are few."""
     labels = stars[target].astype(np.float64)
     known = np.isfinite(labels)
     if known.sum() < MIN_LABELLED:
@@ -176,7 +152,7 @@ def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
     method, options = study.method, context.options
     table_of = {split: tables[split][method.inputs, method.use_parallax] for split in SPLITS}
     train, calibration = (
-        labelled(table_of[split], context.stars(split), study.target, split) for split in (TRAIN, CALIBRATION)
+        _labelled(table_of[split], context.stars(split), study.target, split) for split in (TRAIN, CALIBRATION)
     )
     words = (method.algorithm, method.all_inputs, study.target)
     name = ", ".join((*words, fingerprint(method.algorithm, train, calibration, options.seed)))

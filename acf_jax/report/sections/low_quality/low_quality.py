@@ -13,16 +13,15 @@ import numpy as np
 from acf_jax.baselines.gradient_boosting import BASELINES
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Estimate
 from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
-from acf_jax.plots import predictions as prediction_plots
+from acf_jax.plots.predictions import PAGE_IN, ParameterSample, draw_figure_8, for_print
 from acf_jax.report.context import Context, labels_of
 from acf_jax.report.quantities import CROWDED_ARCSEC
 from acf_jax.report.residuals import references
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number
 from acf_jax.report.sections.low_quality import methods
 from acf_jax.report.sections.low_quality.methods import LOW, TREES, Method
-from acf_jax.report.words import NAMES, REFERENCES, enumerated, with_unit
+from acf_jax.report.words import NAMES, REFERENCES, enumerated, with_error, with_unit
 
 PAPER_DEGRADATION = {"teff": 9.25, "logg": 0.01, "fe_h": 0.01}
 """By how much the paper's standard deviations grow from the high- to the low-quality sample, in K and dex."""
@@ -38,8 +37,7 @@ def section(context: Context) -> Section:
     """Table 2 and Fig. 13, and what the sample costs.
 
     Raises:
-        MissingPieceError: if there is no low-quality dataset, it has no validation stars, or its networks predict
-            other labels.
+        MissingPieceError: if there is no low-quality dataset, or its networks predict other labels.
     """
     dataset = _dataset(context)
     answering = [*methods.network_methods(context, dataset), *methods.tree_methods(context, dataset)]
@@ -69,10 +67,6 @@ def _dataset(context: Context) -> PreparedDataset:
         raise MissingPieceError(
             f"No low-quality sample was given: `{HOW_TO_BUILD}` prepares one, `{HOW_TO_TRAIN}` trains a network on it, "
             f"and `{HOW_TO_ASK}` evaluates both."
-        )
-    if not context.low_quality.splits.get("validation"):
-        raise MissingPieceError(
-            f"The dataset {context.low_quality.config} has no validation stars: `{HOW_TO_BUILD}` prepares a larger one."
         )
     for name, trained in context.low_quality_networks.items():
         if trained.targets != context.targets:
@@ -114,7 +108,7 @@ def _cost_words(context: Context, answering: Sequence[Method], found: Sequence[M
     sentences, reference = [], references(context)[-1]
     for title in told:
         costs = estimates(found, "target", method=title, reference=reference, quantity="std_difference")
-        words = enumerated(f"{_with_error(cost, t, '+')} {LABELS[t]} in {NAMES[t]}" for t, cost in costs.items())
+        words = enumerated(f"{with_error(cost, t, '+')} {LABELS[t]} in {NAMES[t]}" for t, cost in costs.items())
         sentences.append(
             f"{title}: the standard deviation about the {reference} exceeds the high-quality sample's by {words}."
         )
@@ -166,7 +160,7 @@ def _std_table(answering: Sequence[Method], about: Sequence[Measurement], where:
     for method in answering:
         own = select(about, method=method.title, group="all")
         stds, offsets = (estimates(own, "target", quantity=quantity) for quantity in ("std", "offset"))
-        cells = [c for t in targets for c in (number(offsets[t].value, LABELS[t], "+"), _with_error(stds[t], t))]
+        cells = [c for t in targets for c in (number(offsets[t].value, LABELS[t], "+"), with_error(stds[t], t))]
         rows.append((method.name, method.trained_on, f"{min(std.n for std in stds.values()):,}", *cells))
     names = [f"{NAMES[t]} {what} ({LABELS[t]})" for t in targets for what in ("offset", "std")]
     caption = f"Table 2: offsets and standard deviations {where}"
@@ -177,7 +171,7 @@ def _crowding_table(answering: Sequence[Method], about: Sequence[Measurement], w
     rows, targets = [], distinct(about, "target")
     for group, method in product(("isolated", "crowded"), answering):
         stds = estimates(about, "target", method=method.title, group=group, quantity="std")
-        cells = [_with_error(std, target) for target, std in stds.items()]
+        cells = [with_error(std, target) for target, std in stds.items()]
         rows.append((group, method.name, method.trained_on, f"{min(std.n for std in stds.values()):,}", *cells))
     names = [f"{NAMES[t]} std ({LABELS[t]})" for t in targets]
     caption = f"Standard deviations of isolated and crowded stars {where}"
@@ -188,16 +182,11 @@ def _cost_table(context: Context, answering: Sequence[Method], found: Sequence[M
     rows = []
     for method, reference in product(answering, references(context)):
         costs = estimates(found, "target", method=method.title, reference=reference, quantity="std_difference")
-        cells = [_with_error(cost, target, "+") for target, cost in costs.items()]
+        cells = [with_error(cost, target, "+") for target, cost in costs.items()]
         rows.append((method.name, method.trained_on, reference, *cells))
     rows.append(("ACF, paper, real sky", LOW, "label", *(f"+{PAPER_DEGRADATION[t]:g}" for t in context.targets)))
     header = ("Method", "Trained on", "Against", *map(with_unit, context.targets))
     return Table(caption, header, tuple(rows), n_text=3)
-
-
-def _with_error(estimate: Estimate, target: str, sign: str = "") -> str:
-    unit = LABELS[target]
-    return f"{number(estimate.value, unit, sign)} ± {number(estimate.error, unit)}"
 
 
 def _figure(context: Context, dataset: PreparedDataset, answering: Sequence[Method]) -> FigureFile:
@@ -206,15 +195,11 @@ def _figure(context: Context, dataset: PreparedDataset, answering: Sequence[Meth
     shown = next((method for method in networks if method.trained_on == LOW), networks[0])
     labels = labels_of(context.stars("validation", dataset), context.targets)
     samples = [
-        prediction_plots.ParameterSample(target, LABELS[target], labels[:, i], shown.low[:, i])
+        ParameterSample(target, LABELS[target], labels[:, i], shown.low[:, i])
         for i, target in enumerate(context.targets)
     ]
     sample = context.sample("validation", dataset)
-    figure = prediction_plots.for_print(
-        prediction_plots.PAGE_IN,
-        3.1,
-        lambda figure: prediction_plots.draw_figure_8(figure, samples, f"{shown.name}, {sample}"),
-    )
+    figure = for_print(PAGE_IN, 3.1, lambda figure: draw_figure_8(figure, samples, f"{shown.name}, {sample}"))
     return context.save(
         figure,
         "figure_13",

@@ -102,7 +102,9 @@ def measure(context: Context, dataset: PreparedDataset, methods: Sequence[Method
     """
     groups = crowding(context.stars("validation", dataset)["self_dist1"])
     found = [m for method in methods for m in _moments(context, dataset, method, groups)]
-    found += [m for method in methods if method.high is not None for m in _high_quality_stds(context, method)]
+    for method in methods:
+        if method.high is not None:
+            found += _high_quality_stds(context, method.title, method.high)
     return [*found, *_costs(methods, found), *_ratios(context, dataset, methods, groups)]
 
 
@@ -119,12 +121,12 @@ def _moments(
             )  # fmt: skip
 
 
-def _high_quality_stds(context: Context, method: Method) -> Iterator[Measurement]:
+def _high_quality_stds(context: Context, method: str, answer: np.ndarray) -> Iterator[Measurement]:
     for reference in references(context):
-        residual = _residual(context, context.dataset, method.high, reference)
+        residual = _residual(context, context.dataset, answer, reference)
         for i, target in enumerate(context.targets):
             std = bootstrap_moments(residual[:, i], context.resamples, ("std",))["std"]
-            yield Measurement(method.title, target, reference, "std", std, sample=HIGH)
+            yield Measurement(method, target, reference, "std", std, sample=HIGH)
 
 
 def _costs(methods: Sequence[Method], found: Sequence[Measurement]) -> Iterator[Measurement]:

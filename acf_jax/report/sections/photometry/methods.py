@@ -15,7 +15,9 @@ from acf_jax.baselines import photometric_network, stamp_photometry, tree_ensemb
 from acf_jax.baselines.features import table
 from acf_jax.baselines.gradient_boosting import photometric_features
 from acf_jax.baselines.stamp_photometry import StampPhotometry, ab_magnitude
-from acf_jax.report.context import Context, labels_of, split_facts
+from acf_jax.data.batches import filled_batches
+from acf_jax.inference.split import STARS_AT_A_TIME
+from acf_jax.report.context import Context, labels_of, reddening, split_facts
 from acf_jax.report.quantities import is_crowded
 from acf_jax.report.section import MissingPieceError
 from acf_jax.version import __version__
@@ -66,32 +68,28 @@ def photometry(context: Context, split: str) -> StampPhotometry:
     """Of a split's stamps; measured once and kept on disk."""
     dataset = context.dataset
     fwhm_px = context.stars(split)["fwhm"] / dataset.metadata["pixel_scale_arcsec"]
-    batches = (
-        (dataset.arrays(split, ("stamp",), rows)["stamp"], fwhm_px[rows]) for rows in context.batches(split)
-    )  # fmt: skip
+    rows = (rows[:n_real] for rows, n_real in filled_batches(len(fwhm_px), STARS_AT_A_TIME))
+    batches = ((dataset.arrays(split, ("stamp",), some)["stamp"], fwhm_px[some]) for some in rows)
     settings = (stamp_photometry.APERTURE_RADII_PX, stamp_photometry.FIT_RADIUS_PX, stamp_photometry.MOFFAT_BETA)
     what = split_facts(dataset, split) | {"settings": settings, "code": __version__}
 
     def compute() -> dict[str, np.ndarray]:
-        measured = stamp_photometry.measure(batches, len(fwhm_px), progress=context.options.progress)
-        return measured.to_arrays()
+        return stamp_photometry.measure(batches, len(fwhm_px), progress=context.options.progress).to_arrays()
 
     return StampPhotometry(**context.cached("stamp_photometry", what, compute))
 
 
-def true_magnitudes(context: Context, split: str) -> np.ndarray:
-    """Dereddened as the stamps were, by R_f and the catalogue's E(B-V), wrong as that may be: (n, n_bands)."""
+def _dereddened(context: Context, split: str, field: str) -> np.ndarray:
+    """Magnitudes (n, n_bands) of the dataset, `psf_mag` or `true_mag`, dereddened as the stamps were."""
     stars = context.stars(split)
-    return stars["true_mag"].astype(np.float64) - _reddening(context, split)
+    return stars[field].astype(np.float64) - reddening(context, stars)
 
 
 def magnitude_residuals(context: Context, split: str) -> dict[str, np.ndarray]:
     """Each photometry minus the true magnitudes, dereddened alike: {input: (n, n_bands)} mag."""
-    measured, true = photometry(context, split), true_magnitudes(context, split)
-    widest = ab_magnitude(measured.aperture_flux[:, -1])
-    catalogue = context.stars(split)["psf_mag"].astype(np.float64) - _reddening(context, split)
-    magnitudes = {CATALOGUE: catalogue, APERTURES: widest, PROFILES: ab_magnitude(measured.psf_flux)}
-    return {name: magnitude - true for name, magnitude in magnitudes.items()}
+    measured, true = photometry(context, split), _dereddened(context, split, "true_mag")
+    widest, catalogue = ab_magnitude(measured.aperture_flux[:, -1]), _dereddened(context, split, "psf_mag")
+    return {CATALOGUE: catalogue - true, APERTURES: widest - true, PROFILES: ab_magnitude(measured.psf_flux) - true}
 
 
 def inputs(context: Context, name: str, split: str) -> np.ndarray:
@@ -109,13 +107,13 @@ def inputs(context: Context, name: str, split: str) -> np.ndarray:
         (n, n_columns).
     """
     if name == CATALOGUE:
-        magnitudes = [context.stars(split)["psf_mag"] - _reddening(context, split)]
+        magnitudes = [_dereddened(context, split, "psf_mag")]
     elif name == APERTURES:
         magnitudes = list(ab_magnitude(np.moveaxis(photometry(context, split).aperture_flux, 1, 0)))
     elif name == PROFILES:
         magnitudes = [ab_magnitude(photometry(context, split).psf_flux)]
     else:
-        magnitudes = [true_magnitudes(context, split) + noise(context, name, split)]
+        magnitudes = [_dereddened(context, split, "true_mag") + noise(context, name, split)]
     columns = [_columns(context, magnitude, split) for magnitude in magnitudes]
     return table({f"{i} {key}": values for i, part in enumerate(columns) for key, values in part.items()})
 
@@ -135,14 +133,14 @@ def noise(context: Context, name: str, split: str) -> np.ndarray:
     Returns:
         (n, n_bands) mag.
     """
-    train, true = photometry(context, "train"), true_magnitudes(context, "train")
+    train, true = photometry(context, "train"), _dereddened(context, "train", "true_mag")
     isolated = ~is_crowded(context.stars("train"))
     if name == PHOTON_LIMIT:
         size = MAGNITUDES_PER_LOG * train.psf_flux_error / np.where(train.psf_flux > 0, train.psf_flux, np.nan)
     else:
         residual = magnitude_residuals(context, "train")[PROFILES]
         size = 1.4826 * np.abs(residual - np.nanmedian(residual[isolated], axis=0))
-    wanted = true_magnitudes(context, split)
+    wanted = _dereddened(context, split, "true_mag")
     sigma = [by_brightness(true[isolated, b], size[isolated, b], wanted[:, b]) for b in range(wanted.shape[1])]
     seed, ids = context.options.seed, context.stars(split)["object_id"].tolist()
     draws = [np.random.default_rng([seed, LIMITS.index(name), i]).normal(size=wanted.shape[1]) for i in ids]
@@ -173,18 +171,20 @@ def by_brightness(mag: np.ndarray, size: np.ndarray, at_mag: np.ndarray) -> np.n
 
 def answers(context: Context) -> list[Answer]:
     """Of every method on every input, for the validation split."""
-    found = [Answer(MLP, name, _network(context, name)) for name in MEASURED]
-    found += [Answer(TREES, name, _trees(context, name)) for name in MEASURED]
-    if context.is_mock:
-        found += [Answer(MLP, name, _network(context, name)) for name in LIMITS]
-    return found
+    found = [Answer(method, name, ask(context, name)) for method, ask in ASKED.items() for name in MEASURED]
+    return found + [Answer(MLP, name, _network(context, name)) for name in LIMITS if context.is_mock]
+
+
+def _samples(context: Context, name: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Columns (n, n_columns) and labels (n, n_targets) of the stars learned from, then of those to stop by."""
+    return [(inputs(context, name, split), labels_of(context.stars(split), context.targets)) for split in SPLITS[:2]]
 
 
 def _network(context: Context, name: str) -> np.ndarray:
     settings = photometric_network.Settings(seed=context.options.seed)
 
     def compute() -> dict[str, np.ndarray]:
-        train, calibration = ((inputs(context, name, split), _labels(context, split)) for split in SPLITS[:2])
+        train, calibration = _samples(context, name)
         fitted = photometric_network.fit(
             train, calibration, context.targets, settings, progress=context.options.progress
         )  # fmt: skip
@@ -200,19 +200,21 @@ def _trees(context: Context, name: str) -> np.ndarray:
     algorithm, seed = tree_ensembles.TREE_ENSEMBLES[TREES], context.options.seed
 
     def compute() -> dict[str, np.ndarray]:
-        samples = [(inputs(context, name, split), _labels(context, split)) for split in SPLITS[:2]]
-        columns, means = inputs(context, name, "validation"), []
+        samples, columns, means = _samples(context, name), inputs(context, name, "validation"), []
         for i in range(len(context.targets)):
-            known = [np.isfinite(labels[:, i]) for _, labels in samples]
             train, stopping = (
-                tree_ensembles.Labelled(features[rows], labels[rows, i])
-                for (features, labels), rows in zip(samples, known, strict=True)
+                tree_ensembles.Labelled(features[known], labels[known, i])
+                for features, labels in samples
+                for known in [np.isfinite(labels[:, i])]
             )
             means.append(tree_ensembles.fit(TREES, algorithm.start, train, stopping, seed)(columns))
         return {"mean": np.stack(means, axis=1)}
 
     what = _what(context, name) | {"parameters": dict(algorithm.start), "seed": seed}
     return context.cached("photometric_trees", what, compute)["mean"]
+
+
+ASKED = {MLP: _network, TREES: _trees}
 
 
 def _what(context: Context, name: str) -> dict:
@@ -224,17 +226,6 @@ def _what(context: Context, name: str) -> dict:
 
 def _use_parallax(context: Context) -> bool:
     return context.trained.model.config.use_parallax
-
-
-def _labels(context: Context, split: str) -> np.ndarray:
-    return labels_of(context.stars(split), context.targets)
-
-
-def _reddening(context: Context, split: str) -> np.ndarray:
-    """A_f of each star and band, (n, n_bands) mag."""
-    coefficients = context.dataset.metadata["extinction_coefficients"]
-    extinctions = np.array([coefficients[band] for band in context.dataset.bands])
-    return np.outer(context.stars(split)["ebmv_sfd"].astype(np.float64), extinctions)
 
 
 def _columns(context: Context, magnitude: np.ndarray, split: str) -> Mapping[str, np.ndarray]:

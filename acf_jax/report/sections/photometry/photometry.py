@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
+from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from acf_jax.labels import LABELS
@@ -60,15 +61,15 @@ def section(context: Context) -> Section:
     for sample in samples.values():
         methods.check(sample)
     found = [m for name, sample in samples.items() for m in measure(sample, name)]
-    tables, text = [], []
-    for name, sample in samples.items():
-        text += _verdicts(sample, select(found, sample=name))
-        tables += _tables(sample, select(found, sample=name))
+    by_sample = [(sample, select(found, sample=name)) for name, sample in samples.items()]
     return Section(
         key="photometry",
         title="Images against magnitudes, fairly",
-        text=(*text, *_explanations(context, samples)),
-        tables=(*tables, *(_accuracy_table(sample) for sample in samples.values() if sample.is_mock)),
+        text=(*(words for about in by_sample for words in _verdicts(*about)), *_explanations(context, samples)),
+        tables=(
+            *(table for about in by_sample for table in _tables(*about)),
+            *(_accuracy_table(sample) for sample in samples.values() if sample.is_mock),
+        ),
         figures=tuple(_figure(sample, name, select(found, sample=name)) for name, sample in samples.items()),
         values={
             "samples": [
@@ -127,10 +128,8 @@ def measure(context: Context, sample: str) -> list[Measurement]:
 
 def _rows(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
     """The measurements of each method on each of its inputs, as in "MLP on PSF fits on the stamps"."""
-    rows: dict[str, list[Measurement]] = {}
-    for m in found:
-        rows.setdefault(f"{m.method} on {m.inputs}", []).append(m)
-    return rows
+    answers = dict.fromkeys((m.method, m.inputs) for m in found)
+    return {f"{method} on {inputs}": select(found, method=method, inputs=inputs) for method, inputs in answers}
 
 
 def _verdicts(context: Context, found: Sequence[Measurement]) -> list[str]:
@@ -141,7 +140,7 @@ def _verdicts(context: Context, found: Sequence[Measurement]) -> list[str]:
         words = [_against_best(select(about, target=target), target) for target in context.targets]
         n = max(m.estimate.n for m in select(about, quantity="std"))
         sentences.append(
-            f"{_capital(group)} stars ({context.sample()}; {n:,} of them {group}), about "
+            f"{group.capitalize()} stars ({context.sample()}; {n:,} of them {group}), about "
             f"{REFERENCES[reference]}: {about[0].method} against the better photometry of the same stamps has "
             f"{'; '.join(words)}."
         )
@@ -163,10 +162,11 @@ def _against_best(found: Sequence[Measurement], target: str) -> str:
 
 def _explanations(context: Context, samples: Mapping[str, Context]) -> list[str]:
     parallax = ", the parallax and absolute magnitudes" if context.trained.model.config.use_parallax else ""
-    paragraphs = [HOW.format(mlp=methods.MLP, trees=methods.TREES, parallax=parallax)]
-    if context.is_mock:
-        paragraphs.append(LIMITS)
-    paragraphs.append(RATIO.format(network=context.name, n=context.options.n_bootstrap))
+    paragraphs = [
+        HOW.format(mlp=methods.MLP, trees=methods.TREES, parallax=parallax),
+        *[LIMITS] * context.is_mock,
+        RATIO.format(network=context.name, n=context.options.n_bootstrap),
+    ]
     if "crowded" not in _groups(context):
         paragraphs.append(
             f"No star ({context.sample()}) has a neighbour within {CROWDED_ARCSEC:g} arcsec: the sample's own cuts "
@@ -246,7 +246,9 @@ def _figure(context: Context, name: str, found: Sequence[Measurement]) -> Figure
     return context.save(figure, f"photometry_{name}", caption)
 
 
-def draw_scatter(figure: Figure, stds: Sequence[Measurement], targets: Sequence[str]) -> dict[tuple[str, str], object]:
+def draw_scatter(
+    figure: Figure, stds: Sequence[Measurement], targets: Sequence[str]
+) -> dict[tuple[str, str], ErrorbarContainer]:
     """A panel per target, a line per method, a point with its interval per group of stars.
 
     Args:
@@ -278,7 +280,3 @@ def draw_scatter(figure: Figure, stds: Sequence[Measurement], targets: Sequence[
     panels[0].invert_yaxis()
     figure.legend(*panels[0].get_legend_handles_labels(), fontsize=7, ncols=2, loc="outside upper right")
     return drawn
-
-
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]

@@ -60,10 +60,7 @@ def section(context: Context) -> Section:
     network, regression = (
         probes.answers_left_out(context, sample, explainer), probes.regression_left_out(context, sample)
     )  # fmt: skip
-    ratios = [
-        *probes.scatter_ratios(context, sample, context.name, network),
-        *probes.scatter_ratios(context, sample, REGRESSION, regression),
-    ]
+    ratios = probes.scatter_ratios(context, sample, {context.name: network, REGRESSION: regression})
     attributions = probes.attributions(context, sample, explainer)
     responses = Responses(
         network=attributions.response.mean(axis=0),
@@ -134,7 +131,7 @@ def _worth_of_band(band: str, target: str, ratios: Sequence[Measurement]) -> str
     """Whether a band matters to a parameter of a group of stars, and most of all bands."""
     network, regression = (estimates(ratios, "inputs", method=method) for method in distinct(ratios, "method"))
     bands = {name: without.value for name, without in network.items() if name != f"without {PARALLAX}"}
-    order = sorted(bands, key=bands.get, reverse=True)
+    first = max(bands, key=lambda name: bands[name])
     without, group = f"without {band}", ratios[0].group
     stars = "" if group == "all" else f" of {group} stars"
     scatter = (
@@ -145,9 +142,8 @@ def _worth_of_band(band: str, target: str, ratios: Sequence[Measurement]) -> str
         nothing = f"{band} brings it nothing that the other bands lack, "
         there_was = regression[without].lower > 1
         return scatter + nothing + ("against expectation." if there_was else "nor does it bring the regression any.")
-    if order[0] == without:
+    if first == without:
         return scatter + f"{band} matters to it more than any other band, as it should."
-    first = order[0]
     return scatter + f"it matters, though {first.removeprefix('without ')} matters more ({ratio(network[first])})."
 
 
@@ -236,11 +232,7 @@ def _small(value: float, unit: str) -> str:
 
 
 def _figures(
-    context: Context,
-    sample: Sample,
-    found: Attributions,
-    ratios: Sequence[Measurement],
-    responses: Responses,
+    context: Context, sample: Sample, found: Attributions, ratios: Sequence[Measurement], responses: Responses
 ) -> tuple[FigureFile, ...]:
     bands, targets = context.trained.bands, context.targets
     wide = [Figure(figsize=(7.2, 1.15 * n + 0.3), layout="constrained") for n in (1 + len(targets), len(targets))]
@@ -286,11 +278,7 @@ def _figures(
 
 
 def _values(
-    context: Context,
-    sample: Sample,
-    found: Attributions,
-    ratios: Sequence[Measurement],
-    responses: Responses,
+    context: Context, sample: Sample, found: Attributions, ratios: Sequence[Measurement], responses: Responses
 ) -> dict:
     bands, targets = context.trained.bands, context.targets
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 
@@ -13,7 +14,7 @@ from acf_jax.explain import attributions as explain
 from acf_jax.explain import band_importance
 from acf_jax.metrics.bootstrap import std_ratio
 from acf_jax.metrics.measurements import Measurement
-from acf_jax.report.context import Context, labels_of, network_facts, split_facts
+from acf_jax.report.context import Context, labels_of, network_facts, reddening, split_facts
 from acf_jax.report.residuals import references
 from acf_jax.report.section import MissingPieceError
 
@@ -82,7 +83,7 @@ def choose(context: Context) -> Sample:
         fields={name: values[rows] for name, values in fields.items()},
         parameters={name: values[rows] for name, values in parameters.items()},
         inputs=inputs[rows],
-        own_mags=(catalogue - _reddening(context, fields))[rows],
+        own_mags=(catalogue - reddening(context, fields))[rows],
         n_unusable=context.dataset.n_examples("validation") - len(usable) + int((~whole).sum()),
     )
 
@@ -102,10 +103,8 @@ def answers_left_out(context: Context, sample: Sample, explainer: explain.Explai
         MissingPieceError: if there are too few training stars to learn from what to expect of a band.
     """
     known = _inputs(context, context.stars("train"))
-    try:
+    with _enough_stars():
         variants = band_importance.left_out(sample.inputs, known, context.trained.bands, sample.own_mags)
-    except ValueError as error:
-        raise _too_few(error) from error
     variants = {band_importance.AS_IT_IS: {}} | variants
     return context.cached("left_out", _what(context, sample), lambda: explainer.answers(sample.stars, variants))
 
@@ -119,22 +118,19 @@ def regression_left_out(context: Context, sample: Sample) -> dict[str, np.ndarra
     train = context.stars("train")
     names = [*context.trained.bands, band_importance.PARALLAX][: sample.inputs.shape[1]]
     labels = labels_of(train, context.targets)
-    try:
+    with _enough_stars():
         return band_importance.regression_without(sample.inputs, _inputs(context, train), labels, names)
-    except ValueError as error:
-        raise _too_few(error) from error
 
 
 def scatter_ratios(
-    context: Context, sample: Sample, method: str, answers: Mapping[str, np.ndarray]
+    context: Context, sample: Sample, answers: Mapping[str, Mapping[str, np.ndarray]]
 ) -> list[Measurement]:
-    """How much more a method's residuals scatter without an input than with all.
+    """How much more each method's residuals scatter without an input than with all.
 
     Args:
         context: the evaluation.
         sample: the stars asked about.
-        method: its name.
-        answers: (n, n_targets) by input left out, and `as it is`.
+        answers: (n, n_targets) by method and by input left out, and `as it is`.
 
     Returns:
         `std_ratio` by group of stars, but those that are too small, target and inputs, as in "without v".
@@ -142,8 +138,10 @@ def scatter_ratios(
     reference, found = references(context)[-1], []
     groups = {name: belongs(sample.parameters) for name, belongs in GROUPS.items()}
     large = {name: inside for name, inside in groups.items() if inside.sum() >= MIN_STARS_PER_GROUP}
-    for (group, inside), (i, target) in product(large.items(), enumerate(context.targets)):
-        residual = {name: answer[inside, i] - sample.parameters[target][inside] for name, answer in answers.items()}
+    keys = product(answers, large.items(), enumerate(context.targets))
+    for method, (group, inside), (i, target) in keys:
+        truth = sample.parameters[target][inside]
+        residual = {name: answer[inside, i] - truth for name, answer in answers[method].items()}
         whole = residual.pop(band_importance.AS_IT_IS)
         for name, without in residual.items():
             ratio, inputs = std_ratio(without, whole, context.resamples), f"without {name}"
@@ -208,10 +206,8 @@ def photometric_responses(context: Context, sample: Sample) -> np.ndarray:
     train = context.stars("train")
     known, labels = _inputs(context, train), labels_of(train, context.targets)
     at = sample.inputs[_some(sample, context.options.seed)]
-    try:
+    with _enough_stars():
         return band_importance.label_response(known, labels, at, len(context.trained.bands)).mean(axis=0)
-    except ValueError as error:
-        raise _too_few(error) from error
 
 
 def injected_responses(context: Context, sample: Sample, response: np.ndarray) -> np.ndarray:
@@ -237,26 +233,18 @@ def injected_responses(context: Context, sample: Sample, response: np.ndarray) -
     features = photometric_features(train, bands, coefficients, use_parallax=True)
     absolute = np.column_stack([features[f"M_{band}"] for band in bands])
     at = np.column_stack(list(sample.parameters.values()))[_some(sample, context.options.seed)]
-    try:
+    with _enough_stars():
         change = band_importance.magnitude_change(labels_of(train, PARAMETERS), absolute, at)
-    except ValueError as error:
-        raise _too_few(error) from error
     return band_importance.injected_response(response, change).mean(axis=0)
 
 
 def _inputs(context: Context, fields: Mapping[str, np.ndarray]) -> np.ndarray:
     """Dereddened catalogue magnitudes and, if the network uses it, log10 of the parallax: (n, n_inputs)."""
-    mags = fields["psf_mag"] - _reddening(context, fields)
+    mags = fields["psf_mag"] - reddening(context, fields)
     if not context.trained.model.config.use_parallax:
         return mags
     parallax = fields["parallax"].astype(np.float64)
     return np.column_stack([mags, np.log10(np.where(parallax > 0, parallax, np.nan))])
-
-
-def _reddening(context: Context, fields: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What was taken off the stamps, mag: (n, n_bands)."""
-    coefficients = context.dataset.metadata["extinction_coefficients"]
-    return np.outer(fields["ebmv_sfd"], [coefficients[band] for band in context.dataset.bands])
 
 
 def _some(sample: Sample, seed: int) -> np.ndarray:
@@ -277,5 +265,10 @@ def _what(context: Context, sample: Sample) -> dict:
     }  # fmt: skip
 
 
-def _too_few(error: ValueError) -> MissingPieceError:
-    return MissingPieceError(f"{error} `python -m datasets.build` prepares a larger dataset.")
+@contextmanager
+def _enough_stars() -> Iterator[None]:
+    """Says what to do where a regression refuses its few training stars."""
+    try:
+        yield
+    except ValueError as error:
+        raise MissingPieceError(f"{error} `python -m datasets.build` prepares a larger dataset.") from error

@@ -153,7 +153,7 @@ def known_and_label_quantities(context: Context, mean: np.ndarray) -> tuple[list
 
 def bins_of(covered: np.ndarray, quantity: Quantity) -> list[CoverageBin]:
     """Coverage in a quantity's bins, those of few stars too."""
-    return binned_coverage(covered, np.asarray(quantity.x, np.float64), quantity.edges)
+    return binned_coverage(covered, np.asarray(quantity.x, np.float64), quantity.edges.tolist())
 
 
 def _predicted(target: str, values: np.ndarray) -> Quantity:

@@ -61,7 +61,7 @@ def _judge_all(context: Context, compared: Sequence[Method], calibration: ErrorC
     verdicts = []
     for method, (i, target), level in product(compared, enumerate(context.targets), GOAL_LEVELS.values()):
         lower, upper = (bound[:, i] for bound in method.interval(level))
-        n_fitted = calibration.parameters[i].n_stars if method.name in (SCALED, CONFORMAL) else None
+        n_fitted = calibration.parameters[i].n_stars if calibration and method.name in (SCALED, CONFORMAL) else None
         verdict = judge(inside(lower, upper, labels[:, i]), level, known, in_labels, n_fitted)
         verdicts.append(replace(verdict, method=method.name, target=target))
     return verdicts

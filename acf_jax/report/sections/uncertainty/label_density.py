@@ -32,17 +32,11 @@ class LabelDensity:
         return bool(self.rho < 0 and self.p_value < SIGNIFICANCE)
 
     @property
-    def std_in_sparsest(self) -> float:
-        """Median uncertainty in the bin of fewest training stars; NaN without a bin."""
-        return self._std_at(np.argmin)
-
-    @property
-    def std_in_densest(self) -> float:
-        """Median uncertainty in the bin of most training stars; NaN without a bin."""
-        return self._std_at(np.argmax)
-
-    def _std_at(self, find) -> float:
-        return float(self.median_std[find(self.n_train)]) if self.n_train.size else float("nan")
+    def std_at_ends(self) -> tuple[float, float]:
+        """Median uncertainty in the bins of fewest and of most training stars; NaN without a bin."""
+        if not self.n_train.size:
+            return float("nan"), float("nan")
+        return float(self.median_std[self.n_train.argmin()]), float(self.median_std[self.n_train.argmax()])
 
     def to_dict(self) -> dict:
         """As JSON types."""

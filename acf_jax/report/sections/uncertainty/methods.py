@@ -84,7 +84,10 @@ def measure(method: Method, mean: np.ndarray, values: np.ndarray, i: int) -> Unc
         return found
     bounds = {name: (bound[:, i] for bound in method.interval(level)) for name, level in LEVELS.items()}
     covered = {name: coverage(lower, upper, values[:, i]) for name, (lower, upper) in bounds.items()}
-    return replace(found, crps=float("nan"), nll=float("nan"), **covered)
+    return replace(
+        found, crps=float("nan"), nll=float("nan"), coverage_68=covered["coverage_68"],
+        coverage_90=covered["coverage_90"], coverage_95=covered["coverage_95"],
+    )  # fmt: skip
 
 
 def _gaussian(name: str, mean: np.ndarray, std: np.ndarray) -> Method:

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.labels import LABELS
 from acf_jax.metrics.measurements import distinct, estimates, select
 from acf_jax.metrics.uncertainty import LEVELS
@@ -20,7 +21,7 @@ from acf_jax.report.words import NAMES, REFERENCES
 def all_tables(context: Context, found: Findings) -> tuple[Table, ...]:
     """Measures about each reference, coverage in bins, the calibration's factors, uncertainty against label density."""
     measures = [_measures(context, found, reference) for reference in distinct(found.measurements, "reference")]
-    calibration = [] if found.calibration is None else [_calibration(context, found)]
+    calibration = [] if found.calibration is None else [_calibration(context, found.calibration)]
     return (*measures, _coverage(context, found), *calibration, _density(context, found))
 
 
@@ -56,24 +57,16 @@ def _coverage(context: Context, found: Findings) -> Table:
         f"bins of {MIN_STARS} stars or more in the predicted parameters, g, E(B-V) and parallax S/N; how many of these "
         f"bins are more than {100 * BIN_TOLERANCE:.0f} points off, how many exact intervals would put there, and the "
         "worst of them; the worst bin in the labels.",
-        (
-            "parameter",
-            "uncertainty",
-            "nominal",
-            "overall",
-            "bins off",
-            "by chance",
-            "worst bin",
-            "worst bin in a label",
-        ),
+        ("parameter", "uncertainty", "nominal", "overall", "bins off", "by chance", "worst bin",
+         "worst bin in a label"),
         tuple(rows),
         n_text=2,
-    )
+    )  # fmt: skip
 
 
-def _calibration(context: Context, found: Findings) -> Table:
+def _calibration(context: Context, calibration: ErrorCalibration) -> Table:
     rows = []
-    for target, fitted in zip(found.calibration.targets, found.calibration.parameters, strict=True):
+    for target, fitted in zip(calibration.targets, calibration.parameters, strict=True):
         noise = "-" if fitted.noise_factor is None else f"{fitted.noise_factor:.2f}"
         root = number(float(np.sqrt(fitted.variance)), LABELS[target])
         shape = "-" if fitted.shape is None else _range(fitted.shape)
@@ -91,7 +84,7 @@ def _density(context: Context, found: Findings) -> Table:
     rows = [
         (
             NAMES[target], str(each.n_train.size), _decimals(each.rho), _decimals(each.p_value, 3),
-            number(each.std_in_sparsest, LABELS[target]), number(each.std_in_densest, LABELS[target]),
+            *(number(std, LABELS[target]) for std in each.std_at_ends),
         )
         for target, each in found.density.items()
     ]  # fmt: skip

@@ -129,7 +129,6 @@ def test_a_missing_acpf_is_told_with_how_to_get_it(tmp_path):
     [
         ({"ACF": {}, "ACPF": {}}, "was trained with the parallax"),
         ({"ACPF": {"use_parallax": False}}, "Both networks go without the parallax"),
-        ({"ACF": {}, "ACPF": {"use_parallax": False, "fingerprint": "a" * 64}}, "ffffffffffff, ACPF on aaaaaaaaaaaa"),
     ],
 )
 def test_networks_that_cannot_be_compared_are_refused(tmp_path, networks, words):

@@ -105,7 +105,7 @@ def test_the_cache_answers_the_second_time_and_only_to_the_same_question(made, m
     before = set((context.out_dir / "cache").iterdir())
     assert precision.section(context) == first
     assert set((context.out_dir / "cache").iterdir()) == before
-    other = make_context(context.out_dir.parent, context.dataset.stars, context.answers, seed=1)
+    other = make_context(context.out_dir.parent, context.stars(), context.answers, seed=1)
     assert precision.section(other).values["measurements"] != first.values["measurements"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 
@@ -26,13 +27,6 @@ from tests.acf_jax.report.stand_in_context import (
 N = {"train": 700, "calibration": 100, "validation": 200}
 
 
-class SplitDataset(StandInDataset):
-    """A prepared dataset of several splits in memory."""
-
-    def arrays(self, split, fields=None, indices=None):
-        return {name: self.stars_of[split][name] for name in fields}
-
-
 @pytest.fixture
 def splits():
     return {split: draw_stars(n, seed) for seed, (split, n) in enumerate(N.items())}
@@ -43,12 +37,8 @@ def context_of(folder, splits, answers=None, **options):
     validation = splits["validation"]
     answers = {"ACF": truth(validation)} if answers is None else answers
     context = make_context(folder, validation, answers, **options)
-    fields = vars(context.dataset) | {
-        "stars_of": splits, "splits": {name: len(stars["object_id"]) for name, stars in splits.items()},
-        "fingerprint": f"{folder}",
-    }  # fmt: skip
-    object.__setattr__(context, "dataset", SplitDataset(**fields))
-    return context
+    dataset = StandInDataset(folder, splits, config=context.dataset.config, fingerprint=f"{folder}")
+    return dataclasses.replace(context, dataset=dataset)
 
 
 def as_json(section: Section) -> dict:

@@ -13,6 +13,7 @@ from acf_jax.report.context import Context, Options
 from acf_jax.report.section import FigureFile, MissingPieceError
 from acf_jax.report.sections.low_quality import low_quality, methods
 from tests.acf_jax.report.records import record, records
+from tests.acf_jax.report.stand_in_context import StandInDataset
 
 TARGETS = ("teff", "logg", "fe_h")
 UNIT_STD = np.array([10.0, 0.02, 0.02])
@@ -20,16 +21,6 @@ LABEL_NOISE = np.array([30.0, 0.03, 0.04])
 HIGH_STD, AS_IT_IS_STD, TRAINED_STD = 8.0, 14.0, 11.0  # of the networks' errors, in UNIT_STD
 CROWDED_FACTOR = 1.5
 N_TRAIN, N_VALIDATION = 300, 500
-
-
-class StandInDataset(SimpleNamespace):
-    """A prepared dataset in memory."""
-
-    def n_examples(self, split):
-        return self.splits[split]
-
-    def arrays(self, split, fields=None, indices=None):
-        return {name: self.split_arrays[split][name] for name in fields}
 
 
 def draw_stars(n, seed, crowded):
@@ -51,12 +42,7 @@ def make_dataset(folder, config, seed, crowded):
         "train": draw_stars(N_TRAIN, seed, crowded),
         "validation": draw_stars(N_VALIDATION, seed + 1, crowded),
     }
-    metadata = {"extinction_coefficients": dict(zip("uvgriz", [4.3, 4.0, 3.0, 2.3, 1.6, 1.2], strict=True))}
-    return StandInDataset(
-        folder=folder / config, name="smss_stamps", config=config, bands="uvgriz", metadata=metadata,
-        fingerprint=f"{config}-{seed}", split_arrays=splits, fields=tuple(splits["train"]),
-        splits={name: len(stars["object_id"]) for name, stars in splits.items()},
-    )  # fmt: skip
+    return StandInDataset(folder / config, splits, config=config, fingerprint=f"{config}-{seed}")
 
 
 def make_network(dataset, std_by_config, targets=TARGETS):
@@ -271,6 +257,3 @@ def test_what_is_missing_is_said_with_how_to_get_it(world):
     other = make_network(world.low, {}, targets=("teff",))
     with pytest.raises(MissingPieceError, match="predicts teff where ACF predicts teff, logg, fe_h"):
         low_quality.section(without(world, low_quality_networks={"ACF": other}))
-    world.low.splits = {"train": 10}
-    with pytest.raises(MissingPieceError, match="no validation stars"):
-        low_quality.section(world.context)

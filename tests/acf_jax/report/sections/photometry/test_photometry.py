@@ -161,7 +161,7 @@ def test_missing_stars_are_counted_not_lost(tmp_path):
 
 
 def test_stamps_are_read_a_few_at_a_time(context, monkeypatch):
-    monkeypatch.setattr("acf_jax.report.context.STARS_AT_A_TIME", 16)
+    monkeypatch.setattr(methods, "STARS_AT_A_TIME", 16)
     reads = []
     monkeypatch.setattr(context.dataset, "reads", reads)
     methods.photometry(dataclasses.replace(context, out_dir=context.out_dir / "anew"), "validation")

@@ -18,6 +18,7 @@ from acf_jax.report.context import Context, Options
 from acf_jax.report.section import FigureFile, MissingPieceError
 from acf_jax.report.sections.physics import physics, probes
 from tests.acf_jax.report.records import record, records
+from tests.acf_jax.report.stand_in_context import StandInDataset
 
 BANDS = "uvgriz"
 TARGETS = ("teff", "logg", "fe_h")
@@ -50,17 +51,6 @@ def draw_stars(n, seed, mock=True):
     return stars
 
 
-class Dataset(SimpleNamespace):
-    """A prepared dataset in memory."""
-
-    def n_examples(self, split):
-        return len(self.splits[split]["object_id"])
-
-    def arrays(self, split, fields, indices=None):
-        rows = slice(None) if indices is None else indices
-        return {name: self.splits[split][name][rows] for name in fields}
-
-
 @dataclass(frozen=True)
 class Drawn(Context):
     """Its figures are tested on their own, and laying them out takes seconds."""
@@ -75,9 +65,8 @@ def make_context(folder, *, n=400, mock=True, use_parallax=True, targets=TARGETS
         splits["validation"]["psf_mag"][BAD_MAGNITUDE, 2] = np.nan
         splits["validation"]["parallax"][BAD_PARALLAX] = -1
         splits["validation"]["stamp"][BAD_STAMP, 0, 0, 0] = np.nan
-    dataset = Dataset(
-        folder=folder, name="smss_stamps", config="mock" if mock else "high_quality", bands=BANDS, splits=splits,
-        fingerprint=f"{folder}", fields=tuple(splits["train"]),
+    dataset = StandInDataset(
+        folder, splits, config="mock" if mock else "high_quality", fingerprint=f"{folder}",
         metadata={"extinction_coefficients": dict(zip(BANDS, COEFFICIENTS.tolist(), strict=True))},
     )  # fmt: skip
     model = SimpleNamespace(config=SimpleNamespace(use_parallax=use_parallax))
@@ -101,7 +90,7 @@ def network(monkeypatch):
 
     def install(context):
         use_parallax, asked = context.trained.model.config.use_parallax, []
-        train = context.dataset.splits["train"]
+        train = context.dataset.split_arrays["train"]
         labels = np.column_stack([train[target] for target in context.targets])
         linear = LinearRegression().fit(as_magnitudes(train, use_parallax), labels)
         weights, zero = jnp.asarray(linear.coef_), jnp.asarray(linear.intercept_)
@@ -163,7 +152,7 @@ def test_without_v_metallicity_is_lost_and_without_parallax_gravity(found):
 
 def test_the_regression_beside_it_loses_as_much_as_one_fitted_without_the_band(found):
     context = found.context
-    train, validation = (context.dataset.splits[name] for name in ("train", "validation"))
+    train, validation = (context.dataset.split_arrays[name] for name in ("train", "validation"))
     inputs, at = (as_magnitudes(stars, use_parallax=True) for stars in (train, validation))
     good = np.isfinite(at).all(axis=1)
     residual_std = {}
@@ -240,7 +229,7 @@ def test_what_is_missing_is_told(tmp_path, network):
     with pytest.raises(MissingPieceError, match="The dataset has no psf_mag"):
         probes.choose(context)
     context = make_context(tmp_path / "few", n=60)
-    context.dataset.splits["train"] = draw_stars(40, 3)
+    context.dataset.split_arrays["train"] = draw_stars(40, 3)
     with pytest.raises(MissingPieceError, match=r"40 stars have all .* prepares a larger dataset"):
         physics.section(context)
 

@@ -239,8 +239,7 @@ def test_label_density_is_spearmans():
     found = label_density.label_density("logg", train, label, std)
     assert (found.rho, found.p_value) == (pytest.approx(-1), pytest.approx(0, abs=1e-6))
     assert found.holds
-    assert found.std_in_sparsest == pytest.approx(0.05 * 4.75, rel=0.05)
-    assert found.std_in_densest == pytest.approx(0.05 * 1.25, rel=0.05)
+    assert found.std_at_ends == pytest.approx((0.05 * 4.75, 0.05 * 1.25), rel=0.05)
     assert found.n_train.sum() == np.sum((train >= 1) & (train < 5))  # bins without held-out stars are left out
     opposite = label_density.label_density("logg", train, label, 1 / std)
     assert not opposite.holds
