@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from acf_jax.data.batches import filled_batches
+from acf_jax.inference.parts import NetworkParts
 
 STARS_AT_A_TIME = 32  # on the device; always as many, so that one compilation serves all
 LN_FLUX_PER_MAG = -0.4 * np.log(10)
@@ -30,12 +31,12 @@ class Stars(NamedTuple):
     parallax: np.ndarray  # (n,) mas
     parallax_error: np.ndarray  # (n,) mas
 
-    def take(self, rows) -> Stars:
+    def take(self, rows: Sequence[int] | np.ndarray) -> Stars:
         """The stars of these rows."""
         return Stars(*(np.asarray(values)[rows] for values in self))
 
 
-def outputs(trained, stamps: jax.Array, parallax: jax.Array, parallax_error: jax.Array) -> jax.Array:
+def outputs(trained: NetworkParts, stamps: jax.Array, parallax: jax.Array, parallax_error: jax.Array) -> jax.Array:
     """The network's answer with dropout off, as a function that JAX can differentiate: all else here asks this one.
 
     Args:
@@ -50,13 +51,13 @@ def outputs(trained, stamps: jax.Array, parallax: jax.Array, parallax_error: jax
     scaling = trained.input_scaling
     scalars = scaling.scalars(stamps, parallax, parallax_error, trained.model.config.use_parallax)
     answer = trained.model.apply({"params": trained.params}, scaling.stamps(stamps), scalars, deterministic=True)
-    return trained.label_scaling.invert(answer[:, : len(trained.targets)])
+    return trained.label_scaling.invert(jnp.asarray(answer)[:, : len(trained.targets)])
 
 
 class Explainer:
     """A network to be asked many times about a few stars; what it needs is compiled once."""
 
-    def __init__(self, trained, progress: bool = False):
+    def __init__(self, trained: NetworkParts, progress: bool = False):
         """From a `Network`; `progress` shows a bar over the batches of each call."""
         self._progress = progress
         self._answer = _compiled(_scaled_outputs, trained)
@@ -172,11 +173,13 @@ def mean_map(attributions: np.ndarray) -> np.ndarray:
     return (absolute / absolute.sum(axis=(2, 3, 4), keepdims=True)).mean(axis=0)
 
 
-def _scaled_outputs(trained, stamps, parallax, parallax_error, factor):
+def _scaled_outputs(
+    trained: NetworkParts, stamps: jax.Array, parallax: jax.Array, parallax_error: jax.Array, factor: jax.Array
+) -> jax.Array:
     return outputs(trained, stamps * factor[:, None, None, :], parallax, parallax_error)
 
 
-def _gradients(trained, stamps, parallax, parallax_error):
+def _gradients(trained: NetworkParts, stamps: jax.Array, parallax: jax.Array, parallax_error: jax.Array) -> jax.Array:
     value, pull_back = jax.vjp(lambda at: outputs(trained, at, parallax, parallax_error), stamps)
     # A star's answer depends on its own stamp alone, so that one pull-back serves all stars of a target.
     one_hot = jnp.broadcast_to(jnp.eye(value.shape[1], dtype=value.dtype)[:, None], (value.shape[1], *value.shape))
@@ -184,7 +187,7 @@ def _gradients(trained, stamps, parallax, parallax_error):
     return jnp.moveaxis(gradient, 0, 1)
 
 
-def _compiled(function: Callable, trained) -> Callable:
+def _compiled(function: Callable[..., jax.Array], trained: NetworkParts) -> Callable[..., jax.Array]:
     """`function(trained, ...)` compiled, its parameters an argument: as constants they would be compiled in."""
     run = jax.jit(lambda params, *arrays: function(dataclasses.replace(trained, params=params), *arrays))
     return functools.partial(run, jax.device_put(trained.params))

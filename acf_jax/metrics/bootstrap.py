@@ -145,7 +145,7 @@ def std_ratio(residual: np.ndarray, other: np.ndarray, draws: Draws = Draws()) -
 
 
 def bootstrap_bins(
-    residual: np.ndarray, x: np.ndarray, edges: Sequence[float], draws: Draws = Draws()
+    residual: np.ndarray, x: np.ndarray, edges: Sequence[float] | np.ndarray, draws: Draws = Draws()
 ) -> list[MomentsBin]:
     """Offset and standard deviation in bins of `x`, with bootstrap intervals; a star of NaN is in no bin.
 

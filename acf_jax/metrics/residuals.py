@@ -152,7 +152,7 @@ def regular_edges(values: np.ndarray, step: float) -> np.ndarray:
     return step * np.arange(first, last + 1)
 
 
-def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> list[ResidualBin]:
+def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float] | np.ndarray) -> list[ResidualBin]:
     """Offset and standard deviation of residuals in bins of `x`, e.g. of the log g residual in g magnitude.
 
     Stars whose residual or `x` is not finite are in no bin.

@@ -248,7 +248,7 @@ def error_against_std(residual: np.ndarray, std: np.ndarray, n_bins: int = 10) -
     return bins
 
 
-def binned_coverage(covered: np.ndarray, x: np.ndarray, edges: Sequence[float]) -> list[CoverageBin]:
+def binned_coverage(covered: np.ndarray, x: np.ndarray, edges: Sequence[float] | np.ndarray) -> list[CoverageBin]:
     """Coverage in bins of `x`.
 
     Args:
