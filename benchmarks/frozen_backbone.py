@@ -19,9 +19,10 @@ import jax
 import numpy as np
 
 from acf_jax.baselines import photometric_network
+from acf_jax.data.batches import filled_batches
 from acf_jax.devices import compilation_cache
 from acf_jax.labels import LABELS
-from acf_jax.report.context import Context, Options, labels_of, network_facts, split_facts
+from acf_jax.report.context import STARS_AT_A_TIME, Context, Options, labels_of, network_facts, split_facts
 from acf_jax.report.markdown import markdown_table
 from acf_jax.report.opening import open_context
 from acf_jax.report.section import number
@@ -39,10 +40,11 @@ def scalars(context: Context, split: str) -> np.ndarray:
 
     def compute() -> dict[str, np.ndarray]:
         parts = []
-        for rows in context.batches(split):
+        for rows, n_real in filled_batches(len(stars["parallax"]), STARS_AT_A_TIME):
             stamps = np.nan_to_num(context.dataset.arrays(split, ("stamp",), rows.tolist())["stamp"])
             astrometry = (stars["parallax"][rows], stars["parallax_error"][rows])
-            parts.append(np.asarray(scaled(stamps, *astrometry, use_parallax=trained.model.config.use_parallax)))
+            told = scaled(stamps, *astrometry, use_parallax=trained.model.config.use_parallax)
+            parts.append(np.asarray(told)[:n_real])
         return {"scalars": np.concatenate(parts)}
 
     return context.cached("scalars", network_facts(trained) | split_facts(context.dataset, split), compute)["scalars"]
