@@ -51,7 +51,7 @@ from acf_jax.training.run import (
 
 @flax.struct.dataclass
 class TrainState:
-    """What a step changes; the same on every device."""
+    """What a step changes, with equal values on every device."""
 
     step: jax.Array | np.int32  # () int32, steps done
     params: Any
@@ -98,7 +98,7 @@ def train(
             examples = open_examples(config, dataset)
             inputs, labels = (
                 (InputScaling.from_dict(sidecar["input_scaling"]), LabelScaling.from_dict(sidecar["label_scaling"]))
-                if sidecar  # a run that goes on keeps the scalings that it has
+                if sidecar  # a resumed run keeps its scalings
                 else fit_scalings(config, dataset, examples["train"])
             )
             run = Run(config, dataset, inputs, labels, backbone)
@@ -118,7 +118,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """Where a training writes what it does."""
+    """Where a training writes its log and checkpoints."""
 
     manager: ocp.CheckpointManager
     history: list[dict]  # of all validations; grows
@@ -129,9 +129,9 @@ def run_from(run: Run, examples: Mapping, first_step: int, records: Records) -> 
     """Train from a checkpoint, or from fresh parameters, to the end of the run.
 
     Args:
-        run: what stays the same.
+        run: what does not change.
         examples: the splits `train` and `calibration`.
-        first_step: of the checkpoint; 0 for a fresh start.
+        first_step: the checkpoint's step; 0 for a fresh start.
         records: where to write.
     """
     state, manager = create_state(run), records.manager
@@ -154,8 +154,8 @@ def run_steps(
     """Steps, validations and checkpoints.
 
     Args:
-        run: what stays the same.
-        state: before the first of the steps; consumed.
+        run: what does not change.
+        state: before the first of these steps; donated.
         batches: of the training split.
         validation: the stars that choose the best checkpoint.
         records: where to write.
@@ -187,11 +187,11 @@ def run_steps(
 
 
 def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metrics: Mapping[str, jax.Array]) -> None:
-    """Log a step that is done.
+    """Log a step.
 
     Args:
-        run: what stays the same.
-        log: where to.
+        run: what does not change.
+        log: where to log it.
         step: its number, from 1.
         object_ids: (n,), of the batch.
         metrics: of the step, as `make_train_step` returns them.
@@ -216,7 +216,7 @@ def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metric
 
 
 def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainState, dict]]:
-    """`(state, batch) -> (state, metrics)`: one optimizer step on a batch from `device_batch`; consumes the state.
+    """`(state, batch) -> (state, metrics)`: one optimizer step on a batch from `device_batch`; donates the state.
 
     Metrics: `loss` and `gradient_norm`, averaged over the batch, and `star_loss` (devices, stars a device).
     """
@@ -242,10 +242,10 @@ def star_losses(run: Run, params: Any, batch: Mapping[str, jax.Array], step_key:
     """Training loss of every star: smooth L1 averaged over its targets, under augmentation and dropout.
 
     Args:
-        run: what stays the same.
-        params: of the network.
-        batch: a device's part of what `device_batch` makes, n stars.
-        step_key: of all draws of this step.
+        run: what does not change.
+        params: the network's parameters.
+        batch: a device's part, n stars, of what `device_batch` makes.
+        step_key: the key of all draws of this step.
 
     Returns:
         (n,) losses.
@@ -272,7 +272,7 @@ def star_losses(run: Run, params: Any, batch: Mapping[str, jax.Array], step_key:
 
 
 def batch_scalars(run: Run, batch: Mapping[str, jax.Array]) -> AnyArray | None:
-    """What the network reads besides the stamps, which are not augmented here: turning a star changes none of it."""
+    """The scalars that the network reads. Its stamps are not augmented here: turning a stamp changes no scalar."""
     astrometry = (batch["parallax"], batch["parallax_error"])
     return run.input_scaling.scalars(batch["stamp"], *astrometry, run.model.config.use_parallax)
 
@@ -309,10 +309,10 @@ def validate(run: Run, predict_step: Callable, params: Any, examples: Examples |
     close to it.
 
     Args:
-        run: what stays the same.
+        run: what does not change.
         predict_step: from `make_predict_step`.
-        params: of the network, on all devices.
-        examples: of the calibration split.
+        params: the network's parameters, on all devices.
+        examples: the calibration split's.
 
     Returns:
         `labels` and, where the dataset knows it, `truth`: {target: {offset, std, mad_std}}; and the score that
@@ -347,7 +347,7 @@ def _moments(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def create_state(run: Run) -> TrainState:
-    """Fresh parameters, but for a backbone that the run brings, and optimizer state on all devices."""
+    """Fresh parameters, except a backbone that the run starts from, and optimizer state, on all devices."""
     params = acf.init_params(run.model, run.config.seed)
     if run.backbone is not None:
         params = {**params, "backbone": run.backbone}

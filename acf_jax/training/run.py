@@ -1,4 +1,4 @@
-"""A training run before its first step: config, dataset and model put together, and whatever contradicts refused."""
+"""A training run before its first step: config, dataset and model together, and all checks that they fit."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from acf_jax.version import __version__
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
 SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
-# None of these touches what is learned, but for the last digits.
+# None of these changes what is learned, except for the last digits.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same throughout a training."""
+    """What does not change during a training."""
 
     config: TrainingConfig
     dataset: PreparedDataset
     input_scaling: InputScaling
     label_scaling: LabelScaling
-    backbone: Mapping | None = None  # parameters that its backbone starts from; None: drawn as the others are
+    backbone: Mapping | None = None  # parameters that its backbone starts from; None: random
 
     @functools.cached_property
     def model(self) -> ACF:
@@ -72,7 +72,7 @@ class Run:
         return adam_with_l2(self.config.optimizer, self.schedule)
 
     def sidecar(self, step: int, history: list[dict]) -> dict:
-        """What a checkpoint tells of its making; `history` holds all validations, the last one being this step's."""
+        """How a checkpoint was made; `history` holds all validations, the last of them from this step."""
         return {
             "format_version": checkpoints.FORMAT_VERSION,
             "code_version": __version__,
@@ -91,10 +91,10 @@ class Run:
 
 
 def open_checked(config: TrainingConfig, data_dir: str | Path) -> PreparedDataset:
-    """The dataset that a config asks for, if they and this machine's devices agree.
+    """The dataset that a config names, if it fits the config and this machine's devices.
 
     Raises:
-        TrainingError: if not.
+        TrainingError: if it does not.
         DatasetError: if the dataset is not prepared.
     """
     check_devices(config)
@@ -108,7 +108,7 @@ def open_checked(config: TrainingConfig, data_dir: str | Path) -> PreparedDatase
 
 
 def initial_backbone(config: TrainingConfig, workdir: str | Path) -> dict | None:
-    """Parameters from the file `config.backbone_weights`; None without one, and for a run that has checkpoints.
+    """Parameters from the file `config.backbone_weights`; None if there is no such file, or the run has checkpoints.
 
     Raises:
         TrainingError: if the file cannot be read or holds the weights of another network.
@@ -122,7 +122,7 @@ def initial_backbone(config: TrainingConfig, workdir: str | Path) -> dict | None
 
 
 def has_checkpoint(workdir: str | Path) -> bool:
-    """Whether a training would go on from there."""
+    """Whether there is a checkpoint to go on from."""
     try:
         with checkpoints.open_manager(workdir) as manager:
             return manager.latest_step() is not None
@@ -185,8 +185,8 @@ def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDa
 
     Args:
         sidecar: of the run's last checkpoint.
-        config: now.
-        dataset: now.
+        config: the new one.
+        dataset: the new one.
         workdir: the run's folder.
 
     Raises:
@@ -209,7 +209,7 @@ def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDa
 
 
 def open_examples(config: TrainingConfig, dataset: PreparedDataset) -> dict:
-    """The two splits that training reads, holding the fields that training and validation need and no others."""
+    """The two splits that training reads, with only the fields that training and validation need."""
     truth = tuple(f"true_{target}" for target in config.model.targets if f"true_{target}" in dataset.fields)
     fields = (*INPUT_FIELDS, *config.model.targets)
     splits = {
@@ -225,8 +225,8 @@ def fit_scalings(
     """Label scaling from the whole training split, input scaling from its first stamps and all its parallaxes.
 
     Args:
-        config: which inputs and labels, and how they are scaled.
-        dataset: of the training.
+        config: says which inputs and labels there are, and how they are scaled.
+        dataset: the one to train on.
         train: its training split.
 
     Returns:
@@ -262,5 +262,5 @@ def fit_scalings(
 
 
 def without(mapping: Mapping, names: tuple[str, ...]) -> dict:
-    """A copy that lacks some names."""
+    """A copy without some names."""
     return {name: value for name, value in mapping.items() if name not in names}
