@@ -38,7 +38,7 @@ __all__ = [
     "train",
 ]
 
-# Where each is. Imported when it is asked for: JAX takes a second, and a reader of predictions need not have Orbax.
+# Where each is. Imported at its first use: JAX takes a second, and a reader of predictions need not have Orbax.
 _MODULES = {
     "load": "acf_jax.inference.loading",
     "Network": "acf_jax.inference.network",
@@ -57,7 +57,7 @@ def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"acf_jax has no {name}; it has {', '.join(__all__)}.")
     value = getattr(importlib.import_module(_MODULES[name]), name)
-    globals()[name] = value  # so that it is asked for once
+    globals()[name] = value  # so that this function is called once for it
     return value
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: parameters, optimizer, data iterator and a sidecar that tells how they were made.
+"""Checkpoints: parameters, optimizer, data iterator and a sidecar that says how they were made.
 
 A run's folder holds `checkpoints/<step>`, of which the latest and the best are kept. Orbax writes each into a
 temporary folder and renames it, so that a killed run leaves whole checkpoints only. The sidecar is JSON:
@@ -21,7 +21,7 @@ from acf_jax.errors import ACFError
 
 FORMAT_VERSION = 1
 SCORE = "mean_standardised_sigma"
-"""What the best checkpoint has least of: validation standard deviation / label standard deviation, over targets."""
+"""The best checkpoint has the smallest: validation standard deviation / label standard deviation, over targets."""
 
 
 class CheckpointError(ACFError):
@@ -32,7 +32,7 @@ def open_manager(run_dir: str | Path, *, create: bool = False) -> ocp.Checkpoint
     """Orbax's manager of a run's checkpoints; `create` makes the folder and clears away what a killed run left.
 
     Raises:
-        CheckpointError: if there is no such folder and it is not to be created.
+        CheckpointError: if there is no such folder and `create` is False.
     """
     folder = Path(run_dir).absolute() / "checkpoints"
     if not create and not folder.is_dir():
@@ -139,7 +139,7 @@ def restore_training(manager: ocp.CheckpointManager, step: int, params: Any, opt
     Args:
         manager: from `open_manager`.
         step: of the checkpoint.
-        params: pytree of arrays, which say shapes and devices.
+        params: pytree of arrays with the shapes and devices of the result.
         optimizer: likewise.
 
     Returns:

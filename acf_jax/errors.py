@@ -1,4 +1,4 @@
-"""The base of all refusals, and how they tell what differs."""
+"""The base of all errors for users, and how they list what differs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 class ACFError(Exception):
     """Something that cannot be done; the message says what was wrong, where, and what to do.
 
-    A command prints it as one line. Whatever else is raised is a fault of the code.
+    A command prints it as one line. Any other exception is a fault of the code.
     """
 
 
@@ -22,7 +22,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
         prefix: stands before every name.
 
     Returns:
-        A line `- name: old` and a line `+ name: new` each; `a.b` is what is called b in a.
+        A line `- name: old` and a line `+ name: new` for each; the name `a.b` means b in the dictionary a.
     """
     lines = []
     for name in sorted(old.keys() | new.keys()):

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 @contextmanager
 def whole_file(path: str | Path, mode: str = "x+b", *, replace: bool = True) -> Iterator[IO]:
-    """A file, open for writing, that takes the place of `path` when the block ends well.
+    """A file, open for writing, that takes the place of `path` when the block ends without an error.
 
     Until then it is a hidden file beside `path`, `.NAME.<32 hexadecimal digits>.part`; it is removed when the block
     fails, and stays behind only when the process is killed.
@@ -40,13 +40,13 @@ def whole_file(path: str | Path, mode: str = "x+b", *, replace: bool = True) -> 
         if replace or not _linked(part, path):
             os.replace(part, path)
     finally:
-        with suppress(OSError):  # what is to be told has been told
+        with suppress(OSError):  # errors that matter were raised above
             part.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """A new folder, to be filled with files, that becomes `path` when the block ends well.
+    """A new folder, to be filled with files, that becomes `path` when the block ends without an error.
 
     Until then it is a hidden folder beside `path`, named as `whole_file` names its file, and likewise removed.
 
@@ -69,7 +69,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _beside(path: str | Path) -> Path:
-    """The name of what is not whole yet: on the same file system, and unique among machines too."""
+    """The name of a file or folder that is not whole yet: on the same file system, and unique among machines too."""
     return Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex}.part")
 
 

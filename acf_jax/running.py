@@ -1,11 +1,13 @@
-"""How a command ends: with an exit status and, if something was in its way, one line instead of a traceback.
+"""How a command ends: with an exit status and, after an error, one line instead of a traceback.
 
-def main(arguments: list[str] | None = None) -> int:
-options = parse_arguments(arguments)
-return run(lambda: do(options), "acf_jax.something")
+A command looks like this:
 
-if __name__ == "__main__":
-sys.exit(main())
+    def main(arguments: list[str] | None = None) -> int:
+        options = parse_arguments(arguments)
+        return run(lambda: do(options), "acf_jax.something")
+
+    if __name__ == "__main__":
+        sys.exit(main())
 """
 
 from __future__ import annotations
@@ -25,21 +27,21 @@ _STDOUT = 1  # its file descriptor
 def run(
     command: Callable[[], int | None], prog: str, *, out: str | Path | None = None, stopped: str = "stopped."
 ) -> int:
-    """Run a command; what its user can do something about becomes one line on stderr, `prog: what is wrong`.
+    """Run a command; an error that its user can do something about becomes one line on stderr, `prog: what is wrong`.
 
-    An `ACFError` says it itself; of an `OSError` the line names the file and the system's reason; ctrl-C is told as
-    `stopped`. A reader of the output that goes away early, as in `... | head`, ends the command without a word.
-    Whatever else is raised is a fault of the code, and raised on.
+    The line is the message of an `ACFError`, the file and the system's reason of an `OSError`, and `stopped` after
+    ctrl-C. If the reader of the output goes away early, as in `... | head`, the command ends without a message. Any
+    other exception is a fault of the code, and is not caught.
 
     Args:
         command: does the work; returns an exit status, or None for 0.
         prog: the command's name.
-        out: what the command writes, for errors of the system that name no file: a full disk's.
+        out: what the command writes, for errors of the system that name no file, such as a full disk.
         stopped: what to say after ctrl-C, and whether the work can go on from there.
 
     Returns:
-        The exit status: the command's own; 1 if it could not be done; 130 after ctrl-C; 141 without a reader, as if
-        the signals had ended it.
+        The exit status: the command's own; 1 if it could not be done; 130 after ctrl-C; 141 without a reader: as when
+        the signals end a command.
     """
     try:
         status = command()
@@ -59,7 +61,7 @@ def run(
 
 
 def _lost_the_reader() -> bool:
-    """Whether the pipe that is broken is standard output; then what is left to print is dropped.
+    """Whether the broken pipe is standard output; then what is left to print is dropped.
 
     Otherwise Python would try again at its end, and complain.
     """

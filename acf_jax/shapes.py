@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Float
 
 AnyArray = np.ndarray | jax.Array
-"""What JAX's functions take."""
+"""What JAX's functions accept."""
 
 Stamps = Float[AnyArray, "star y x band"]
 PerStar = Float[AnyArray, " star"]

@@ -1,1 +1,1 @@
-"""A trained network in one folder to publish, that `python -m acf_jax.bundle` writes and `loading` reads."""
+"""A trained network in one folder to publish: `python -m acf_jax.bundle` writes it, `acf_jax.load` reads it."""

@@ -1,7 +1,7 @@
 """Publish a trained network: one folder with everything that others need to use it.
 
   python -m acf_jax.bundle runs/acf --out acf-bundle          the best checkpoint of a run
-  python predict.py --checkpoint acf-bundle ...                wherever a run's folder would do
+  python predict.py --checkpoint acf-bundle ...                in place of a run's folder
   python acf-bundle/example.py                                 with JAX, flatbuffers and NumPy alone
 
 What is in it:
@@ -9,11 +9,11 @@ What is in it:
   README.md                 the model card: data, training, precision, intended use, limits, licence, citation
   bundle.json               format, config, scaling, calibration of the errors, summary of the training domain
   parameters.safetensors    the weights
-  training_domain.npz       what tells a star unlike those trained on, where the run has it
+  training_domain.npz       for telling which stars are unlike the training stars, if the run has it
   predict.jaxexport         stamps and parallaxes -> mean and standard deviation, as one function for CPU and CUDA
   example.py                how to call it, on example_stars.npz
-  metrics.json              what evaluate.py measured, where it did
-  checksums.txt             SHA-256 of all of them; `sha256sum --check checksums.txt`
+  metrics.json              what evaluate.py measured, if it was run
+  checksums.txt             SHA-256 of all others; `sha256sum --check checksums.txt`
 
 Evaluate first (python evaluate.py --checkpoint runs/acf), so that the card says how precise the network is.
 """

@@ -1,4 +1,4 @@
-"""A few made-up stars to try a bundle on: any network of these bands takes them, and none should be believed."""
+"""A few made-up stars to try a bundle on: every network of these bands can read them; its answers mean nothing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A network's Monte Carlo prediction as one function that runs with JAX alone (`jax.export`).
 
-The samples are those of `mc_dropout.predict`: the same keys, so the same numbers to rounding. Here they are drawn by
-one program for any number of stars, on one device, whichever of `PLATFORMS` it is.
+The samples are those of `mc_dropout.predict`: the same keys, so the same numbers to rounding. Here one program
+draws them for any number of stars, on one device of one of `PLATFORMS`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from acf_jax.keys import sample_keys, star_keys
 from acf_jax.models.acf import predict_per_star
 
 PLATFORMS = ("cpu", "cuda")
-N_SAMPLES = 100  # T of Eq. 13, as the paper has it
+N_SAMPLES = 100  # T of Eq. 13, as in the paper
 SAMPLES_AT_A_TIME = 10  # bounds the memory that the head's layers take
 STAMP_SIZE_PX = 48
 
@@ -38,7 +38,7 @@ def export_prediction(trained: NetworkParts, n_samples: int = N_SAMPLES, size_px
         What `jax.export.deserialize` reads. Its arguments are
 
         * stamps: (b, size_px, size_px, bands) float32, microjansky per pixel,
-        * parallax, parallax_error: (b,) float32, mas; an ACPF does not look at them,
+        * parallax, parallax_error: (b,) float32, mas; an ACPF ignores them,
         * ids: (b, 2) uint32, the high and the low half of each star's object_id,
         * seed: () uint32,
 
@@ -60,7 +60,7 @@ def export_prediction(trained: NetworkParts, n_samples: int = N_SAMPLES, size_px
 
 @contextlib.contextmanager
 def _without_folders() -> Iterator[None]:
-    """Each operation tells the line of code that it came from: here without the folders of this machine."""
+    """Each operation stores the line of code that it came from: here without the folders of this machine."""
     setting = "jax_hlo_source_file_canonicalization_regex"
     before = getattr(jax.config, setting)
     jax.config.update(setting, ".*/")

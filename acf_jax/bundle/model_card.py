@@ -25,7 +25,7 @@ def markdown(described: Mapping, metrics: Mapping | None) -> str:
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=False,  # what is put in is this project's own, and is not HTML
+        autoescape=False,  # what is filled in is this project's own text, not HTML
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -66,7 +66,7 @@ def _facts(described: Mapping, metrics: Mapping | None) -> dict:
 
 
 def is_mock(checkpoint: Mapping) -> bool:
-    """Whether a checkpoint's stars were a mock sky's: of no others is the truth known."""
+    """Whether a checkpoint's stars were a mock sky's: the truth is known for no others."""
     return bool(checkpoint["validation"].get("truth"))
 
 

@@ -29,7 +29,7 @@ from acf_jax.version import __version__
 TEMPLATES = Path(__file__).with_name("templates")
 SEED = 0  # of the example's samples
 TOLERANCE = {"float32": 5e-3, "bfloat16": 5e-2}
-"""Between the exported function and the network, in standard deviations of the labels; by the backbone's dtype."""
+"""Allowed between the exported function and the network, in standard deviations of the labels; by backbone dtype."""
 
 
 class BundleError(ACFError):
@@ -60,7 +60,7 @@ def write_bundle(
     Raises:
         CheckpointError: if there is no network in `source`.
         BundleError: if `out_dir` is there already, the evaluation is missing or another network's, or the exported
-            function answers otherwise than the network.
+            function and the network do not agree.
     """
     source, out_dir = Path(source), Path(out_dir)
     if out_dir.exists():
@@ -73,11 +73,11 @@ def write_bundle(
 
 
 def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Network) -> dict | None:
-    """What `evaluate.py` measured of this very network.
+    """What `evaluate.py` measured of this network.
 
     Args:
         source: the run's folder, or a bundle.
-        evaluation_dir: where `metrics.json` is to be; None: where `evaluate.py` leaves it, if it is there.
+        evaluation_dir: the folder of `metrics.json`; None: where `evaluate.py` writes it, if it is there.
         trained: the network.
 
     Returns:
@@ -108,7 +108,7 @@ def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Netwo
 
 
 def describe(trained: Network, n_samples: int, size_px: int) -> dict:
-    """All about a network but its arrays.
+    """Everything about a network except its arrays.
 
     Args:
         trained: the network.

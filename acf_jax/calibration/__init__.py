@@ -1,1 +1,1 @@
-"""What is fitted to stars that a network was not trained on: honest errors, and where they hold."""
+"""What is fitted to stars that a network was not trained on: calibrated errors, and for which stars they hold."""

@@ -1,16 +1,16 @@
-"""Errors that mean what they say, fitted to stars that the network was not trained on.
+"""Calibrated errors, fitted to stars that the network was not trained on.
 
-Monte Carlo dropout knows only what the network does not know: its spread leaves out the noise of stamps and labels, and
-its scale depends on the dropout rate. Two remedies, each parameter on its own:
+Monte Carlo dropout measures only the network's own uncertainty: its spread leaves out the noise of stamps and labels,
+and its scale depends on the dropout rate. There are two corrections, made for each parameter separately:
 
-* Variance scaling: sigma^2 = (a mc^2 + b noise^2 + c) exp(s), with a, b, c >= 0 of greatest likelihood. b is there if
-  the network predicts a noise; s, a sum of piecewise linear functions of the predicted parameters, is there if it
+* Variance scaling: sigma^2 = (a mc^2 + b noise^2 + c) exp(s), with a, b, c >= 0 of greatest likelihood. b is used if
+  the network predicts a noise; s, a sum of piecewise linear functions of the predicted parameters, is used if it
   raises the likelihood of stars that it was not fitted to.
 * Conformal intervals: mean -+ q sigma, with q the quantile of |residual| / sigma that covers the wanted fraction of a
   new star's labels whatever the distribution (Vovk et al. 2005; Lei et al. 2018, JASA 113, 1094). So that all stars
-  serve both remedies, each star's sigma is here one that was fitted without it (cross-conformal; Vovk 2015).
+  can be used for both, each star's sigma is here one that was fitted without it (cross-conformal; Vovk 2015).
 
-Both are calibrated to the labels, whose noise they contain: about the truth they are too wide.
+Both are calibrated to the labels, whose noise they contain: for the truth they are too wide.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Weights = tuple[Float[np.ndarray, " term"], Float[np.ndarray, " knot"]]
 """What `Terms` and `Shapes` are multiplied by: a, b and c; and s at the knots of all predicted parameters."""
 
 LEVELS = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.6827)
-"""Nominal coverage of the intervals that there are."""
+"""Nominal coverage of the available intervals."""
 
 MIN_STARS = 50
-"""With fewer the fit says nothing; the 95 % interval alone needs 19."""
+"""Fewer stars are not enough for a fit; the 95 % interval alone needs 19."""
 
 N_FOLDS = 5
 KNOTS = (0.02, 0.15, 0.5, 0.85, 0.98)
@@ -46,7 +46,7 @@ SHAPE_PRIOR_STD = 1.0
 """Of the logarithm of the variance at each knot: keeps s near zero where there are few stars."""
 
 OUTLIER_SIGMA = 3.0
-"""A residual beyond this many sigma counts in the fit as one of this many."""
+"""A larger residual, in sigma, counts in the fit as one of this size."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class ErrorCalibration:
         Args:
             mean: predicted parameters, in physical units.
             mc_std: Monte Carlo standard deviations.
-            noise_std: standard deviations of the noise as the network predicts it; None if it does not.
+            noise_std: standard deviations of the noise that the network predicts; None if it predicts none.
             labels: in the same units.
             targets: the parameters' names.
 
@@ -116,15 +116,15 @@ class ErrorCalibration:
         """Calibrated standard deviations.
 
         Args:
-            mean: predicted parameters, as in `fit`; so the others.
+            mean: predicted parameters, as in `fit`.
             mc_std: Monte Carlo standard deviations.
             noise_std: None for a network that predicts no noise.
 
         Returns:
-            One a prediction, in its unit; NaN for a star without one.
+            One for each prediction, in its unit; NaN for a star without a prediction.
 
         Raises:
-            ValueError: if shapes disagree, or a noise is given or missing contrary to the fit.
+            ValueError: if shapes disagree, or `noise_std` is given where the fit had none, or missing where it had one.
         """
         mean, mc_std, noise_std = _checked(mean, mc_std, noise_std, len(self.targets))
         if (noise_std is None) != (self.parameters[0].noise_factor is None):
@@ -146,7 +146,7 @@ class ErrorCalibration:
         """Conformal intervals.
 
         Args:
-            mean: predicted parameters, as in `fit`; so the others.
+            mean: predicted parameters, as in `fit`.
             mc_std: Monte Carlo standard deviations.
             noise_std: None for a network that predicts no noise.
             level: their nominal coverage.
@@ -169,7 +169,7 @@ class ErrorCalibration:
 
     @classmethod
     def from_dict(cls, stored: Mapping) -> ErrorCalibration:
-        """Undo `to_dict`, after a way through JSON too.
+        """Undo `to_dict`, also after storage as JSON.
 
         Raises:
             ValueError: if the intervals stored are not those of `LEVELS`.
@@ -188,7 +188,7 @@ def conformal_quantile(scores: Residuals, level: float) -> float:
 
     Args:
         scores: finite, of held-out stars.
-        level: above 0; infinity where n is too small for it.
+        level: above 0. Where n is too small for it, the score is infinite.
     """
     rank = int(np.ceil((len(scores) + 1) * level - 1e-9))
     return float(np.sort(scores)[rank - 1]) if rank <= len(scores) else float("inf")
@@ -218,7 +218,7 @@ def _fit_parameter(
 
 
 def _held_out_std(residual: Residuals, terms: Terms, shapes: Shapes, start: Weights) -> Residuals:
-    """Each star's sigma, fitted to the stars of the other folds, from where the fit to all ended."""
+    """Each star's sigma, fitted to the stars of the other folds, starting from the fit to all stars."""
     fold = np.arange(len(residual)) % N_FOLDS
     std = np.empty(len(residual))
     for k in range(N_FOLDS):
@@ -229,7 +229,7 @@ def _held_out_std(residual: Residuals, terms: Terms, shapes: Shapes, start: Weig
 
 def _fit_variance(residual: Residuals, terms: Terms, shapes: Shapes, start: Weights | None = None) -> Weights:
     """The weights of greatest likelihood."""
-    # With each term's mean made the typical squared residual, what is sought is of order one.
+    # Each term's mean is scaled to the typical squared residual, so that the weights are of order one.
     typical = terms.mean(axis=0)
     scale = np.where(typical > 0, _robust_variance(residual) / np.maximum(typical, 1e-300), 1.0)
     scaled = terms * scale
@@ -245,7 +245,7 @@ def _fit_variance(residual: Residuals, terms: Terms, shapes: Shapes, start: Weig
         n = len(residual)
         return (_loss(residual, variance).sum() + penalty) / n, np.concatenate(gradient) / n
 
-    # A variance of exactly zero has no likelihood: c keeps a trace, in sigma a hundredth of the typical residual.
+    # A variance of exactly zero has no likelihood: c stays positive, in sigma a hundredth of the typical residual.
     bounds = [(0, None)] * (n_terms - 1) + [(1e-4, None)] + [(None, None)] * shapes.shape[1]
     factors, weights = (scale / n_terms, np.zeros(shapes.shape[1])) if start is None else start
     first = np.concatenate([factors / scale, weights])
@@ -254,9 +254,9 @@ def _fit_variance(residual: Residuals, terms: Terms, shapes: Shapes, start: Weig
 
 
 def _loss(residual: Residuals, variance: Residuals) -> Residuals:
-    """A Gaussian's negative log-likelihood, but for a constant, with outliers bounded in their influence.
+    """A Gaussian's negative log-likelihood without the constant, in which outliers count less.
 
-    The consistency factor makes it least at the true variance if the residuals are Gaussian.
+    The consistency factor puts its minimum at the true variance if the residuals are Gaussian.
     """
     square, bound = residual**2 / variance, OUTLIER_SIGMA**2
     beyond = np.maximum(square / bound, 1)

@@ -2,17 +2,17 @@
 
     Var[y] = tau^-1 + (1/T) sum_t y_t^2 - E[y]^2
 
-tau^-1 is the variance of the labels about what the network could know at best: the same for all stars. It comes from a
-prior length scale (`from_length_scale`) or from held-out stars (`fit`):
+tau^-1 is the variance of the labels about what the network could know at best, one number for all stars. It comes from
+a prior length scale (`from_length_scale`) or from held-out stars (`fit`):
 
-    held_out = mc_dropout.predict(trained, ..., samples=True)
+    held_out = network.predict(..., samples=True)
     tau_inverse = predictive_variance.fit(held_out.samples, labels)
-    prediction = mc_dropout.predict(trained, ..., tau_inverse=tau_inverse)
+    prediction = network.predict(..., tau_inverse=tau_inverse)
     prediction.std, prediction.predictive_std  # without and with it
 
 It is off by default. The paper prints no length scale; with its number of stars and L2 coefficient and a length scale
-of 1, tau^-1 would be 11 times the variance of the labels themselves, so the uncertainties that it quotes cannot hold
-it.
+of 1, tau^-1 would be 11 times the variance of the labels themselves, so the uncertainties that it quotes cannot include
+this term.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ def from_length_scale(
         keep_probability: p, 1 - dropout rate.
         n_stars: N, of the training split.
         l2_coefficient: lambda, of the penalty lambda |W|^2 beside the loss averaged over stars.
-        label_std: what the labels were standardised with, in physical units: `trained.label_scaling.std`; 1 gives
+        label_std: what the labels were standardised with, in physical units: `network.label_scaling.std`; 1 gives
             tau^-1 in units of the label variance.
 
     Returns:
@@ -67,13 +67,13 @@ def fit(samples: Samples, labels: Float[np.ndarray, "star target"]) -> Float[np.
 
     Args:
         samples: in physical units: `Prediction.samples`.
-        labels: in the same. A star without a finite label or prediction is left out.
+        labels: in the same units. A star without a finite label or prediction is left out.
 
     Returns:
         In the labels' units squared.
 
     Raises:
-        ValueError: if shapes disagree, no star is left, or some sample of every star is its label.
+        ValueError: if shapes disagree, no star is left, or every star has a sample that equals its label.
     """
     samples, labels = np.asarray(samples, np.float64), np.asarray(labels, np.float64)
     if samples.ndim != 3 or samples.shape[1:] != labels.shape:

@@ -1,11 +1,11 @@
 """What a network was trained on, and how far a star is from it.
 
-A star is told by the backbone's features and by its stamp's light profile, without which a stamp a hundred times too
-bright would pass: the backbone's normalisation removes most of a stamp's scale. The distance in each is Mahalanobis's,
-with a covariance shrunk towards the unit matrix (Ledoit & Wolf 2004, J. Multivar. Anal. 88, 365), so that directions in
-which training stars hardly differ count, too, but not without bound; as a detector of foreign inputs: Lee et al. (2018,
-NeurIPS 31, 7167). The larger of the two counts, divided by the `QUANTILE` of stars that were not trained on: a star
-beyond 1 is stranger than all but a few of those.
+A star is described by the backbone's features and by its stamp's light profile. Without the profile a stamp a hundred
+times too bright would pass: the backbone's normalisation removes most of a stamp's scale. The distance in each is
+Mahalanobis's, with a covariance shrunk towards the unit matrix (Ledoit & Wolf 2004, J. Multivar. Anal. 88, 365), so
+that directions in which training stars hardly differ count, too, but not without limit. Lee et al. (2018, NeurIPS 31,
+7167) detect foreign inputs in this way. The larger of the two counts, divided by the `QUANTILE` of stars that were not
+trained on: a star beyond 1 is more unusual than nearly all of those.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Points = Float[np.ndarray, "point axis"]
 Distances = Float32[np.ndarray, " point"]
 
 QUANTILE = 0.99
-"""Of the held-out stars' distances, which becomes 1: the rate of false alarms is one minus this."""
+"""The quantile of the held-out stars' distances that becomes 1: the rate of false alarms is one minus this."""
 
 MIN_STARS = 50
-"""Fewer training or held-out stars say nothing."""
+"""Fewer training or held-out stars are not enough for a fit."""
 
-EIGENVALUE_FLOOR = 1e-4  # of the mean: a feature that never varies must not make a rounding error a distance
+EIGENVALUE_FLOOR = 1e-4  # of the mean: in a feature that never varies, a rounding error must not become a distance
 CORE, WING, EDGE = 1 / 24, 1 / 6, 1 / 3  # of a stamp's side: 2, 8 and 16 of 48 pixels from its centre
 SOFTENING_UJY_PER_PX = 1.0  # about the sky's noise: fainter light counts linearly, brighter by its logarithm
 
@@ -48,7 +48,7 @@ def light_profile(stamps: Float[np.ndarray, "star y x band"]) -> Float32[np.ndar
     with np.errstate(invalid="ignore"):  # 0 times infinity: NaN, as any pixel outside the rings that is not finite
         means = rings @ np.asarray(stamps, np.float32).reshape(n_stars, ny * nx, n_bands)
     core, wing, edge = np.moveaxis(np.arcsinh(means / SOFTENING_UJY_PER_PX), 1, 0)
-    # Colours by themselves: as small differences of brightnesses they would drown in the covariance's shrinkage.
+    # Colours by themselves: as small differences of brightnesses they would be lost in the covariance's shrinkage.
     return np.concatenate([core.mean(axis=1, keepdims=True), np.diff(core, axis=1), wing - core, edge], axis=1)
 
 
@@ -61,7 +61,7 @@ class Ellipsoid:
 
     @classmethod
     def fit(cls, points: Points) -> Ellipsoid:
-        """Of points; the scale and origin of a column do not matter."""
+        """Fitted to points; the scale and origin of a column do not matter."""
         from sklearn.covariance import ledoit_wolf  # here, because it takes half a second
 
         points = np.asarray(points, np.float64)
@@ -74,11 +74,11 @@ class Ellipsoid:
         return cls(center.astype(np.float32), whitening.astype(np.float32))
 
     def divided_by(self, distance: float) -> Ellipsoid:
-        """The one whose distances are this one's divided by `distance`."""
+        """The ellipsoid whose distances are this one's divided by `distance`."""
         return Ellipsoid(self.center, (self.whitening / distance).astype(np.float32))
 
     def distance(self, points: Points) -> Distances:
-        """Of points from the centre; NaN for points that are not finite."""
+        """Distances of points from the centre; NaN for points that are not finite."""
         with np.errstate(invalid="ignore", over="ignore"):
             distance = np.linalg.norm((np.asarray(points, np.float32) - self.center) @ self.whitening, axis=1)
         return np.where(np.isfinite(points).all(axis=1), distance, np.float32(np.nan))
@@ -86,7 +86,7 @@ class Ellipsoid:
 
 @dataclass(frozen=True, eq=False)
 class TrainingDomain:
-    """The training set, as far as a catalogue's flags need it."""
+    """What a catalogue's flags need to know about the training set."""
 
     features: Ellipsoid  # of the backbone's features; 1 at the threshold, as the next
     profiles: Ellipsoid  # of `light_profile`
@@ -135,7 +135,7 @@ class TrainingDomain:
         if not all(np.isfinite(a).all() for a in (features, profiles, held_out_features, held_out_profiles)):
             raise ValueError("Features and profiles must be finite: leave out the stars whose inputs are not.")
         parts = [Ellipsoid.fit(train) for train in (features, profiles)]
-        # Scaled to each other by the training stars: held-out stars that served twice would promise too much.
+        # Scaled to each other by the training stars: held-out stars that were used twice would look too good.
         parts = [
             part.divided_by(_threshold(part.distance(train)))
             for part, train in zip(parts, (features, profiles), strict=True)
@@ -218,7 +218,7 @@ class TrainingDomain:
 
 
 def _threshold(distances: Distances) -> float:
-    """That `QUANTILE` of further stars stay below (Vovk et al. 2005), the largest where the stars are too few."""
+    """The distance below which `QUANTILE` of further stars stay (Vovk et al. 2005); with too few stars, the largest."""
     rank = min(int(np.ceil((len(distances) + 1) * QUANTILE)), len(distances))
     return max(float(np.sort(distances)[rank - 1]), float(np.finfo(np.float32).tiny))
 

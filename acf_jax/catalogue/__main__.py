@@ -14,13 +14,13 @@ from acf_jax.catalogue.info import as_text, survey
 from acf_jax.running import run
 
 _DESCRIPTION = """Look at a catalogue that predict.py has made: a Parquet, FITS, VOTable or CSV file, or the folder of
-one, also while it is being made. Catalogues of any length are read through in little memory.
+one, also while it is being made. Catalogues of any length are read in little memory.
 """
 
 _EPILOG = """examples:
   python -m acf_jax.catalogue info catalogue/                       rows, flags and their meaning, provenance
   python -m acf_jax.catalogue figures catalogue/                    the paper's Figs. 14, 15 and 16 of all stars
-  python -m acf_jax.catalogue figures my_stars.fits --good          of stars whose numbers need no second thought
+  python -m acf_jax.catalogue figures my_stars.fits --good          of stars without a flag that casts doubt
   python -m acf_jax.catalogue figures catalogue/ --flags-none CROWDED,SATURATED --out clean/
 """
 

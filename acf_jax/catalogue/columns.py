@@ -1,4 +1,4 @@
-"""The catalogue's columns: the one owner of their names, types, units and meaning (paper Table 3, and more).
+"""The catalogue's columns: the only place for their names, types, units and meaning (paper Table 3, and more).
 
 In memory a missing value is NaN (floats), -1 (identifiers and counts) or an empty text.
 """
@@ -22,7 +22,7 @@ class Column:
 
     name: str
     dtype: str  # NumPy's name of a number's type, or "str"
-    unit: str  # as astropy spells it; empty for a pure number
+    unit: str  # as astropy writes it; empty for a pure number
     ucd: str  # UCD1+
     description: str
     decimals: int | None = None  # digits after the point in texts; None: not a float
@@ -70,7 +70,7 @@ _QUALITY = (
 
 
 def columns(targets: Sequence[str], has_input_row: bool = False) -> tuple[Column, ...]:
-    """The columns of a catalogue of these labels, in order; `has_input_row` where it is of a user's table."""
+    """The columns of a catalogue of these labels, in order; `has_input_row`: its stars are those of a user's table."""
     labels = [column for target in targets for column in _label_columns(target)]
     return (*(_USER_TABLE if has_input_row else ()), *_STAR, *labels, *_QUALITY)
 
@@ -85,7 +85,7 @@ def _label_columns(target: str) -> list[Column]:
 
     return [
         column(target, ucd, f"{words}: mean of the Monte Carlo dropout samples"),
-        column(f"e_{target}", error, f"standard error of {target}: e_{target}_cal, or e_{target}_mc where that lacks"),
+        column(f"e_{target}", error, f"standard error of {target}: e_{target}_cal, or e_{target}_mc without that"),
         column(f"e_{target}_mc", error, f"standard deviation of the Monte Carlo samples of {target}"),
         column(
             f"e_{target}_cal",

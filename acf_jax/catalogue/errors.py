@@ -1,4 +1,4 @@
-"""What goes wrong with a catalogue."""
+"""Errors of catalogues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CatalogueError(ACFError):
 
 @contextmanager
 def told_if_not_written(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that could not be written into one sentence.
+    """Turn the system's error for a file that could not be written into one sentence.
 
     Raises:
         CatalogueError: if the disk is full or the file cannot be written.

@@ -10,11 +10,11 @@ import numpy as np
 from acf_jax.calibration.training_domain import TrainingDomain
 
 LOGG_LIMIT = 1.0  # paper Sec. 6: few giants this low were trained on
-FE_H_LIMIT = -1.0  # paper Sec. 6: nor stars this poor in metals
+FE_H_LIMIT = -1.0  # paper Sec. 6: and few stars this poor in metals
 PARALLAX_ERROR_LIMIT = 0.3  # of the parallax
-NEIGHBOUR_ARCSEC = 15.0  # the paper's samples have nobody nearer (Sec. 2)
+NEIGHBOUR_ARCSEC = 15.0  # the paper's samples have no neighbour nearer (Sec. 2)
 LATITUDE_DEG = 10.0  # the paper's samples keep this far from the plane (Sec. 2)
-MIN_DETECTIONS = 2  # of one alone no outlier can be told
+MIN_DETECTIONS = 2  # in a single one no outlier can be found
 SEXTRACTOR_SATURATED = 4  # bit of dr4.master's flags, which are SExtractor's
 
 
@@ -83,15 +83,15 @@ def compute(
 ) -> np.ndarray:
     """The flags of n stars.
 
-    What is missing sets no bit, except that a star without a result has `NO_RESULT`, beside the bits that its
-    position, photometry and parallax give it.
+    A missing value sets no bit, except that a star without a result has `NO_RESULT`, besides the bits from its
+    position, photometry and parallax.
 
     Args:
         rows: the catalogue's columns, each (n,), missing values as in `columns`: of each target its value, `e_` and
             `e_..._cal`; parallax, parallax_error, glat, domain_distance.
         facts: what the catalogue does not hold, each (n,): flags_master, and n_detections (n, bands), -1 where missing;
             self_dist1 in arcsec, NaN without a neighbour; network, "ACF", "ACPF" or ""; duplicate, bool. A fact that
-            is known of no star may be left out.
+            is known for no star may be left out.
         domain: what the network was trained on; without one, its three bits are never set.
         targets: labels in the catalogue.
 

@@ -14,11 +14,11 @@ from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.labels import LABELS
 
 MAX_REASONS = 50
-"""Told apart. A reason may name a star's own value, so that there can be as many as stars."""
+"""Reasons counted separately: one may name a star's own value, so there can be as many as stars."""
 
 
 def survey(catalogue: Path) -> dict:
-    """Read a catalogue's file or folder through, in batches; the answer as JSON types.
+    """Read a whole catalogue, a file or a folder, in batches; the results are JSON types.
 
     Returns:
         `n_rows`, `n_with_result`, `n_without_flag`, `flags` (name to n), `reasons` (why there is no result,
@@ -67,7 +67,7 @@ def targets_in(catalogue: Path) -> list[str]:
 
 
 def missing_columns(catalogue: Path, names: Iterable[str]) -> list[str]:
-    """Those of these columns that the catalogue lacks.
+    """Which of these columns the catalogue lacks.
 
     Raises:
         CatalogueError: if it cannot be read.
@@ -83,7 +83,7 @@ def missing_columns(catalogue: Path, names: Iterable[str]) -> list[str]:
 
 
 def as_text(found: Mapping) -> str:
-    """What `survey` found, for people."""
+    """What `survey` found, as text for people."""
     n_rows = found["n_rows"]
     lines = [
         f"{found['catalogue']}",

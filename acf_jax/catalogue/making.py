@@ -1,12 +1,12 @@
 """A network and a prepared dataset -> a catalogue. `predict.py` is the command line of this.
 
-    OUT/plan.json           what the catalogue is made of, settled before the first star
+    OUT/plan.json           what the catalogue is made of, fixed before the first star
     OUT/shards/             rows, as they come; each file whole or not there, and never made twice
     OUT/catalogue.parquet   all rows, once all shards are there; other formats beside, where asked for
     OUT/ReadMe              CDS-style, with a byte-by-byte description
 
-Of several processes, on one machine or many, each makes its share of the shards; whichever finds all there at its end
-puts the catalogue together. The file system is all that they share.
+Each of several processes, on one machine or many, makes its share of the shards; the process that finds all of them at
+its end puts the catalogue together. The processes share only the file system.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from acf_jax.data.prepared import PreparedDataset
 from acf_jax.inference.fingerprint import errors_fingerprint, network_fingerprint
 from acf_jax.inference.network import Network
 
-SHARD_SIZE = 10_000  # stars; a few seconds of a GPU, and what an interruption may cost
+SHARD_SIZE = 10_000  # stars; a few seconds of a GPU: the most that an interruption may cost
 BATCH_SIZE_ON_CPU, BATCH_SIZE = 128, 512  # stars on each device at a time
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a catalogue is made; of these, all but the last three are part of its plan."""
+    """How a catalogue is made; all of these except the last three are part of its plan."""
 
     n_samples: int = 100
     seed: int = 0
     shard_size: int = SHARD_SIZE
-    batch_size: int | None = None  # by the kind of device
-    process: int = 0  # this one,
-    n_processes: int = 1  # of so many that share the work
+    batch_size: int | None = None  # None: by the kind of device
+    process: int = 0  # this process, from 0
+    n_processes: int = 1  # that share the work
     progress: bool = True
 
 
@@ -68,8 +68,8 @@ def make_catalogue(
         dataset: all its splits, and the stars that have no stamp.
         folder: of plan and shards.
         files: the catalogue's, in the formats that their suffixes name.
-        readme: where its description goes.
-        options: see there.
+        readme: the file of its description.
+        options: how it is made.
 
     Returns:
         What was put together: empty if other processes still have shards to make.
@@ -86,7 +86,8 @@ def make_catalogue(
     mine = plan.shards_of(options.process, options.n_processes)
     missing = [shard for shard in mine if not is_whole(shard_path(folder, shard), plan, shard)]
     n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in numbers) for numbers in (mine, missing))
-    shown: dict[str, Any] = {} if options.progress else {"disable": True}  # given else, it would overrule TQDM_DISABLE
+    # Given always, it would overrule TQDM_DISABLE.
+    shown: dict[str, Any] = {} if options.progress else {"disable": True}
     with tqdm(total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **shown) as bar:
         if missing:
             job = Job(networks, StampReader(dataset) if facts.n_examples else None, facts.take, plan)
@@ -96,7 +97,7 @@ def make_catalogue(
         return []
     described, told = columns(plan.targets, plan.has_input_row), provenance(plan, networks, dataset, date)
     _put_together(Contents.from_shards(shards, described, told, flags.TABLE), files, readme, options.progress)
-    for part, _ in left_behind & unfinished(folder, files):  # unchanged all the time: no process is writing it
+    for part, _ in left_behind & unfinished(folder, files):  # unchanged since then: no process is writing it
         part.unlink(missing_ok=True)
     return [*files, readme]
 
@@ -109,7 +110,7 @@ def _put_together(contents: Contents, files: Sequence[Path], readme: Path, progr
 
 
 def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:
-    """Parts of shards and of `files` that a process has begun to write, or left when it was killed; when changed."""
+    """Parts of shards and of `files` that a process is writing, or left when it was killed; with the time of change."""
     parts = [
         *folder.glob("shards/.*.part"),
         *(part for file in files for part in file.parent.glob(f".{file.name}.*.part")),
@@ -122,7 +123,7 @@ def unfinished(folder: Path, files: Sequence[Path]) -> set[tuple[Path, int]]:
 
 
 def check(networks: Mapping[str, Network], dataset: PreparedDataset) -> None:
-    """Refuse networks that cannot be asked about this dataset, or not together.
+    """Refuse networks that do not fit this dataset or each other.
 
     Raises:
         CatalogueError: naming what does not fit.
@@ -148,7 +149,7 @@ def make_plan(networks: Mapping[str, Network], dataset: PreparedDataset, facts: 
         options: as of `make_catalogue`.
 
     Returns:
-        What `settle` compares with the plan in a catalogue's folder.
+        The plan, which `settle` compares with the one in a catalogue's folder.
 
     Raises:
         CatalogueError: if the dataset holds no star.

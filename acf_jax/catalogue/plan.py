@@ -1,7 +1,7 @@
-"""Which rows a catalogue has, how they are divided into shards, and what it is made by: fixed before the first star.
+"""Which rows a catalogue has, how they are divided into shards, and what it is made with: fixed before the first star.
 
-Every process that works on a catalogue makes the same plan and finds the first one's in its folder, so that none goes
-on with another's work by mistake.
+Every process that works on a catalogue makes the same plan and finds the first one's in its folder, so that none
+continues a different catalogue by mistake.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ class Plan:
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n_stars))
 
     def shards_of(self, process: int, n_processes: int) -> range:
-        """The shards that one of several processes makes: every `n_processes`-th, so that all end together."""
+        """The shards that one of several processes makes: every `n_processes`-th, so that all end almost together."""
         return range(process, self.n_shards, n_processes)
 
 
 def settle(plan: Plan, folder: Path) -> str:
-    """Write the plan into a catalogue's folder, or find the same one there; the date when it was written.
+    """Write the plan into a catalogue's folder, or find the same one there; returns the date when it was written.
 
     Raises:
-        CatalogueError: if the folder holds a catalogue that is made otherwise.
+        CatalogueError: if the folder holds a catalogue that is made with other settings.
     """
     path = folder / PLAN
     try:
         if not path.exists():
-            with whole_file(path, "x", replace=False) as file:  # another process may just have written the same
+            with whole_file(path, "x", replace=False) as file:  # another process may have written the same one just now
                 file.write(json.dumps(asdict(plan) | {"date": today()}, indent=1))
     except OSError as error:
         raise CatalogueError(
@@ -81,7 +81,7 @@ def settle(plan: Plan, folder: Path) -> str:
 
 
 def today() -> str:
-    """The date; `SOURCE_DATE_EPOCH`, in seconds, stands for the clock (reproducible-builds.org)."""
+    """The date; `SOURCE_DATE_EPOCH`, in seconds, replaces the clock (reproducible-builds.org)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     seconds = time.time() if epoch is None else int(epoch)
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()

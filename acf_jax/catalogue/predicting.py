@@ -48,7 +48,7 @@ class Job:
 
 @dataclass
 class ShardInHand:
-    """A shard on its way: its stars, who predicts each, and what is known so far."""
+    """An unfinished shard: its stars, which network predicts each, and what is known so far."""
 
     number: int
     facts: Mapping[str, np.ndarray]
@@ -70,7 +70,7 @@ class Batch:
     shard: ShardInHand
     network: str = ""
     rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # of the shard
-    inputs: StarInputs | None = None  # None: the shard has no star to predict, and there are no rows
+    inputs: StarInputs | None = None  # None: the shard has no star to predict, and `rows` is empty
     is_last: bool = True  # of its shard
 
 
@@ -84,7 +84,7 @@ def predict_shards(job: Job, shards: Sequence[int], shard_file: Callable[[int], 
         bar: over stars.
 
     Raises:
-        CatalogueError: if a table cannot be read or a shard not be written.
+        CatalogueError: if a table cannot be read or a shard cannot be written.
     """
     params = {name: on_all_devices(trained.params) for name, trained in job.networks.items()}
 
@@ -154,10 +154,10 @@ def open_shard(job: Job, number: int) -> ShardInHand:
 
 
 def read_inputs(job: Job, shard: ShardInHand, rows: np.ndarray) -> StarInputs:
-    """Read what a network is asked about stars that have a stamp, and note in their shard what cannot be used.
+    """Read a network's inputs for stars that have a stamp, and note in their shard which cannot be used.
 
     Args:
-        job: whose reader is asked.
+        job: has the reader.
         shard: of the stars.
         rows: (n,) of the shard, of one network's stars; at least one, and no more than a batch holds.
 
@@ -178,7 +178,7 @@ def launch(job: Job, params: dict, batch: Batch) -> tuple[jax.Array, ...]:
     """Start predicting a batch that has stars, and do not wait for it.
 
     Args:
-        job: whose networks and plan say how.
+        job: has the networks and the plan.
         params: of the batch's network, on all devices.
         batch: of b stars.
 
@@ -200,7 +200,7 @@ def receive(trained: Network, batch: Batch, arrays: tuple[np.ndarray, ...]) -> N
 
     Args:
         trained: the batch's network.
-        batch: what was launched.
+        batch: the batch that was launched.
         arrays: what `launch` returned, on the host.
     """
     shard, rows = batch.shard, batch.rows
@@ -223,13 +223,13 @@ def finish(job: Job, shard: ShardInHand, path: Path) -> None:
 
     Args:
         job: what it was made from.
-        shard: all of whose batches were received.
+        shard: one with answers for all its batches.
         path: of the file.
 
     Raises:
         CatalogueError: if it cannot be written.
     """
-    # Each network has its own scaling and calibration: rows of all for each, of which the stars' own are taken.
+    # Each network has its own scaling and calibration: each makes rows of all stars, of which it gives its own.
     answers = {name: _rows_by(trained, shard, job.plan) for name, trained in job.networks.items()}
     rows = dict(next(iter(answers.values())))
     for name, answer in answers.items():

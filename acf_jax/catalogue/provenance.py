@@ -1,4 +1,4 @@
-"""What a catalogue says of its making."""
+"""What a catalogue says about how it was made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ METHOD = "Atmospheric CSWin Framework (A&A 698, A322, 2025), reimplemented in JA
 
 
 def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDataset, date: str) -> dict:
-    """As JSON types. It names no machine, no path and no hour: a catalogue made in two pieces is the same catalogue.
+    """As JSON types. It names no machine, path or hour: a catalogue made in two parts is the same catalogue.
 
     Args:
         plan: of the catalogue.

@@ -16,7 +16,7 @@ Z_95 = 1.959963984540054
 def make_rows(
     facts: Mapping[str, np.ndarray], prediction: Prediction, domain_distance: np.ndarray, reasons: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """The catalogue's columns but `flags`, of n stars.
+    """The catalogue's columns except `flags`, of n stars.
 
     Args:
         facts: from `StarFacts.take`.
@@ -51,7 +51,7 @@ def make_rows(
 def parameters(prediction: Prediction) -> dict[str, np.ndarray]:
     """Values, errors and intervals of a prediction by the names of their columns.
 
-    Calibrated errors and conformal intervals where the network has them; without, the Monte Carlo standard deviation
+    Calibrated errors and conformal intervals where the network has them; otherwise the Monte Carlo standard deviation
     and a Gaussian's intervals.
     """
     mc, calibrated = np.asarray(prediction.std, np.float64), prediction.calibrated_std

@@ -27,7 +27,7 @@ def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: b
         path: of the file.
         rows: columns by name, each (n,).
         targets: labels in the catalogue.
-        has_input_row: whether it is of a user's table.
+        has_input_row: whether the stars are those of a user's table.
 
     Raises:
         CatalogueError: if the disk is full or the file cannot be written.
@@ -39,9 +39,9 @@ def write_shard(path: Path, rows: Rows, targets: Sequence[str], has_input_row: b
 
 
 def is_whole(path: Path, plan: Plan, shard: int) -> bool:
-    """Whether a shard is there and can be read; its ends are looked at, not every byte.
+    """Whether a shard is there and can be read; only the ends of the file are checked.
 
-    Every page has a checksum, which is compared when the shards are put together.
+    Every page has a checksum, which is checked when the shards are put together.
 
     Args:
         path: of the file.
@@ -49,7 +49,7 @@ def is_whole(path: Path, plan: Plan, shard: int) -> bool:
         shard: its number.
 
     Returns:
-        False if it is to be made (anew).
+        False if it must be made, or made anew.
     """
     try:
         with pq.ParquetFile(path) as file:

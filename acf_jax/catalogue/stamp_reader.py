@@ -1,4 +1,4 @@
-"""Stamps of a prepared dataset, file by file: what cannot be read costs its own stars and no others."""
+"""Stamps of a prepared dataset, file by file: a file that cannot be read costs only the stars in it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StampReader:
             object_id: (n,) that the examples should have.
 
         Returns:
-            (n, height, width, bands) float32, microjansky per pixel, and why each star's cannot be used: an empty text
-            for those that can; the others' are not to be relied on.
+            (n, height, width, bands) float32, microjansky per pixel, and for each star why its stamp cannot be used,
+            an empty text if it can; do not use the other stamps.
         """
         stamps, reasons = np.zeros((len(index), *self.shape), np.float32), []
         for row, (name, number, star) in enumerate(zip(split, index, object_id, strict=True)):

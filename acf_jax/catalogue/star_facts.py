@@ -1,4 +1,4 @@
-"""What a prepared dataset tells of its stars besides their stamps, of those without a stamp too.
+"""What a prepared dataset says about its stars besides their stamps, also about those without a stamp.
 
 It comes from `stars.parquet` and `rejected.parquet` beside the examples, so that a damaged file of examples costs
 the stamps in it and not the stars.
@@ -34,7 +34,7 @@ _NUMBERS = {  # columns of a star, and what is missing
     "index": -1,
 }
 
-_USER_COLUMNS = ("input_row", "own_parallax")  # what only a dataset made from a user's table has
+_USER_COLUMNS = ("input_row", "own_parallax")  # only in a dataset made from a user's table
 _REJECTED_COLUMNS = ("object_id", "source_id", "ra", "dec", "reason")
 
 
@@ -79,9 +79,9 @@ class StarFacts:
         """The stars of some rows of the catalogue.
 
         Returns:
-            The columns of `_NUMBERS`; `split` and `index`, where the example is; `n_detections` (n, bands);
-            `reason`, why a star has no stamp, empty for those that have; `duplicate`, whether its object_id is
-            there more than once.
+            The columns of `_NUMBERS`; `split` and `index`, the example's place; `n_detections` (n, bands);
+            `reason`, why a star has no stamp, empty for those that have; `duplicate`, whether its object_id
+            appears more than once.
         """
         places = self._order[rows.start : rows.stop]
         example, other = places < self.n_examples, places >= self.n_examples
@@ -104,7 +104,7 @@ class StarFacts:
         return facts
 
     def _places(self) -> np.ndarray:
-        """Of every row of the catalogue: its place among the examples, or after them among those without a stamp."""
+        """Every row's place: among the examples, or after them among the stars without a stamp."""
         if self.has_input_row:
             return np.argsort(self._both("input_row"), kind="stable")
         return np.arange(len(self))
@@ -143,14 +143,14 @@ def needed_columns(bands: str, user_columns: Sequence[str] = ()) -> list[str]:
 def dataset_without_stamps(
     folder: Path, rejected: pyarrow.Table, bands: str, config: str, archive: str
 ) -> PreparedDataset:
-    """What stands for a dataset where none of the stars of a user's table has a stamp: they still come out.
+    """Replaces the dataset where no star of a user's table has a stamp: the stars still get their rows.
 
     Args:
         folder: where its tables are written.
         rejected: input_row, object_id, source_id, ra, dec and reason of each.
-        bands: of the stamps that there might have been.
-        config: of the dataset that there might have been.
-        archive: where they were sought.
+        bands: of the stamps, had there been any.
+        config: of the dataset, likewise.
+        archive: where the stars were looked up.
 
     Returns:
         A dataset without splits.
@@ -167,7 +167,7 @@ def dataset_without_stamps(
 
 @contextlib.contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Turn what a missing or damaged file raises into one sentence."""
+    """Turn the error of a missing or damaged file into one sentence."""
     try:
         yield
     except FileNotFoundError:

@@ -1,4 +1,4 @@
 """Command lines: of a clone's train.py, evaluate.py and predict.py, and of acf-train, acf-evaluate and acf-predict.
 
-What needs the package `datasets` too is handed in by the scripts of the clone, since `datasets` is not installed.
+What also needs the package `datasets` is passed in by the scripts of the clone, since `datasets` is not installed.
 """

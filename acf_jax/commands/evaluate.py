@@ -17,13 +17,13 @@ All of the paper's tables and figures, and what a referee would ask besides, in 
 
   python evaluate.py --checkpoint runs/demo --suite paper
 
-  report.html                everything on one page that needs no network; report.md is the same
+  report.html                everything on one page that opens without the internet; report.md is the same
   results.json               every number of it
   figures/                   each figure as PNG and PDF
 
 Compared with, where given: networks without parallax or of another kind (--compare runs/demo_acpf), the low-quality
 sample (--low-quality runs/demo_low_quality), APOGEE and LAMOST (--apogee FILE, --lamost FILE; on the mock sky mock
-surveys stand in). What took long is kept in cache/: the same command goes on where it was stopped.
+surveys stand in). Slow results are kept in cache/: the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
 from acf_jax.running import run
 
-if TYPE_CHECKING:  # what these import takes seconds, for which --help need not wait
+if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for it
     from matplotlib.figure import Figure
 
     from acf_jax.report.context import Context
@@ -54,7 +54,7 @@ SECTIONS = (
 
 
 class OfClone(NamedTuple):
-    """What the package `datasets` does for the suite, handed in since that package is not installed."""
+    """What the package `datasets` does for the suite, passed in since that package is not installed."""
 
     write_mock_survey: Callable[[str, Mapping[str, np.ndarray], int, Path], Any]
     """(`apogee` or `lamost`, stars, seed, file to write): the mock sky's own survey."""
@@ -125,7 +125,7 @@ def main(arguments: list[str] | None = None, prog: str = "acf-evaluate", of_clon
     Args:
         arguments: of the command line; by default this process's.
         prog: the command's name.
-        of_clone: what can be done where the package `datasets` is.
+        of_clone: functions that need the package `datasets`; without a clone, None.
 
     Returns:
         The exit status.
@@ -141,7 +141,7 @@ def main(arguments: list[str] | None = None, prog: str = "acf-evaluate", of_clon
 
 
 def run_quick(options: argparse.Namespace, out_dir: Path) -> int:
-    """The minute's evaluation."""
+    """The quick evaluation, of a minute."""
     from acf_jax.report import quick, quick_markdown
 
     metrics = quick.evaluate(
@@ -169,9 +169,9 @@ def run_suite(options: argparse.Namespace, out_dir: Path, of_clone: OfClone | No
         1 if a section failed, else 0.
 
     Raises:
-        ACFError: if the run or one of the others cannot be evaluated, or a table of a survey not be read.
+        ACFError: if the run or one of the others cannot be evaluated, or a table of a survey cannot be read.
     """
-    # Threads of the tree libraries that spin while they wait for each other cost a busy machine ten times their work.
+    # Threads of the tree libraries that wait for each other in a loop make a busy machine ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from acf_jax.report import opening, runner
     from acf_jax.report.context import Options
@@ -210,7 +210,7 @@ def external_labels(context: Context, options: argparse.Namespace, of_clone: OfC
         As in `context.external`; without a clone the mock sky's own surveys are left out.
 
     Raises:
-        ACFError: if a file is none of its survey, or one was given and there is no clone.
+        ACFError: if a file is not of its survey, or one was given and there is no clone.
     """
     stars, found = context.stars(), {}
     for survey in ("apogee", "lamost"):

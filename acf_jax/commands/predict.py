@@ -1,4 +1,4 @@
-"""Make a catalogue of atmospheric parameters: of a prepared dataset's stars, or of the stars of a table of yours.
+"""Make a catalogue of atmospheric parameters: of a prepared dataset's stars, or of the stars in your own table.
 
   python predict.py --checkpoint runs/acf --dataset smss_stamps/catalogue --out catalogue/
   python predict.py --checkpoint runs/acf --stars my_stars.csv --out my_stars.parquet
@@ -6,13 +6,13 @@
 Every star that goes in comes out, with its parameters or with a flag and the reason why it has none. The checkpoint is
 a run's folder or a bundle (python -m acf_jax.bundle). Columns, flags and formats: docs/catalogue.md.
 
-Of a dataset, --out is a folder: shards while it runs, and then catalogue.parquet (and .fits, .vot, .csv: --format)
-with a ReadMe. Of a table, --out is one file whose suffix names its format; the table (CSV, FITS, VOTable or Parquet)
-has positions, and ids and parallaxes if you have them: what it lacks is fetched, cutouts are turned into stamps, and
-all of that is done in OUT.work, which goes when the file is there.
+With --dataset, --out is a folder: it holds shards during the run, and then catalogue.parquet (and .fits, .vot, .csv:
+--format) with a ReadMe. With --stars, --out is one file whose suffix names its format. The table (CSV, FITS, VOTable or
+Parquet) has positions, and ids and parallaxes if you have them: what it lacks is fetched, and cutouts are turned into
+stamps. The folder OUT.work holds all of this until the file is there.
 
-Stop it at any time, with ctrl-C or harder: the same command goes on where it was, and ends with the same file. Several
-processes share the work when each is given its part, on one machine or on many with one file system:
+Stop it at any time, with ctrl-C or kill -9: the same command goes on where it was, and ends with the same file. Several
+processes can share the work, on one machine or on many with one file system, if each is given its part:
 
   python predict.py ... --shard 0/4                                            of four; the others have 1/4, 2/4, 3/4
   sbatch --array=0-3 ... --shard $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT  the same as a Slurm array
@@ -39,7 +39,7 @@ from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
 from acf_jax.running import run
 
-if TYPE_CHECKING:  # what these import takes seconds, for which --help need not wait
+if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for it
     import pyarrow
 
     from acf_jax.catalogue.making import Options
@@ -51,7 +51,7 @@ PrepareStars = Callable[..., "Path | pyarrow.Table"]
 
 FORMATS = tuple(suffix.lstrip(".") for suffix in SUFFIXES)
 SOURCES = ("gaia", "dust_map", "cache", "contact", "rate_per_s", "skymapper_tap_url", "cutout_url", "gaia_tap_url")
-SHUTDOWN_TIMEOUT_S = 7 * 24 * 3600  # that the first process to end waits for the last: no share takes as long
+SHUTDOWN_TIMEOUT_S = 7 * 24 * 3600  # that the first process to end waits for the last: longer than any share takes
 
 
 def parse_arguments(arguments: list[str] | None = None, prog: str = "acf-predict") -> argparse.Namespace:
@@ -125,7 +125,7 @@ def main(
     Args:
         arguments: of the command line; by default this process's.
         prog: the command's name.
-        prepare_stars: makes a dataset of a table's stars, where the package `datasets` is.
+        prepare_stars: makes a dataset of a table's stars; it needs the package `datasets`.
 
     Returns:
         The exit status.
@@ -143,7 +143,7 @@ def predict(options: argparse.Namespace, prepare_stars: PrepareStars | None) -> 
     """
     if options.stars and prepare_stars is None:
         raise ACFError("--stars needs a clone of the repository, where predict.py makes stamps; --dataset needs none.")
-    # What predicts takes seconds to import, for which --help and a wrong option need not wait.
+    # Importing what predicts takes seconds; --help and a wrong option must not wait for it.
     from acf_jax.devices import cores
 
     cores.split_cores()
@@ -162,7 +162,7 @@ def predict(options: argparse.Namespace, prepare_stars: PrepareStars | None) -> 
 
 
 def distributed_share() -> tuple[int, int]:
-    """The number of this process in its job, from 0, and of all, as the cluster tells them to jax.distributed.
+    """The number of this process in its job, from 0, and of all, as jax.distributed gets them from the cluster.
 
     Raises:
         ACFError: if there is no such job.
@@ -227,7 +227,7 @@ def of_table(options: argparse.Namespace, networks: dict[str, Network], prepare_
         The catalogue's file.
 
     Raises:
-        ACFError: if the table cannot be read, or the services not be asked.
+        ACFError: if the table cannot be read, or the services do not answer.
     """
     from acf_jax.catalogue.making import make_catalogue
     from acf_jax.catalogue.star_facts import dataset_without_stamps
@@ -250,7 +250,7 @@ def of_table(options: argparse.Namespace, networks: dict[str, Network], prepare_
 
 
 def making_options(options: argparse.Namespace) -> Options:
-    """What the library wants to know of the command line."""
+    """The library's options from the command line."""
     from acf_jax.catalogue.making import Options
 
     process, n_processes = options.shard

@@ -11,13 +11,13 @@ import acf_jax
 
 def keep_compiled_programs() -> None:
     """Compiling takes half a minute: the next command, or the same one going on, reads what this one compiled."""
-    from acf_jax.devices import compilation_cache  # imports JAX, for which --help need not wait
+    from acf_jax.devices import compilation_cache  # imports JAX, and --help must not wait for it
 
     compilation_cache.enable(cache_folder())
 
 
 def cache_folder() -> Path:
-    """Of compiled programs: in the clone or, when installed, in the user's folder for caches."""
+    """The cache of compiled programs: in the clone or, when installed, in the user's folder for caches."""
     clone = Path(acf_jax.__file__).parents[1]
     if (clone / "pyproject.toml").is_file():
         return clone / ".jax_cache"

@@ -1,4 +1,4 @@
-"""Starts a command, whose packages may not all be installed: an extra that is missing is one sentence."""
+"""Starts a command; if its packages are not all installed, one sentence says which extra is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from acf_jax.errors import ACFError
 from acf_jax.running import run
 
 _PACKAGES = {"absl": "absl-py", "orbax": "orbax-checkpoint", "sklearn": "scikit-learn", "xgboost": "xgboost-cpu"}
-"""Of modules that are called otherwise."""
+"""The packages of modules with another name."""
 
 
 def train() -> int:
@@ -50,10 +50,10 @@ def start(name: str, prog: str, **given: Any) -> int:
 
 
 def how_to_install(error: ModuleNotFoundError) -> str:
-    """What to type for a module that was not found.
+    """What to type to install a module that was not found.
 
     Raises:
-        ModuleNotFoundError: the same, if it is none of the extras'.
+        ModuleNotFoundError: the same error, if the module belongs to no extra.
     """
     module = (error.name or "").partition(".")[0]
     package = re.sub("[-_.]+", "-", _PACKAGES.get(module, module)).lower()

@@ -29,7 +29,7 @@ flags.mark_flag_as_required("config")
 
 def main(prog: str = "acf-train") -> int:
     """Run the command line; returns the exit status, unless Absl has ended the process."""
-    # Absl's help shows the docstring and the flags of the script that was started, which is another file.
+    # Absl's help shows the docstring and the flags of the script that was started, which is not this file.
     sys.modules["__main__"].__doc__ = help_text(__doc__, prog)
     for name in ("config", "workdir", "data_dir"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
@@ -49,13 +49,13 @@ def start(argv: list[str]) -> None:
     if not config_file.is_file():
         there = ", ".join(sorted(str(path) for path in Path("configs").glob("*.py")))
         raise ACFError(f"there is no config file {config_file}{there and '; there are '}{there}.")
-    # What trains takes seconds to import, for which --help need not wait.
+    # Importing what trains takes seconds, and --help must not wait for it.
     import jax
 
     from acf_jax.devices import cores
     from acf_jax.training.loop import train
 
-    logging.set_verbosity(logging.WARNING)  # Orbax tells forty lines a checkpoint
+    logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines a checkpoint
     cores.split_cores(CONFIG.value.batch_size)
     keep_compiled_programs()
     workdir = WORKDIR.value or f"runs/{config_file.stem}"

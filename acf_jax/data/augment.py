@@ -20,9 +20,9 @@ def augment(
     Args:
         key: of this stamp in this step.
         stamp: its first axis is y.
-        flips: mirror half of the stamps.
-        rotations: `quarter`, multiples of 90 degrees, which move pixels and change none; `free`, any angle, by
-            bilinear interpolation, which smooths; `none`.
+        flips: whether to mirror half of the stamps.
+        rotations: `quarter`: multiples of 90 degrees, which keep every pixel's value; `free`: any angle, by bilinear
+            interpolation, which smooths; `none`.
 
     Returns:
         The stamp, of the same size.

@@ -28,7 +28,7 @@ class DatasetError(ACFError):
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """A dataset folder, opened; nothing but its metadata is read before `examples` or `arrays` are asked."""
+    """A dataset folder, opened; only its metadata is read before `examples` or `arrays` is called."""
 
     folder: Path
     name: str
@@ -49,7 +49,7 @@ class PreparedDataset:
         return self.metadata["fingerprint"]
 
     def describe(self) -> dict[str, str]:
-        """What a checkpoint remembers of its dataset."""
+        """What a checkpoint stores about its dataset."""
         facts = {name: getattr(self, name) for name in ("name", "config", "version", "fingerprint")}
         return facts | {"folder": str(self.folder)}
 
@@ -78,7 +78,7 @@ class PreparedDataset:
             raise DatasetError(f"{self.folder} has no field {', '.join(missing)}; it has {', '.join(self.fields)}.")
         builder = _builder(self.folder)
         records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
-        # TFDS's own partial decoding needs TensorFlow; a dictionary of the wanted features does the same without.
+        # TFDS's own partial decoding needs TensorFlow; a dictionary of the wanted features does not.
         return Examples(records, tfds.features.FeaturesDict({name: builder.info.features[name] for name in fields}))
 
     def arrays(
@@ -101,7 +101,7 @@ class PreparedDataset:
 
 
 class Examples:
-    """Examples on disk, decoded when asked for; a Grain source. Every value is a NumPy array or scalar."""
+    """Examples on disk, decoded when they are read; a Grain source. Every value is a NumPy array or scalar."""
 
     def __init__(self, records, features):
         self._records, self._features = records, features
@@ -170,7 +170,7 @@ def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
 
 
 def open_dataset(dataset: str | Path, data_dir: str | Path = "data") -> PreparedDataset:
-    """Open a prepared dataset: nothing but its metadata is read yet.
+    """Open a prepared dataset: only its metadata is read at first.
 
     >>> dataset = acf_jax.open_dataset("smss_stamps/mock")
     >>> dataset.bands, dataset.splits["validation"]
@@ -223,7 +223,7 @@ def training_batches(
         examples: of the training split.
         batch_size: examples in a batch.
         seed: of the permutations.
-        num_threads: that read.
+        num_threads: how many threads read.
 
     Returns:
         Grain's iterator.

@@ -2,7 +2,7 @@
 
 Every stamp method is `function(flux / unit) @ matrix` pixel by pixel: a unit per band, a function of one number, a
 matrix across bands. Every parallax method is `(function(parallax, error) - center) / scale`. The numbers are fitted
-once on the training split and travel with the checkpoint.
+once on the training split and are stored in the checkpoint.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def stamp_statistics(stamps: Float[np.ndarray, "star y x band"]) -> StampStatist
     radius = np.hypot(*np.meshgrid(np.arange(ny) - ny // 2, np.arange(nx) - nx // 2, indexing="ij"))
     near, outer = stamps[:, radius <= STAR_RADIUS_PX], stamps[:, radius >= SKY_RADIUS_PX]
     rms = np.sqrt(np.mean(near**2, axis=(1, 2), dtype=np.float64))
-    # In units of its own rms every star counts alike; otherwise the few brightest would decide alone.
+    # In units of its own rms every star has the same weight; otherwise only the few brightest would count.
     relative = (near / rms[:, None, None]).reshape(-1, stamps.shape[-1]).astype(np.float64)
     deviation = np.abs(outer - np.median(outer, axis=1, keepdims=True))
     sky_sigma = 1.4826 * np.median(np.median(deviation, axis=1), axis=0)
@@ -101,7 +101,7 @@ class InputScaling:
     parallax_method: str
     center: tuple[float, float]
     scale: tuple[float, float]
-    growth_center: tuple[float, ...] = ()  # of growth_curve.features; empty: the network is not told them
+    growth_center: tuple[float, ...] = ()  # of growth_curve.features; empty: the network does not read them
     growth_scale: tuple[float, ...] = ()
 
     @classmethod
@@ -122,14 +122,14 @@ class InputScaling:
 
         Args:
             stamps: in uJy / pix.
-            parallax: in mas, of the same stars; those of further stars may follow.
+            parallax: in mas, of the same stars; parallaxes of further stars may follow.
             parallax_error: in mas.
             bands: of the stamps, in order.
             stamp_method: one of `STAMP_METHODS`.
             parallax_method: one of `PARALLAX_METHODS`.
             asinh_softening_sigma: where asinh turns from linear to logarithmic, in units of the sky's sigma.
             use_parallax: False for an ACPF.
-            use_growth_curve: whether the network is told the stamps' growth curves.
+            use_growth_curve: whether the network reads the stamps' growth curves.
 
         Returns:
             The fitted scaling.
@@ -181,7 +181,7 @@ class InputScaling:
 
         Args:
             stamps: in uJy / pix, not scaled.
-            parallax: in mas; not looked at without `use_parallax`.
+            parallax: in mas; ignored without `use_parallax`.
             parallax_error: likewise.
             use_parallax: False for an ACPF.
 
@@ -198,16 +198,16 @@ class InputScaling:
     def network_inputs(
         self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
     ) -> tuple[Float[Array, "star y x band"], Float[Array, "star scalar"] | None, Bool[Array, " star"]]:
-        """What the network reads of stars (n,): scaled, with zeros for stars of which anything is not finite.
+        """What the network reads of stars (n,): scaled, with zeros for stars that have an input that is not finite.
 
         Args:
             stamps: (n, y, x, band) in uJy / pix, not scaled.
-            parallax: (n,) in mas; not looked at without `use_parallax`.
+            parallax: (n,) in mas; ignored without `use_parallax`.
             parallax_error: (n,) in mas.
             use_parallax: False for an ACPF.
 
         Returns:
-            What `stamps` and `scalars` return, and (n,) bool: whether all of a star was finite.
+            What `stamps` and `scalars` return, and (n,) bool: whether all inputs of a star were finite.
         """
         scalars = self.scalars(stamps, parallax, parallax_error, use_parallax)
         stamps = self.stamps(stamps)

@@ -1,1 +1,1 @@
-"""How work is divided among devices, and what they compile is kept."""
+"""How work is divided among devices, and how compiled programs are kept."""

@@ -12,10 +12,10 @@ import os
 import jax
 
 MIN_STARS_A_DEVICE = 8
-"""With fewer the operations become too small."""
+"""With fewer stars on a device its operations become too small."""
 
 MAX_DEVICES = 16
-"""Each holds the network and, in training, the optimizer's state."""
+"""A limit, since each device holds the network and, in training, the optimizer's state."""
 
 ONE_THREAD = "--xla_cpu_multi_thread_eigen=false"
 USERS_CHOICES = ("xla_force_host_platform_device_count", "xla_cpu_multi_thread_eigen")
@@ -26,15 +26,15 @@ def split_cores(batch_size: int | None = None) -> None:
 
     Without a batch size each core becomes one.
 
-    To be called before anything asks JAX for its devices; afterwards it does nothing. Who has chosen, by
-    `JAX_NUM_CPU_DEVICES` or by one of `USERS_CHOICES` in `XLA_FLAGS`, is left alone.
+    To be called before anything asks JAX for its devices; afterwards it does nothing. A user's own
+    choice, by `JAX_NUM_CPU_DEVICES` or one of `USERS_CHOICES` in `XLA_FLAGS`, is kept.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "JAX_NUM_CPU_DEVICES" in os.environ or any(choice in flags for choice in USERS_CHOICES):
         return
     n_devices = devices_for(batch_size, available_cores()) if batch_size else min(available_cores(), MAX_DEVICES)
     if n_devices > 1:
-        with contextlib.suppress(RuntimeError):  # JAX has its devices already, say in a notebook: so be it
+        with contextlib.suppress(RuntimeError):  # JAX has its devices already, for example in a notebook: nothing to do
             jax.config.update("jax_num_cpu_devices", n_devices)
             os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
 

@@ -39,10 +39,10 @@ def microbatch_size(n_stars: int, requested: int = 0) -> int:
 
 
 def map_microbatches(function: Callable, size: int, *arrays: Any) -> Any:
-    """`function` of arrays whose first axis is stars, `size` of them at a time.
+    """`function` of arrays whose first axis is stars, computed for `size` stars at a time.
 
     Args:
-        function: of pytrees as in `arrays`, but for the number of stars; returns pytrees of such arrays.
+        function: takes pytrees as in `arrays`, with any number of stars; returns pytrees of such arrays.
         size: divides the number of stars.
         *arrays: pytrees of arrays (n, ...).
 
@@ -61,7 +61,7 @@ def gradients_of_mean(star_losses: Callable, size: int, params: Any, batch: Any)
     Args:
         star_losses: (params, batch of any number of stars) -> (number of stars,).
         size: divides the number of stars.
-        params: what to differentiate by.
+        params: the gradients are with respect to these.
         batch: pytree of arrays (n, ...).
 
     Returns:

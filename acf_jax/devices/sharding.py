@@ -1,7 +1,7 @@
 """Predictions on all of this machine's devices: each has its share of the stars, and all hold the parameters.
 
-Stars don't depend on each other, so a device works on its own as if it were alone: one compiled program of one shape,
-however many devices there are. Training's parallelism is `training.py`'s.
+Stars don't depend on each other, so each device works alone: one compiled program of one shape, however many devices
+there are. The parallelism of training is in `training/loop.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ STARS = "stars"
 
 
 def n_devices() -> int:
-    """Over which stars are spread: this process's own, whatever other hosts have."""
+    """How many devices stars are spread over: this process's own, not those of other hosts."""
     return jax.local_device_count()
 
 
@@ -37,7 +37,7 @@ def each_device(function: Callable) -> Callable:
     """`function(params, stars)`, each device with its own part of `stars`, as `function` sees it; for use in jit.
 
     Args:
-        function: of a pytree that is whole on every device, and of a pytree of arrays whose first axis is stars;
+        function: takes a pytree that is whole on every device, and a pytree of arrays whose first axis is stars;
             returns arrays whose first axis is stars.
     """
     return jax.shard_map(
@@ -45,7 +45,7 @@ def each_device(function: Callable) -> Callable:
         mesh=_mesh(),
         in_specs=(PartitionSpec(), PartitionSpec(STARS)),
         out_specs=PartitionSpec(STARS),
-        check_vma=False,  # a star's answer has no part in another's: there is nothing to check
+        check_vma=False,  # stars don't depend on each other: there is nothing to check
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 FORMAT_VERSION = 1
 
-DESCRIPTION = "bundle.json"  # all about the network but its arrays
+DESCRIPTION = "bundle.json"  # everything about the network except its arrays
 PARAMETERS = "parameters.safetensors"
 TRAINING_DOMAIN = "training_domain.npz"  # where the network has one
 EXPORTED = "predict.jaxexport"
@@ -31,14 +31,14 @@ def recorded_files(folder: Path) -> dict[str, str]:
     """The SHA-256 of every recorded file, by name.
 
     Raises:
-        OSError, ValueError: if there is no record, or a line of it is none.
+        OSError, ValueError: if there is no record, or a line of it cannot be read.
     """
     lines = (line.split("  ", 1) for line in (folder / CHECKSUMS).read_text().splitlines())
     return {name: checksum for checksum, name in lines}
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Names of the recorded files that are missing, or not what they were.
+    """Names of the recorded files that are missing or have changed.
 
     Raises:
         OSError, ValueError: as `recorded_files`.

@@ -1,4 +1,4 @@
-"""A network's fingerprint: the same for the same network, wherever it is kept and whatever computes with it."""
+"""A network's fingerprint: a hash that depends on the network alone, not on its folder or the devices it runs on."""
 
 from __future__ import annotations
 

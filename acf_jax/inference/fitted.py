@@ -1,7 +1,7 @@
 """What is fitted to a checkpoint after its training, and lies beside it in the run's folder.
 
-`error_calibration.json` makes the errors of its predictions honest, and `training_domain.npz` tells the stars that
-are unlike those it was trained on.
+`error_calibration.json` calibrates the errors of its predictions, and `training_domain.npz` tells how unlike its
+training stars a star is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TRAINING_DOMAIN = "training_domain.npz"
 
 
 def write_error_calibration(run_dir: str | Path, step: int, calibration: ErrorCalibration) -> None:
-    """Keep the calibrated errors of a checkpoint.
+    """Store the calibrated errors of a checkpoint.
 
     Args:
         run_dir: the run's folder.
@@ -35,7 +35,7 @@ def write_error_calibration(run_dir: str | Path, step: int, calibration: ErrorCa
 
 
 def write_training_domain(run_dir: str | Path, step: int, domain: TrainingDomain) -> None:
-    """Keep what a checkpoint was trained on.
+    """Store the training domain of a checkpoint.
 
     Args:
         run_dir: the run's folder.
@@ -48,7 +48,7 @@ def write_training_domain(run_dir: str | Path, step: int, domain: TrainingDomain
 
 
 def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration | None:
-    """The calibrated errors of the checkpoint at `step`; None if there are none, or they are another checkpoint's.
+    """The calibrated errors of the checkpoint at `step`; None if there are none, or they belong to another checkpoint.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -64,7 +64,7 @@ def read_error_calibration(run_dir: str | Path, step: int) -> ErrorCalibration |
 
 
 def read_training_domain(run_dir: str | Path, step: int) -> TrainingDomain | None:
-    """What the checkpoint at `step` was trained on; None if that is not known, or is another checkpoint's.
+    """The training domain of the checkpoint at `step`; None if there is none, or it belongs to another checkpoint.
 
     Raises:
         CheckpointError: if the file is damaged.
@@ -73,7 +73,7 @@ def read_training_domain(run_dir: str | Path, step: int) -> TrainingDomain | Non
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # which leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:  # np.load would not close a bad one
             return TrainingDomain.from_arrays(stored) if stored["step"] == step else None
     except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise _damaged(path) from error

@@ -1,4 +1,4 @@
-"""What a user has at hand about stars -> arrays that a network can be asked about, or one sentence: why not."""
+"""A user's arrays and lists -> checked arrays that fit a network, or one sentence that says what does not fit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from acf_jax.inference.parts import NetworkParts
 
 
 class StarInputs(NamedTuple):
-    """Stars as they were given: any kind of number, and masked arrays still masked."""
+    """Stars as the user gave them: any kind of number, masked arrays still masked."""
 
     stamps: np.ndarray  # (n, height, width, bands), microjansky per pixel
     parallax: np.ndarray | None  # (n,) mas; None where the network uses none
@@ -23,17 +23,17 @@ class StarInputs(NamedTuple):
     def check(
         cls, network: NetworkParts, stamps: Any, parallax: Any | None, parallax_error: Any | None, object_id: Any
     ) -> StarInputs:
-        """The stars, if the network can be asked about them.
+        """The stars, if they fit the network.
 
         Args:
-            network: the one to be asked.
+            network: the one that they must fit.
             stamps: (n, height, width, bands) in microjansky per pixel, as an array or lists.
             parallax: (n,) mas; None where the network reads none.
             parallax_error: (n,) mas; likewise.
             object_id: (n,) integers.
 
         Returns:
-            Arrays, without a copy where they were some.
+            Arrays; what was an array is not copied.
 
         Raises:
             ValueError: naming what does not fit.
@@ -58,7 +58,7 @@ class StarInputs(NamedTuple):
 
 
 def check_stamps(network: NetworkParts, stamps: Any) -> np.ndarray:
-    """Stamps as an array, if the network can be asked about them.
+    """Stamps as an array, if they fit the network.
 
     Raises:
         ValueError: naming what does not fit.
@@ -104,6 +104,6 @@ def as_ids(object_id: Any) -> np.ndarray:
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
-    """float32, NaN where masked; what is too large for it becomes infinite."""
+    """float32, NaN where masked; numbers too large for float32 become infinite."""
     with np.errstate(over="ignore"):
         return np.ma.filled(values.astype(np.float32), np.nan)

@@ -24,7 +24,7 @@ from acf_jax.inference.network import Network
 def load(path: str | Path, which: str = "best") -> Network:
     """The network of a bundle, or a checkpoint of a run, on this machine's first device.
 
-    A bundle is read only if every file of it is what its checksums and its fingerprint say.
+    A bundle is read only if all its files agree with its checksums and its fingerprint.
 
     >>> network = acf_jax.load("runs/demo")
     >>> print(network)  # doctest: +ELLIPSIS
@@ -39,7 +39,7 @@ def load(path: str | Path, which: str = "best") -> Network:
         which: the `best` or the `latest` checkpoint of the run; a bundle holds one.
 
     Raises:
-        CheckpointError: if there is neither, newer code wrote it, or a file of the bundle is missing or was altered.
+        CheckpointError: if it is neither, newer code wrote it, or a file of the bundle is missing or was altered.
     """
     path = Path(path)
     return _load_bundle(path) if is_bundle(path) else _load_run(path, which)
@@ -60,7 +60,7 @@ def _load_run(run_dir: Path, which: str) -> Network:
 
 
 def is_bundle(path: str | Path) -> bool:
-    """Whether a folder is a bundle, whole or not."""
+    """Whether a folder is a bundle, complete or not."""
     return any((Path(path) / name).is_file() for name in (bundle_files.DESCRIPTION, bundle_files.PARAMETERS, CHECKSUMS))
 
 
@@ -69,7 +69,7 @@ def _load_bundle(folder: Path) -> Network:
     _check_files(folder)
     try:
         trained = _assemble(folder, described)
-    except Exception as error:  # whole files whose content fits no network: what that raises cannot be listed
+    except Exception as error:  # whole files whose content fits no network can raise any kind of error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{folder} holds no network that can be read ({reason}): write the bundle anew."

@@ -37,7 +37,7 @@ Params = dict[str, Any]
 # same for all T makes the first 8 of 16 samples the 8 of 8 to the last bit.
 STARS_AT_A_TIME = 128
 SAMPLES_AT_A_TIME_ON_CPU = 10  # of 128 stars: what fits a core's cache
-SAMPLES_AT_A_TIME = 100  # elsewhere: enough work for the launch of its kernels
+SAMPLES_AT_A_TIME = 100  # elsewhere: enough work for each launch of a kernel
 PROGRESS_AFTER_S = 5.0  # a shorter prediction shows no progress bar
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def head_samples(
         seed: of the samples' keys.
 
     Returns:
-        (n_samples, n, num_outputs), standardised.
+        The samples (n_samples, n, num_outputs), standardised.
     """
     if not len(features):
         return jnp.zeros((n_samples, 0, model.config.num_outputs))
@@ -87,8 +87,8 @@ def head_moments(
     """Mean and standard deviation (ddof 0) over `head_samples`, without keeping the samples.
 
     Args:
-        model: as of `head_samples`; so the others.
-        params: its parameters.
+        model: the network.
+        params: its parameters; the backbone's are not needed.
         features: (n, features).
         scalars: (n, num_scalars), or None for an ACPF.
         object_id: (n,) int64.
@@ -109,7 +109,7 @@ def head_moments(
 
 
 def head_params(params: Params) -> Params:
-    """The prediction module's parameters: all but the backbone's."""
+    """The prediction module's parameters: all except the backbone's."""
     return {name: values for name, values in params.items() if name != "backbone"}
 
 
@@ -131,7 +131,7 @@ def _over_stars(
     n_stars, size = len(features), min(len(features), STARS_AT_A_TIME)
     parts = []
     for start in range(0, n_stars, size):
-        first = min(start, n_stars - size)  # the last part overlaps: all have one size, and one compilation
+        first = min(start, n_stars - size)  # the last part overlaps: all have one size, compiled once
         rows = slice(first, first + size)
         part = draw(features[rows], None if scalars is None else scalars[rows], keys[rows])
         parts.append(part[:, start - first :])
@@ -141,7 +141,7 @@ def _over_stars(
 def _chunks(
     model: ACF, params: Params, features: jax.Array, scalars: jax.Array | None, keys: jax.Array, n_samples: int
 ) -> Iterator[jax.Array]:
-    """The samples in chunks (samples at a time, n, num_outputs), the last perhaps with more than were asked for."""
+    """The samples in chunks (samples at a time, n, num_outputs); the last chunk may have more than are needed."""
     chunk = samples_at_a_time()
     for start in range(0, n_samples, chunk):
         yield _draw(model, chunk, params, features, scalars, keys, start)
@@ -210,7 +210,7 @@ def predict(
     """Atmospheric parameters and their Monte Carlo uncertainties.
 
     Arrays may be lists, of any kind of number; masked entries count as NaN. A star whose stamp or astrometry is not
-    finite has NaN for its parameters, and harms no other.
+    finite has NaN for its parameters, and affects no other.
 
     Args:
         network: from `acf_jax.load`.
@@ -220,11 +220,11 @@ def predict(
         object_id: (n,) integers: the same star has the same samples in any batch.
         n_samples: T of Eq. 13.
         seed: of the samples' keys.
-        batch_size: stars on each device at a time; the last batch is filled up, so that one compilation serves all.
+        batch_size: stars on each device at a time; the last batch is filled up, so that one compilation is enough.
         samples: also return every sample.
         tau_inverse: (n_targets,) the constant term of Eq. 15 in the labels' units squared, from
             `predictive_variance`; None leaves it out, as the paper does.
-        progress: whether a prediction that takes long shows a progress bar (`TQDM_DISABLE=1` forbids it, too).
+        progress: whether a prediction that takes long shows a progress bar (`TQDM_DISABLE=1` also switches it off).
 
     Returns:
         Means and standard deviations in physical units.
@@ -300,7 +300,7 @@ def _predict(
     n_stars, n_outputs = len(stars.object_id), network.model.config.num_outputs
     moment = np.zeros((0, n_outputs), np.float32)
     drawn = np.zeros((n_samples if with_samples else 0, 0, n_outputs), np.float32)
-    parts = [(np.ones(0, bool), moment, moment, drawn)]  # of no stars, should there be none
+    parts = [(np.ones(0, bool), moment, moment, drawn)]  # for the case of no stars
     params, at_a_time = on_all_devices(network.params), batch_size * n_devices()
     launched = (
         launch(network.model, network.input_scaling, params, batch, n_samples, seed, with_samples)[:4]
@@ -340,15 +340,15 @@ def features(network: NetworkParts, stamps: np.ndarray, batch_size: int = 64) ->
 
 def progress_bar(n_stars: int, shown: bool) -> tqdm[Any]:
     """A progress bar over stars, from `PROGRESS_AFTER_S` on."""
-    # `disable` is left alone otherwise: given, it would overrule the user's TQDM_DISABLE.
+    # Otherwise `disable` is not set: it would overrule the user's TQDM_DISABLE.
     options: dict[str, Any] = {} if shown else {"disable": True}
     return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **options)
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each handed on only when the next has been asked for.
+    """The same items, each one yielded only after the next has been taken from `items`.
 
-    So the device works on one batch while the host prepares the next and reads the last; no more than two are there.
+    The device then works on one batch while the host prepares the next and reads the last; at most two are in memory.
     """
     before: list[T] = []
     for item in items:
@@ -365,8 +365,8 @@ def launch(
     Args:
         model: the network.
         scaling: of its inputs.
-        params: from `star_sharding.on_all_devices`.
-        batch: of b stars, a multiple of the number of devices.
+        params: from `sharding.on_all_devices`.
+        batch: b stars, a multiple of the number of devices.
         n_samples: T of Eq. 13.
         seed: of the samples' keys.
         with_samples: whether to return the samples, too.
@@ -422,7 +422,7 @@ def encode(
     parallax: jax.Array | None,
     parallax_error: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
-    """What the prediction module reads of stars, and whether it can.
+    """The prediction module's inputs for some stars, and which of the stars have finite inputs.
 
     Args:
         model: the network.
@@ -459,7 +459,7 @@ def encode_stamps(model: ACF, scaling: InputScaling, params: Params, stamps: jax
 
 
 def _backbone(model: ACF, params: Params, stamps: jax.Array) -> jax.Array:
-    def of_device(params: Params, stamps: jax.Array) -> jax.Array:  # its own stars, as if there were no others
+    def of_device(params: Params, stamps: jax.Array) -> jax.Array:  # of the device's own stars
         encode = partial(model.apply, {"params": params}, method="encode")
         return map_microbatches(encode, microbatch_size(len(stamps)), stamps)
 

@@ -1,4 +1,4 @@
-"""A trained network, and what it can be asked."""
+"""A trained network, with its predictions and features."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Network(NetworkParts):
     def predict_split(
         self, dataset: PreparedDataset, split: str, *, n_samples: int = 100, seed: int = 0, progress: bool = True
     ) -> Prediction:
-        """The same for every star of a prepared dataset's split, a few stamps in memory at a time.
+        """As `predict`, for every star of a prepared dataset's split, with a few stamps in memory at a time.
 
         >>> network, dataset = acf_jax.load("runs/demo"), acf_jax.open_dataset("smss_stamps/mock")
         >>> prediction = network.predict_split(dataset, "validation", n_samples=20)
@@ -122,7 +122,7 @@ class Network(NetworkParts):
         )
 
     def features(self, stamp: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
-        """What the backbone sees in stamps, to be clustered, plotted or given to another regressor.
+        """The backbone's features of stamps, to be clustered, plotted or given to another regressor.
 
         >>> network, dataset = acf_jax.load("runs/demo"), acf_jax.open_dataset("smss_stamps/mock")
         >>> network.features(dataset.arrays("validation", ("stamp",))["stamp"]).shape
@@ -141,7 +141,7 @@ class Network(NetworkParts):
         return mc_dropout.features(self, stamp, batch_size)
 
     def _facts(self) -> list[tuple[str, str]]:
-        """What `repr` tells, line by line."""
+        """The lines of `repr`."""
         config, dataset = self.model.config, self.sidecar.get("dataset", {})
         reads = f"stamps in {' '.join(self.bands)}" + (", parallax" if config.use_parallax else "")
         gives = ", ".join(f"{target} ({LABELS[target]})" for target in self.targets)

@@ -1,4 +1,4 @@
-"""What belongs to a trained network: its parameters, and everything needed to feed it and to read its answer."""
+"""What a trained network consists of: its parameters, and what is needed to scale its inputs and read its outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from acf_jax.models.acf import ACF, ACFConfig
 
 @dataclass(frozen=True, repr=False)
 class NetworkParts:
-    """What a network is: all that is stored of it, but nothing that it can be asked."""
+    """All that is stored of a network; its methods are in `network.Network`."""
 
     model: ACF
     params: Any
@@ -25,15 +25,15 @@ class NetworkParts:
     bands: str
     sidecar: dict[str, Any]  # how it was made: acf_jax/checkpoints.py
     step: int
-    error_calibration: ErrorCalibration | None = None  # of this very checkpoint; None: not calibrated
+    error_calibration: ErrorCalibration | None = None  # of this checkpoint; None: not calibrated
     training_domain: TrainingDomain | None = None  # likewise; None: not known
 
     @classmethod
     def from_sidecar(cls, sidecar: dict[str, Any], params: Any, step: int, **fitted: Any) -> Self:
-        """From what was stored of it.
+        """From what was stored.
 
         Args:
-            sidecar: of its checkpoint.
+            sidecar: of the network's checkpoint.
             params: its parameters.
             step: of its training.
             **fitted: `error_calibration` and `training_domain`.
@@ -58,7 +58,7 @@ class NetworkParts:
 
     @property
     def name(self) -> str:
-        """The paper's name of the framework: ACF, or ACPF without parallax; a variant's says so."""
+        """The paper's name of the framework: ACF, or ACPF without parallax; a variant has its own."""
         config = self.model.config
         return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from acf_jax.calibration.errors import ErrorCalibration
 
-STARS_IN_FULL = 10  # printed one by one; of more, a summary
+STARS_IN_FULL = 10  # printed one by one; more are summarised
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -27,8 +27,8 @@ class Prediction:
     A star whose stamp or astrometry held a number that is not finite has `finite` False and NaN for its parameters.
 
     The predictive variance of Eq. 15 has two terms: `std ** 2`, the Monte Carlo variance, which the paper calls its
-    uncertainty, and `tau_inverse`, the same for all stars, which `predictive_variance` estimates and is left out unless
-    asked for.
+    uncertainty, and `tau_inverse`, one value for all stars, which `predictive_variance` estimates. It is left out
+    unless it is given.
     """
 
     mean: np.ndarray  # (n, n_targets), over the samples (Eq. 13)
@@ -36,10 +36,10 @@ class Prediction:
     targets: tuple[str, ...]
     units: tuple[str, ...]
     finite: np.ndarray  # (n,) bool
-    samples: np.ndarray | None = None  # (n_samples, n, n_targets), if asked for
+    samples: np.ndarray | None = None  # (n_samples, n, n_targets), with `samples=True`
     noise_std: np.ndarray | None = None  # (n, n_targets), of the label about the mean, from a heteroscedastic head
     error_calibration: ErrorCalibration | None = None  # fitted on stars that were not trained on
-    tau_inverse: np.ndarray | None = None  # (n_targets,), squared units: the constant term of Eq. 15, if asked for
+    tau_inverse: np.ndarray | None = None  # (n_targets,), squared units: the constant term of Eq. 15, if given
     object_id: np.ndarray | None = None  # (n,) int64
     reason: tuple[str | None, ...] | None = None  # why a star has no prediction, where that is known
 
@@ -112,13 +112,13 @@ class Prediction:
 
 
 def _percentiles(values: np.ndarray, percents: tuple[int, ...]) -> np.ndarray:
-    """Over what is finite; NaN if nothing is."""
+    """Percentiles of the finite values; NaN if there are none."""
     values = values[np.isfinite(values)]
     return np.percentile(values, percents) if values.size else np.full(len(percents), np.nan)
 
 
 def _decimals(std: np.ndarray) -> int:
-    """How many show two digits of the median standard deviation."""
+    """How many decimals show two digits of the median standard deviation."""
     median = _percentiles(std, (50,))[0]
     return max(0, 1 - int(np.floor(np.log10(median)))) if median > 0 else 3
 

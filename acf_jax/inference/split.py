@@ -49,7 +49,7 @@ def predict_split(
     """Monte Carlo dropout over a whole split, reading a few stamps at a time.
 
     Args:
-        network: the one that is asked.
+        network: the one that predicts.
         dataset: where the stamps are.
         stars: object_id, parallax and parallax_error of the split, each (n,).
         split: its name.

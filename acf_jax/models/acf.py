@@ -1,6 +1,6 @@
 """The ACF: CSWin features of the stamp and an astrometric branch, fused by a stochastic prediction module.
 
-Paper Sec. 3.2 and 3.3. Inputs are scaled already and outputs are standardised: `scaling.py` and `labels.py` own that.
+Paper Sec. 3.2 and 3.3. Inputs are scaled already (`data/scaling.py`) and outputs are standardised (`labels.py`).
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ class ACFConfig:
     >>> tiny.num_outputs, tiny.dropout_rate
     (1, 0.2)
 
-    Beyond the paper: `growth_curve` tells the scalar branch the stamp's own fluxes; `heteroscedastic` has the head
-    predict beside each label the variance of its noise.
+    Beyond the paper: with `growth_curve` the scalar branch also reads the stamp's own fluxes; with `heteroscedastic`
+    the head also predicts the variance of each label's noise.
     """
 
     backbone: CSWinConfig = dataclasses.field(default_factory=CSWinConfig)
@@ -72,7 +72,7 @@ class ACFConfig:
         return cls(backbone=CSWinConfig(num_bands=len(bands), **backbone), **values)
 
     def to_section(self) -> dict[str, Any]:
-        """Undo `from_sections`: the `model` section, without what follows from the stamps or never changes."""
+        """Undo `from_sections`: the `model` section, without fields that follow from the stamps or never change."""
         section = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         backbone = dataclasses.asdict(section.pop("backbone"))
         return section | {name: value for name, value in backbone.items() if name not in ("num_bands", "param_dtype")}
@@ -101,7 +101,7 @@ class ACF(nn.Module):
     >>> sorted(shapes["params"])
     ['astrometric', 'backbone', 'head_0', 'head_1', 'head_2']
 
-    Calling the module is one after the other. Monte Carlo dropout (`mc_dropout.py`) runs the first once and the second
+    Calling the module runs both. Monte Carlo dropout (`mc_dropout.py`) runs the first once and the second
     many times.
     """
 
@@ -110,7 +110,7 @@ class ACF(nn.Module):
     def setup(self) -> None:
         """Names the parts: `backbone`, `astrometric`, `head_0` to `head_2`."""
         config, backbone = self.config, self.config.backbone
-        # Never in half precision: that would save no time here, and cost the labels their last digits.
+        # Never in half precision: that saves no time here and loses the labels' last digits.
         self.head_dtype = jnp.promote_types(backbone.dtype, jnp.float32)
         kernel_init = weight_init(backbone.weight_std)
         options: dict[str, Any] = {
@@ -219,9 +219,9 @@ def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std
     """The distribution of `cswin.weight_init`, drawn by NumPy.
 
     Args:
-        generator: moves on by as many numbers.
+        generator: gives the random numbers.
         shape: of the result.
-        std: what is left after the cut.
+        std: standard deviation after the cut.
 
     Returns:
         float64 numbers.

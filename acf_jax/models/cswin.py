@@ -1,7 +1,7 @@
 """The CSWin Transformer (Dong et al. 2022, arXiv:2107.00652), the ACF's backbone, at its sizes for 48 x 48 stamps.
 
-The computation is the one of the CSWin authors' public code, operation by operation. Three details that are easily
-lost, because Flax has other defaults: LayerNorm's epsilon is 1e-5, GELU is the exact one, and convolutions pad
+The computation is that of the CSWin authors' public code, operation by operation. Three details are easily missed,
+because Flax has other defaults: LayerNorm's epsilon is 1e-5, GELU is the exact one, and convolutions pad
 symmetrically.
 
 Read downwards: the config, then an attention branch, a block, a stage, the network.
@@ -21,7 +21,7 @@ from acf_jax.shapes import AnyArray, FeatureMap, Stamps
 
 LAYER_NORM_EPSILON = 1e-5
 WEIGHT_CUT = 2  # where the normal distribution of the weights is cut, in its own standard deviations
-STD_OF_CUT_NORMAL = 0.8796256610342398  # of what such a cut leaves of a standard normal distribution
+STD_OF_CUT_NORMAL = 0.8796256610342398  # standard deviation of a standard normal distribution after that cut
 # A stage of identical blocks is one block, scanned over its depth: 32 of them compile as fast as one. Short stages are
 # unrolled, which XLA schedules better.
 UNROLLED_DEPTH = 4
@@ -120,7 +120,7 @@ class CSWinConfig:
 
 
 def weight_init(std: float) -> nn.initializers.Initializer:
-    """A normal distribution cut at `WEIGHT_CUT` standard deviations; `std` is what is left after the cut."""
+    """A normal distribution cut at `WEIGHT_CUT` standard deviations; `std` is the standard deviation after the cut."""
     return nn.initializers.truncated_normal(std / STD_OF_CUT_NORMAL, lower=-WEIGHT_CUT, upper=WEIGHT_CUT)
 
 
@@ -130,12 +130,12 @@ def gelu(x: Float[Array, "*axes"]) -> Float[Array, "*axes"]:
 
 
 def widened(x: Float[AnyArray, "*axes"]) -> Float[Array, "*axes"]:
-    """In float32 at least: for sums, forward or in a gradient, of which bfloat16 would lose most terms."""
+    """In float32 at least: for sums, forward or in a gradient, in which bfloat16 would lose most terms."""
     return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 class _Layers(nn.Module):
-    """What the modules share: LayerNorm, weights with their biases, intermediates by name."""
+    """What all modules here use: LayerNorm, weights with their biases, intermediates by name."""
 
     config: CSWinConfig
 
@@ -189,8 +189,8 @@ class Dense(_Layers):
 class LePE(_Layers):
     """Locally-enhanced positional encoding (Dong et al. 2022, Eq. 7): a depthwise 3 x 3 convolution inside each stripe.
 
-    Written as shifted multiply-adds, which train faster on a CPU than a grouped convolution. A shift as long as
-    the stripe is wide meets nothing but padding and is left out.
+    Written as shifted multiply-adds, which train faster on a CPU than a grouped convolution. A shift by
+    the stripe's whole width reads only padding and is left out.
     """
 
     @nn.compact
@@ -396,7 +396,7 @@ class CSWin(_Layers):
 
         Args:
             stage: its number, from 0.
-            x: the map that it is given.
+            x: the map before the first block.
             deterministic: as in the call.
 
         Returns:

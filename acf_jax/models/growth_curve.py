@@ -1,8 +1,8 @@
 """A stamp's growth curve: its flux in three apertures in every band, as numbers that a dense layer can use.
 
-The backbone's LayerNorms take the amplitude out of every token, and a star's luminosity is in nothing else; nor are its
-colours easily had from what is left. So a variant of the ACF is told them: not the paper's network, but still nothing
-that is not in the stamp (docs/results.md says what it brings).
+The backbone's LayerNorms remove the amplitude of every token, but a star's luminosity is in the amplitude alone, and
+without it colours are hard to find, too. So a variant of the ACF reads these numbers: it is not the paper's network,
+but they still come from the stamp alone (docs/results.md says what they gain).
 """
 
 import jax
@@ -13,15 +13,15 @@ from jaxtyping import Array, Float
 from acf_jax.shapes import PerStar, Stamps
 
 RADII_PX = (3.0, 6.0, 12.0)
-# Seeing differs between bands and exposures, so one aperture alone would be poor: three tell light and its spread.
-LUMINOSITY_RADIUS = 2  # of RADII_PX: the widest loses least
+# Seeing differs between bands and exposures, so one aperture is not enough: three measure the flux and its spread.
+LUMINOSITY_RADIUS = 2  # of RADII_PX: the widest loses least light
 FLUX_FLOOR_UJY = 1.0  # 23.9 mag, far below the faintest star of a sample: a smaller sum is noise, and has no logarithm
 
 
 def apertures(height: int, width: int) -> Float[np.ndarray, "aperture {height} {width}"]:
     """Weights of circular apertures about the stamp's centre, their edges one pixel wide.
 
-    The centre is the stamp's own, so that flipping or turning a stamp by quarters changes nothing.
+    The centre is that of the stamp, so that flipping or turning a stamp by quarters changes nothing.
     """
     y, x = np.arange(height) - (height - 1) / 2, np.arange(width) - (width - 1) / 2
     distance = np.hypot(*np.meshgrid(y, x, indexing="ij"))
@@ -48,7 +48,7 @@ def features(stamps: Stamps, parallax: PerStar | None) -> Float[Array, "star fea
     weights = jnp.asarray(apertures(*stamps.shape[1:3]))
     fluxes = jnp.einsum("nyxb,ayx->nab", stamps, weights, precision=jax.lax.Precision.HIGHEST)
     log_flux = jnp.log10(jnp.maximum(fluxes, FLUX_FLOOR_UJY))
-    n_stars = stamps.shape[0]  # which an exported program leaves open: len() would ask for it
+    n_stars = stamps.shape[0]  # an exported program leaves it open, and len() would need it
     parts = [values.reshape(n_stars, -1) for values in (log_flux, -jnp.diff(log_flux, axis=-1))]
     if parallax is not None:
         parts.append(log_flux[:, LUMINOSITY_RADIUS] - 2 * jnp.log10(parallax)[:, None])

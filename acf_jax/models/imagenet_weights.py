@@ -27,7 +27,7 @@ PUBLISHED: dict[tuple[int, tuple[int, ...]], tuple[str, tuple[int, ...]]] = {
 
 
 def backbone_params_from_file(path: str | Path, config: CSWinConfig, stamp_size: int = 48) -> dict[str, Any]:
-    """Parameters of `CSWin(config)` out of a file.
+    """Parameters of `CSWin(config)` from a file.
 
     Args:
         path: a `.pth` or `.safetensors` file.
@@ -55,10 +55,10 @@ def adapt_imagenet_state_dict(
 
     The classifier is left out; the first convolution's colours become bands (`bands_from_colours`); everything else
     keeps its numbers. Neither the stride and padding of the first convolution nor the width of the stripes shows in a
-    parameter, so weights of 224 and of 384 pixels serve alike. What the width does decide is whether a stage has two
-    branches, each with a 3 x 3 LePE kernel for its half of the channels, or a single one with a kernel for all. As
-    heads are runs of consecutive channels, two kernels side by side are the single one; where the map is no larger than
-    the stripes, both compute the same.
+    parameter, so weights of 224 and of 384 pixels serve alike. The width decides only whether a stage has two
+    branches, each with a 3 x 3 LePE kernel for its half of the channels, or a single one with a kernel for all. Because
+    heads are runs of consecutive channels, two kernels side by side are the same as a single one; where the map is no
+    larger than the stripes, both compute the same.
 
     Args:
         state_dict: name -> array, with or without the classifier.
@@ -89,16 +89,16 @@ def bands_from_colours(
 
     Blue, green and red are taken as three equal pieces of the spectrum that the bands divide equally among themselves,
     and each colour's kernel is shared out over its piece: of six bands u and v get half of the blue kernel each, g and
-    r half of the green one, i and z half of the red one. The bands reach far beyond what the eye sees, so the order
-    of the colours is all of the wavelengths that can be kept.
+    r half of the green one, i and z half of the red one. The bands reach far beyond what the eye sees, so only the
+    order of the wavelengths can be kept.
 
-    Every kernel is given away completely. So an image that is equal in all bands, whatever its pattern, meets the
-    sum of the three kernels, as a grey one did: the filters for shapes keep their response, in sign and size, and those
-    for colours stay blind to grey.
+    The shares of a kernel add up to the whole kernel. So an image that is equal in all bands, whatever its pattern, is
+    filtered by the sum of the three kernels, as a grey image was: the filters for shapes keep their response, in sign
+    and size, and those for colours stay blind to grey.
 
     Args:
         kernel: red first.
-        num_bands: any number from 1.
+        num_bands: 1 or more.
 
     Returns:
         The kernel on bands, in the dtype of `kernel`.
@@ -111,7 +111,7 @@ def bands_from_colours(
 
 
 def _fit_channels(kernel: np.ndarray, num_bands: int) -> np.ndarray:
-    """A first kernel for so many bands; what was trained on as many, and not on three colours, stays as it is."""
+    """A first kernel for this many bands; one that was trained on as many bands, not on three colours, is kept."""
     if kernel.shape[1] == 3:
         return bands_from_colours(kernel, num_bands)
     if kernel.shape[1] == num_bands:

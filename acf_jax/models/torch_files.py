@@ -1,7 +1,7 @@
-"""Weights out of files of PyTorch (`.pth`, `.pt`) and safetensors; needs no PyTorch and runs nothing that a file names.
+"""Weights from files of PyTorch (`.pth`, `.pt`) and safetensors; needs no PyTorch and runs no code that a file names.
 
-`torch.save` writes a pickle, and unpickling calls whatever functions the file names. Of these names the unpickler here
-knows four, none of which does more than keep its arguments; in place of any other (a training's `args`, its optimizer,
+`torch.save` writes a pickle, and unpickling calls whatever functions the file names. The unpickler here knows four of
+these names, and only keeps the arguments of those; in place of any other (a training's `args`, its optimizer,
 `os.system`) it puts an `Inert` object, which takes anything and does nothing.
 
 The two layouts of `torch.save`: since PyTorch 1.6 a zip archive of `<root>/data.pkl` and a file `<root>/data/<key>` a
@@ -36,7 +36,7 @@ STORAGE_DTYPES = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-NESTED_UNDER = ("state_dict_ema", "state_dict", "model")  # in this order; of what the authors publish, the average
+NESTED_UNDER = ("state_dict_ema", "state_dict", "model")  # in this order; in the authors' files, the average
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 NOT_READABLE = "cannot be read: it is truncated, damaged, or neither safetensors nor written by torch.save"
 
@@ -49,7 +49,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """The named arrays of a model.
 
     Args:
-        path: a `.safetensors` file, or whatever else `torch.save` made of a state dict or of a training's checkpoint
+        path: a `.safetensors` file, or what `torch.save` made of a state dict or of a training's checkpoint
             that holds one under "state_dict_ema", "state_dict" or "model", the first of these that is there.
 
     Returns:
@@ -65,7 +65,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         arrays = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except WeightsFileError as error:
         raise WeightsFileError(f"{path} {error}.") from None
-    except Exception as error:  # what a parser raises on damaged bytes cannot be listed
+    except Exception as error:  # on damaged bytes a parser can raise any kind of error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise WeightsFileError(f"{path} {NOT_READABLE} ({reason}).") from error
     in_module = all(name.startswith("module.") for name in arrays)
@@ -131,7 +131,7 @@ def _check_byte_order(is_little_endian: bool) -> None:
 
 
 class Storage(NamedTuple):
-    """A run of numbers in the file, on which one or more tensors lie."""
+    """A run of numbers in the file, used by one or more tensors."""
 
     key: str
     dtype: np.dtype
@@ -172,7 +172,7 @@ class Tensor(NamedTuple):
 
 
 class Inert:
-    """Stands where a file names a class or function that is none of the four: may be made, called and filled."""
+    """Stands for a class or function that is none of the four: may be made, called and filled."""
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
         pass
@@ -218,7 +218,7 @@ class _Unpickler(pickle.Unpickler):
         kind, storage_class, *_ = pid
         is_view = any(part is not None for part in pid[5:])  # written by the earliest PyTorch only
         if kind != "storage" or storage_class not in STORAGE_DTYPES or is_view:
-            return Inert  # itself: a pickled class may be asked for
+            return Inert  # the class itself: such an id may stand for a class, too
         _, _, key, _device, size, *_ = pid
         return self.storages.setdefault(key, Storage(key, STORAGE_DTYPES[storage_class], size))
 
@@ -226,7 +226,7 @@ class _Unpickler(pickle.Unpickler):
 def _arrays(content: Any, read_bytes: Callable[[Storage], bytes | memoryview]) -> dict[str, np.ndarray]:
     """The state dict among what a file holds, read."""
 
-    @functools.cache  # several tensors may lie on one storage
+    @functools.cache  # several tensors may share a storage
     def read(storage: Storage) -> np.ndarray:
         data = read_bytes(storage)
         if len(data) != storage.n_bytes:

@@ -41,7 +41,7 @@ def cswin_params_from_torch(
 
     Raises:
         ValueError: listing every name that is missing or has another shape here (+) and every name or shape that
-            this network has no place for (-).
+            this network does not have (-).
     """
     shapes = parameter_shapes(config, stamp_size)
     _check_fit("The state dict does", _torch_shapes_of(shapes), state_dict)
@@ -73,7 +73,7 @@ def torch_from_cswin_params(
 
     Raises:
         ValueError: listing every path that is missing or has another shape in the network (+) and every path or shape
-            that the network has no place for (-).
+            that the network does not have (-).
     """
     shapes = parameter_shapes(config, stamp_size)
     leaves = _by_path(params)
@@ -129,7 +129,7 @@ def _by_path(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_fit(subject: str, expected: dict[str, tuple[int, ...]], arrays: Mapping[str, Any]) -> None:
-    """Raises ValueError, listing the entries of the two that differ as a diff does, if the arrays are others."""
+    """Raises ValueError, listing the entries that differ as a diff does, if the two do not agree."""
     given = {name: tuple(np.shape(array)) for name, array in arrays.items()}
     lines = [(name, "+", shape) for name, shape in expected.items() if given.get(name) != shape]
     lines += [(name, "-", shape) for name, shape in given.items() if expected.get(name) != shape]

@@ -1,7 +1,9 @@
-"""A run's best checkpoint and the stars it was not trained on -> honest errors and the training domain, stored with it.
+"""Fits calibrated errors and the training domain of a run's best checkpoint, and stores them with it.
 
-The calibration split serves both: it calibrates the errors, and says which distance from the training stars is common
-among others of their kind.
+The input is the checkpoint and stars that it was not trained on.
+
+The calibration split is used for both: it calibrates the errors, and says which distance from the training stars is
+common among other stars of their kind.
 """
 
 from __future__ import annotations
@@ -22,25 +24,25 @@ from acf_jax.inference.network import Network
 from acf_jax.inference.split import SplitPrediction, predict_split
 
 SPLIT = "calibration"
-N_SAMPLES, SEED = 100, 0  # as predictions have them unless asked otherwise
-N_TRAIN_STARS, N_HELD_OUT_STARS = 20_000, 5_000  # at most, of the domain: more would hardly change it
+N_SAMPLES, SEED = 100, 0  # the defaults of a prediction
+N_TRAIN_STARS, N_HELD_OUT_STARS = 20_000, 5_000  # at most, for the domain: more would hardly change it
 LARGE_ERROR_QUANTILE = 0.99
-STARS_AT_A_TIME = 64  # for each device: `mc_dropout.predict`'s own, so that the backbone it compiled serves again
+STARS_AT_A_TIME = 64  # for each device: the default of `mc_dropout.predict`, so that the backbone is not compiled again
 INPUTS = ("stamp", "parallax", "parallax_error")
 
 
 def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = True) -> ErrorCalibration | None:
     """Fit the errors and the training domain of a run's best checkpoint, and store them with the run.
 
-    Each is fitted once: a checkpoint that has it keeps it.
+    Each is fitted once: a checkpoint that already has one keeps it.
 
     Args:
         run_dir: the run's folder.
-        dataset: the one that it was trained on.
+        dataset: the dataset that it was trained on.
         progress: whether to show a bar.
 
     Returns:
-        The errors' calibration, fitted or there before; None where too few stars have a label and a prediction.
+        The errors' calibration, new or from before; None where too few stars have a label and a prediction.
 
     Raises:
         CheckpointError: if there is no checkpoint.
@@ -64,7 +66,7 @@ def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = Tr
 
 
 def has_stars_for_domain(dataset: PreparedDataset) -> bool:
-    """Whether its splits are large enough."""
+    """Whether the dataset's splits are large enough."""
     return min(dataset.n_examples(split) for split in ("train", SPLIT)) >= MIN_DOMAIN_STARS
 
 
@@ -72,8 +74,8 @@ def fit_errors(network: Network, answer: SplitPrediction, stars: dict) -> ErrorC
     """Calibrated errors of a network.
 
     Args:
-        network: whose errors they are.
-        answer: of n stars that it was not trained on.
+        network: the network whose errors they are.
+        answer: its answer for n stars that it was not trained on.
         stars: their labels, (n,) by target.
 
     Returns:
@@ -89,12 +91,12 @@ def error_limits(network: Network, answer: SplitPrediction, calibration: ErrorCa
     """What an error must exceed to be called large: the 99th percentile of those that a catalogue would give.
 
     Args:
-        network: whose errors they are.
-        answer: of stars that it was not trained on.
-        calibration: of its errors; None: Monte Carlo errors are what there is.
+        network: the network whose errors they are.
+        answer: its answer for stars that it was not trained on.
+        calibration: of its errors; None: use Monte Carlo errors.
 
     Returns:
-        By target; infinite where no star has an error.
+        The limits by target; infinite where no star has an error.
     """
     errors = answer.std if calibration is None else calibration.std(answer.mean, answer.std, answer.noise_std)
     columns = {target: column[np.isfinite(column)] for target, column in zip(network.targets, errors.T, strict=True)}
@@ -110,13 +112,13 @@ def fit_domain(
     """The training domain, from a sample of the training split, and the calibration split for the threshold.
 
     Args:
-        network: the one trained.
-        dataset: that it was trained on.
+        network: the trained network.
+        dataset: the dataset that it was trained on.
         limits: from `error_limits`.
         progress: whether to show bars.
 
     Returns:
-        The fit; None of too few stars.
+        The fit; None for too few stars.
     """
     train = describe_stars(network, dataset, "train", N_TRAIN_STARS, progress)
     held_out = describe_stars(network, dataset, SPLIT, N_HELD_OUT_STARS, progress)
@@ -138,9 +140,9 @@ def describe_stars(
     """What a training domain is fitted to: stars of a split, drawn at random.
 
     Args:
-        network: whose features.
-        dataset: of the stars.
-        split: its name.
+        network: gives the features.
+        dataset: holds the stars.
+        split: the split's name.
         n_stars: at most.
         progress: whether to show a bar.
 

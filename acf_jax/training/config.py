@@ -1,10 +1,10 @@
 """A training's settings, checked. The defaults are the paper's run (sections 3.1.4 and 3.4) where the paper has one.
 
-The files in `configs/` make them and say what each run changes; `--config.batch_size 64` changes a field on the command
-line, `--config.model.dropout_rate 0.1` one of a part. The network's own fields, `model`, are those of `ACFConfig`
-(models/acf.py) and `CSWinConfig` (models/cswin.py).
+The files in `configs/` make these settings and say what each run changes. On the command line `--config.batch_size 64`
+changes a field, `--config.model.dropout_rate 0.1` a field of a part. The network's own fields, `model`, are those of
+`ACFConfig` (models/acf.py) and `CSWinConfig` (models/cswin.py).
 
-A run that was made before a field was added lacks it: the field's default must be what such a run did.
+Runs from before a field was added do not have it: the field's default must be what those runs did.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class InputConfig:
     """How stamps and parallaxes are scaled, of which the paper says nothing: docs/input-scaling.md."""
 
     # "whitened" is "linear" with a fixed 6 x 6 matrix behind it that the first convolution could learn by itself, so
-    # the network's reach is the same; it learns colours sooner, measured on the mock sky with a small network.
+    # the network can express the same; it learns colours sooner, measured on the mock sky with a small network.
     stamp_method: str = "whitened"  # linear, whitened or asinh
     asinh_softening_sigma: float = 100.0  # sky sigma; where asinh turns from linear to logarithmic
     parallax_method: str = "log"  # log or raw
@@ -65,7 +65,7 @@ class AugmentConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with the L2 term inside the gradient, and the learning rate's way down."""
+    """Adam with the L2 term inside the gradient, and the schedule of the learning rate."""
 
     schedule: str = "staircase"  # staircase or warmup_cosine
     learning_rate: float = 1e-4  # at the start (staircase) or at the peak (warmup_cosine)
@@ -122,10 +122,10 @@ class TrainingConfig:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any] | ConfigDict | FrozenConfigDict) -> TrainingConfig:
-        """From what a file in `configs/` makes, or from what a checkpoint tells of its making.
+        """From what a file in `configs/` makes, or from the config that a checkpoint holds.
 
         Raises:
-            TrainingError: if a field is unknown, or a value or two of them cannot be used.
+            TrainingError: if a field is unknown, a value cannot be used, or two values contradict each other.
         """
         values = {name: _plain(value) for name, value in config.items()}
         try:
@@ -142,7 +142,7 @@ class TrainingConfig:
         return _json(dataclasses.asdict(self) | {"model": self.model.to_section()})
 
     def to_config_dict(self) -> ConfigDict:
-        """For a file in `configs/`: fields may be set, also on the command line, and none can be added."""
+        """For a file in `configs/`: fields may be set, also on the command line, but none can be added."""
         return ConfigDict(self.to_dict() | {"model": self.model.to_section()})  # with tuples, which stay tuples
 
 

@@ -1,4 +1,4 @@
-"""What a training shows: a progress bar, a line after each validation, TensorBoard files."""
+"""The output of a training while it runs: a progress bar, a line after each validation, TensorBoard files."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class RunLog:
         self._started, self._n_steps = time.monotonic(), 0
 
     def step(self, step: int, loss: float, gradient_norm: float, learning_rate: float) -> None:
-        """A step is done.
+        """Log a step.
 
         Args:
             step: its number, from 1.
             loss: mean over the batch.
-            gradient_norm: of the mean's gradient.
+            gradient_norm: norm of the gradient of that mean.
             learning_rate: of this step.
         """
         self._bar.update()
@@ -62,10 +62,10 @@ class RunLog:
         self._bar.set_postfix(self._postfix)
 
     def validation(self, step: int, epoch: float, validated: Mapping) -> None:
-        """A validation is done.
+        """Log a validation.
 
         Args:
-            step: after which.
+            step: the step after which it was made.
             epoch: the same in epochs.
             validated: what `loop.validate` returns.
         """

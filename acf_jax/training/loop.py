@@ -41,7 +41,7 @@ from acf_jax.training.run import INPUT_FIELDS, Run, open_run
 
 @flax.struct.dataclass
 class TrainState:
-    """What a step changes; the same on every device."""
+    """What a step changes, with equal values on every device."""
 
     step: jax.Array | np.int32  # () int32, steps done
     params: Any
@@ -95,7 +95,7 @@ def train(
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """Where a training writes what it does."""
+    """Where a training writes its log and checkpoints."""
 
     manager: ocp.CheckpointManager
     history: list[dict]  # of all validations; grows
@@ -118,8 +118,8 @@ def run_steps(run: Run, state: TrainState, batches: grain.DatasetIterator, recor
     """Steps, validations and checkpoints.
 
     Args:
-        run: what stays the same.
-        state: before the first of the steps; consumed.
+        run: what does not change.
+        state: before the first of these steps; donated.
         batches: of the training split.
         records: where to write.
     """
@@ -150,11 +150,11 @@ def run_steps(run: Run, state: TrainState, batches: grain.DatasetIterator, recor
 
 
 def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metrics: Mapping[str, jax.Array]) -> None:
-    """Log a step that is done.
+    """Log a step.
 
     Args:
-        run: what stays the same.
-        log: where to.
+        run: what does not change.
+        log: where to log it.
         step: its number, from 1.
         object_ids: (n,), of the batch.
         metrics: of the step, as `make_train_step` returns them.
@@ -179,7 +179,7 @@ def report_step(run: Run, log: RunLog, step: int, object_ids: np.ndarray, metric
 
 
 def make_train_step(run: Run) -> Callable[[TrainState, Mapping], tuple[TrainState, dict]]:
-    """`(state, batch) -> (state, metrics)`: one optimizer step on a batch from `device_batch`; consumes the state.
+    """`(state, batch) -> (state, metrics)`: one optimizer step on a batch from `device_batch`; donates the state.
 
     Metrics: `loss` and `gradient_norm`, averaged over the batch, and `star_loss` (devices, stars a device).
     """
@@ -205,10 +205,10 @@ def star_losses(run: Run, params: Any, batch: Mapping[str, jax.Array], step_key:
     """Training loss of every star: smooth L1 averaged over its targets, under augmentation and dropout.
 
     Args:
-        run: what stays the same.
-        params: of the network.
-        batch: a device's part of what `device_batch` makes, n stars.
-        step_key: of all draws of this step.
+        run: what does not change.
+        params: the network's parameters.
+        batch: a device's part, n stars, of what `device_batch` makes.
+        step_key: the key of all draws of this step.
 
     Returns:
         (n,) losses.
@@ -235,7 +235,7 @@ def star_losses(run: Run, params: Any, batch: Mapping[str, jax.Array], step_key:
 
 
 def batch_scalars(run: Run, batch: Mapping[str, jax.Array]) -> AnyArray | None:
-    """What the network reads besides the stamps, which are not augmented here: turning a star changes none of it."""
+    """The scalars that the network reads. Its stamps are not augmented here: turning a stamp changes no scalar."""
     astrometry = (batch["parallax"], batch["parallax_error"])
     return run.input_scaling.scalars(batch["stamp"], *astrometry, run.model.config.use_parallax)
 
@@ -272,7 +272,7 @@ def validate(run: Run, predict_step: Callable, params: Any) -> dict:
     close to it.
 
     Args:
-        run: what stays the same.
+        run: what does not change.
         predict_step: from `make_predict_step`.
         params: of the network, on all devices.
 
@@ -309,7 +309,7 @@ def _moments(prediction: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
 
 def create_state(run: Run) -> TrainState:
-    """Fresh parameters, but for a backbone that the run brings, and optimizer state on all devices."""
+    """Fresh parameters, except a backbone that the run starts from, and optimizer state, on all devices."""
     params = acf.init_params(run.model, run.config.seed)
     if run.backbone is not None:
         params = {**params, "backbone": run.backbone}

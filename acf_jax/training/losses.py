@@ -13,10 +13,10 @@ def smooth_l1(residual: jax.Array) -> jax.Array:
 
 
 def noise_nll(residual: jax.Array, variance: jax.Array) -> jax.Array:
-    """Negative log-likelihood of residuals under a Gaussian of a predicted variance, but for a constant.
+    """Negative log-likelihood of residuals under a Gaussian of a predicted variance, without the constant.
 
-    The residual is taken as given: the variance learns from it, and the value that it belongs to from Eq. 16 alone.
-    Under the likelihood of both, a network excuses what it finds hard by a large variance, and stops learning it.
+    No gradient flows through the residual: the variance learns from this, the predicted value from Eq. 16 alone.
+    If both learned from the likelihood, the network would give hard stars a large variance and stop learning them.
     """
     residual = jax.lax.stop_gradient(residual)
     return 0.5 * (jnp.log(variance) + residual**2 / variance)

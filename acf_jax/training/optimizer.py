@@ -14,7 +14,7 @@ def learning_rate_schedule(config: OptimizerConfig, num_steps: int, steps_per_ep
     `warmup_cosine`, for short runs, rises to `learning_rate` over `warmup_steps` and falls to 0 at `num_steps`.
 
     Args:
-        config: which schedule, and its numbers.
+        config: the schedule and its numbers.
         num_steps: length of the training.
         steps_per_epoch: batches in an epoch.
 

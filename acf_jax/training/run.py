@@ -1,4 +1,4 @@
-"""A training run before its first step: config, dataset and model put together, and whatever contradicts refused."""
+"""A training run before its first step: config, dataset and model together, and all checks that they fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from acf_jax.version import __version__
 
 INPUT_FIELDS = ("object_id", "stamp", "parallax", "parallax_error")
 SCALING_SAMPLE = 2_000  # stamps that the input scaling is fitted on: more would hardly change it
-# None of these touches what is learned, but for the last digits.
+# None of these changes what is learned, except for the last digits.
 FREE_TO_CHANGE = ("checkpoint_every_steps", "log_every_steps", "cache_in_memory", "microbatch_size", "model.remat")
 
 
@@ -133,7 +133,7 @@ class Run:
         return adam_with_l2(self.config.optimizer, self.schedule)
 
     def sidecar(self, step: int, history: list[dict]) -> dict:
-        """What a checkpoint tells of its making; `history` holds all validations, the last one being this step's."""
+        """How a checkpoint was made; `history` holds all validations, the last of them from this step."""
         return {
             "format_version": checkpoints.FORMAT_VERSION,
             "code_version": __version__,
@@ -227,8 +227,8 @@ def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDa
 
     Args:
         sidecar: of the run's last checkpoint.
-        config: now.
-        dataset: now.
+        config: the new one.
+        dataset: the new one.
         workdir: the run's folder.
 
     Raises:
@@ -256,8 +256,8 @@ def fit_scalings(
     """Label scaling from the whole training split, input scaling from its first stamps and all its parallaxes.
 
     Args:
-        config: which inputs and labels, and how they are scaled.
-        dataset: of the training.
+        config: says which inputs and labels there are, and how they are scaled.
+        dataset: the one to train on.
         train: its training split.
 
     Returns:
@@ -293,5 +293,5 @@ def fit_scalings(
 
 
 def without(mapping: Mapping, names: tuple[str, ...]) -> dict:
-    """A copy that lacks some names."""
+    """A copy without some names."""
     return {name: value for name, value in mapping.items() if name not in names}

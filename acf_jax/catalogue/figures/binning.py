@@ -39,7 +39,7 @@ class CountMap:
         self.counts = np.zeros((self.x.n, self.y.n), np.int64)
 
     def add(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Count stars (n,); returns which of them, (n,) bool, lie in a cell."""
+        """Add stars (n,); returns which of them, (n,) bool, lie in a cell."""
         column, row = self.x.index(x), self.y.index(y)
         inside = (column >= 0) & (row >= 0)
         np.add.at(self.counts, (column[inside], row[inside]), 1)
@@ -65,7 +65,7 @@ class MedianMap:
         self._histograms = np.zeros((self.x.n * self.y.n, self.values.n), np.uint32)
 
     def add(self, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Take in stars.
+        """Add stars.
 
         Args:
             x: (n,) of the plane.
@@ -78,7 +78,7 @@ class MedianMap:
         inside = self.stars.add(np.where(np.isnan(values), np.nan, x), y)
         cells = self.x.index(x[inside]) * self.y.n + self.y.index(y[inside])
         bins = self.values.index(np.clip(np.asarray(values[inside], np.float64), *self._outermost_centres()))
-        # Few places are met often: found first, each is written to once.
+        # Many stars share a few places: counted first, each place is written to once.
         places, n_stars = np.unique(cells * self.values.n + bins, return_counts=True)
         self._histograms.reshape(-1)[places] += n_stars.astype(np.uint32)
         return inside

@@ -20,7 +20,7 @@ from acf_jax.plots.predictions import DENSITY_COLOURS, VERMILION
 from acf_jax.plots.samples import axis_label
 
 FE_H_COLOURS = Normalize(-2, 0.5)
-"""Metallicities of the darkest and the brightest colour; lower ones have the darkest (captions of Figs. 15 and 16)."""
+"""Metallicities of the darkest and the brightest colour; lower ones are drawn in the darkest (Figs. 15 and 16)."""
 
 _FE_H_LABEL = "median [Fe/H] (dex)"
 
@@ -80,7 +80,7 @@ def draw_figure_15(figure: Figure, kiel: KielMap, title: str) -> dict[str, Artis
 
 
 def draw_figure_16(figure: Figure, galaxy: GalaxyMap, title: str) -> dict[str, Artist]:
-    """The paper's Fig. 16: median [Fe/H] in the plane of Galactocentric R and z, with the Sun and its place in words.
+    """The paper's Fig. 16: median [Fe/H] in the plane of Galactocentric R and z, with the Sun and its position as text.
 
     Args:
         figure: an empty one.
@@ -123,7 +123,7 @@ def _span(bins: Bins, n_stars: np.ndarray) -> tuple[float, float]:
 
 
 def _bar(figure: Figure, axes: Axes, artist: ScalarMappable, label: str, **options) -> None:
-    """A colour bar; a logarithmic one has plain numbers, so many that there are some and they do not touch."""
+    """A colour bar; a logarithmic one has plain numbers, enough of them but without overlap."""
     if isinstance(artist.norm, LogNorm):
         decades = np.ptp(np.log10(artist.get_clim()))
         options["ticks"] = LogLocator(subs=(1, 2, 5) if decades < 2 else (1,))

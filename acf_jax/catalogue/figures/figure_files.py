@@ -18,7 +18,7 @@ from acf_jax.catalogue.info import missing_columns
 from acf_jax.files import whole_file
 from acf_jax.plots.predictions import COLUMN_IN, for_print
 
-_DRAW: Mapping[str, tuple[Callable, float, str]] = {  # by whom, height in inches, in words
+_DRAW: Mapping[str, tuple[Callable, float, str]] = {  # drawing function, height in inches, caption
     "figure_14": (draw_figure_14, 2.6, "Stars per square degree in Galactic coordinates; dashed: |b| = 10 deg."),
     "figure_15": (
         draw_figure_15, 2.9,
@@ -40,7 +40,7 @@ _DISTANCE = (
 def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict:
     """The figures of a catalogue's file or folder, as PNG and PDF, and `figures.json`, what is in them.
 
-    A figure whose columns the catalogue lacks, or that no star could be drawn in, is left out, and said to be.
+    A figure whose columns the catalogue lacks, or in which no star can be drawn, is left out; `figures.json` says so.
 
     Args:
         catalogue: what `formats.read_columns` reads.
@@ -51,7 +51,7 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
         what is in `figures.json`.
 
     Raises:
-        CatalogueError: if the catalogue cannot be read, or a figure not be written.
+        CatalogueError: if the catalogue cannot be read, or a figure cannot be written.
     """
     provenance = formats.read_provenance(catalogue)
     sample = provenance.get("sample") or provenance.get("title") or "sample not stated in the catalogue"

@@ -31,7 +31,7 @@ FRAME = Frame()
 
 
 def parallax_distance_kpc(parallax_mas: np.ndarray, parallax_error_mas: np.ndarray) -> np.ndarray:
-    """The inverse of the parallax, (n,) in kpc, as in the paper's Fig. 16; NaN unless `PARALLAX_SNR_LIMIT` is passed.
+    """The inverse of the parallax, (n,) in kpc, as in the paper's Fig. 16; NaN up to `PARALLAX_SNR_LIMIT`.
 
     No zeropoint is added to the parallax, nor a prior on the distance.
     """
@@ -58,7 +58,7 @@ def cylindrical_kpc(
     direction = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
     x, y, z = _heliocentric_axes(frame) @ (direction * distance_kpc)
     x = x - frame.galcen_distance_kpc
-    # The Sun lies above the plane, so that the line from it to the centre is tilted against the plane.
+    # The Sun lies above the plane, so the line from it to the centre is tilted against the plane.
     sine = frame.z_sun_kpc / frame.galcen_distance_kpc
     cosine = np.sqrt(1 - sine**2)
     return np.hypot(cosine * x + sine * z, y), cosine * z - sine * x

@@ -1,4 +1,4 @@
-"""A catalogue's rows, in batches -> the binned maps that Figs. 14, 15 and 16 show, and who is not in them and why."""
+"""A catalogue's rows, in batches -> the binned maps of Figs. 14, 15 and 16, and which stars are not in them and why."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ FE_H_DEX = Bins(-3, 0.01, 400)
 NONE = Flag(0)
 GOOD = (Flag.NO_RESULT | Flag.TEFF_OUTSIDE | Flag.PARALLAX_UNCERTAIN | Flag.CROWDED | Flag.SATURATED
         | Flag.FEW_DETECTIONS | Flag.UNLIKE_TRAINING | Flag.LARGE_UNCERTAINTY)  # fmt: skip
-"""None of these is set for a star whose numbers can be used without a second thought."""
+"""A star without any of these flags has numbers that can be used without further checks."""
 
 
 @dataclass
 class Tally:
-    """How many stars a map shows, and how many it leaves out for which reason; each star counts once."""
+    """How many stars a map shows, and how many it leaves out for each reason; each star counts once."""
 
     n_used: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, used: np.ndarray, needs: Iterable[tuple[str, np.ndarray]]) -> None:
-        """Count stars; one not `used` (n,) goes under the first reason whose need (n,) it does not meet."""
+        """Count stars; one not `used` (n,) counts for the first reason whose condition (n,) it does not meet."""
         self.n_used += int(np.count_nonzero(used))
         unexplained = ~used
         for reason, met in (*needs, ("outside the figure's cells", np.zeros(used.shape, bool))):
@@ -67,7 +67,7 @@ class SkyMap:
 
     def add(self, rows: Rows) -> None:
         """Take in rows of `COLUMNS`, each (n,)."""
-        turns = np.asarray(rows["glon"], np.float64) / 360 % 1 % 1  # the second time for -1e-17 % 1, which is 1
+        turns = np.asarray(rows["glon"], np.float64) / 360 % 1 % 1  # the second time because -1e-17 % 1 is 1
         # The pole itself belongs to the last ring, although a bin does not hold its upper edge.
         ring = RING_DEG.index(np.where(rows["glat"] == 90, 89, rows["glat"]))
         used = self.stars.add(ring, turns * CELLS_OF_RING[ring])

@@ -1,1 +1,1 @@
-"""The files of a catalogue: shards in, whole files of seven formats out, and all of them read in batches."""
+"""The files of a catalogue: shards are read, whole files of seven formats written, and these read in batches."""

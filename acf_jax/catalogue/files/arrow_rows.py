@@ -11,7 +11,7 @@ from acf_jax.catalogue.columns import Column, Rows
 
 
 def arrow_schema(columns: Sequence[Column], metadata: Mapping[str, str] | None = None) -> pa.Schema:
-    """The columns' Arrow types; each field says its unit, UCD and description, and is nullable if it may be missing."""
+    """The columns' Arrow types; each field has its unit, UCD and description, and is nullable if it may be missing."""
     fields = [
         pa.field(
             column.name,

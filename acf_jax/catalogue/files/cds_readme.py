@@ -61,8 +61,8 @@ def write_readme(path: Path, catalogue_file: Path, contents: Contents, authors: 
         authors: of the catalogue.
 
     Raises:
-        CatalogueError: if the disk is full, or what lies beside a .dat file, and says which bytes a column takes, is
-            missing.
+        CatalogueError: if the disk is full, or the metadata beside a .dat file, which hold the bytes of each column,
+            are missing.
     """
     path, name, columns = Path(path), Path(catalogue_file).name, contents.columns
     layout = side_file.read_layout(Path(catalogue_file)) if name.lower().endswith(".dat") else None
@@ -154,14 +154,14 @@ def _described(heading: str, place: str, rows: Sequence[tuple[str, str, Column]]
 
 
 def _format(column: Column, width: int) -> str:
-    """Fortran's name of how a value is written."""
+    """The format of a value, in Fortran's notation."""
     if column.dtype == "str":
         return f"A{width}"
     return f"F{width}.{column.decimals}" if column.is_float else f"I{width}"
 
 
 def _unit(column: Column) -> str:
-    """The unit as the CDS spells it, who put what a logarithm is of in brackets."""
+    """The unit in the CDS's spelling, with the quantity of a logarithm in brackets."""
     if column.unit == "dex":
         return "[cm/s2]" if column.ucd.startswith("phys.gravity") else "[-]"
     return column.unit or "---"

@@ -1,4 +1,4 @@
-"""What a catalogue's file is made of: rows that lie in shards, and words about them."""
+"""What a catalogue's file is made of: rows from shards, and their description."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class Contents:
-    """Shards in order, the columns they hold, and what the file says of itself.
+    """Shards in order, the columns they hold, and what the file says about itself.
 
     `provenance` holds JSON types.
     """
@@ -68,7 +68,7 @@ class Contents:
                 bar.update(batch.num_rows)
 
     def text_widths(self, length=len) -> dict[str, int]:
-        """The longest text of every column of texts, at least 1, by `length`: a pass over these columns alone."""
+        """The length of the longest text of every text column, at least 1, by `length`; reads these columns alone."""
         widths = {column.name: 1 for column in self.columns if column.dtype == "str"}
         for batch in self._arrow_batches(list(widths)):
             for name in widths:
@@ -119,7 +119,7 @@ def _unreadable(shard: Path) -> str:
 
 
 def flattened(values: Mapping, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names with dots between them, and texts: JSON of what is none."""
+    """Names joined by dots, and values as texts: JSON of what is no text."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from flattened(value, f"{prefix}{name}.")

@@ -1,4 +1,4 @@
-"""FITS checksums of data that pass by: ones'-complement sums of 32 bits and their text (FITS Standard 4.0, App. J)."""
+"""FITS checksums of streamed data: ones'-complement sums of 32 bits and their text (FITS Standard 4.0, App. J)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DataSum:
         self._sum, self._rest = 0, b""
 
     def add(self, data: bytes) -> None:
-        """Go on with these bytes."""
+        """Add these bytes."""
         data = self._rest + data
         n_words = len(data) // 4
         # uint64 cannot overflow below 2^32 words.
@@ -29,7 +29,7 @@ class DataSum:
 
 
 def header_checksum(header: bytes, datasum: int) -> str:
-    """The value of CHECKSUM for a header, in which that value is sixteen zeros now, and its data's sum."""
+    """The value of CHECKSUM, from its data's sum and a header in which that value is still sixteen zeros."""
     total = DataSum()
     total.add(header)
     return _encoded(_MODULUS - _folded(total.value + datasum))
@@ -53,4 +53,4 @@ def _encoded(value: int) -> str:
                     characters[i + 1] -= 1
         columns.append(characters)
     text = bytes(columns[byte][i] for i in range(4) for byte in range(4)).decode()
-    return text[-1] + text[:-1]  # because values of keywords begin at a byte that is one short of a word
+    return text[-1] + text[:-1]  # because values of keywords begin one byte before a word

@@ -159,7 +159,7 @@ def _describe(header: Header, i: int, column: Column, widths: dict[str, int]) ->
 
 
 def _astropy_comments(columns: Sequence[Column]) -> list[str]:
-    """The comments in which astropy keeps descriptions and UCDs in FITS: from an empty table that it writes itself."""
+    """The comments in which astropy keeps descriptions and UCDs in FITS: from an empty table that astropy writes."""
     from astropy.io import fits
     from astropy.table import Column as TableColumn
     from astropy.table import Table
@@ -189,7 +189,7 @@ def _table(path: Path) -> tuple[Header, int, np.dtype]:
 
     try:
         with warnings.catch_warnings(), fits.open(path) as hdus:
-            warnings.simplefilter("ignore", AstropyUserWarning)  # of a file cut short, which reading finds
+            warnings.simplefilter("ignore", AstropyUserWarning)  # of a file cut short; reading reports it
             hdu = hdus[_HDU]
             return hdu.header.copy(), hdu.fileinfo()["datLoc"], hdu.columns.dtype.newbyteorder(">")
     except (OSError, IndexError, AttributeError, ValueError, KeyError) as error:

@@ -28,14 +28,14 @@ _FORMATS: dict[str, ModuleType] = {
     ".dat": fixed_width,
 }
 SUFFIXES = tuple(_FORMATS)
-"""Of the files that a catalogue can be written to."""
+"""Suffixes of the files that a catalogue can be written to."""
 
 
 def write_catalogue(contents: Contents, path: Path, progress: bool = True) -> None:
     """Write a catalogue's rows, in order, to one file, in the format that its suffix names.
 
-    Memory stays bounded by 10,000 rows however many there are. Every format carries provenance and flags (CSV and
-    fixed-width text in `NAME-metadata.json` beside).
+    At most 10,000 rows are in memory. Every format has provenance and flags (CSV and fixed-width text have them in
+    `NAME-metadata.json` beside).
 
     Args:
         contents: what to write.
@@ -69,7 +69,7 @@ def read_columns(path: Path, names: Sequence[str], batch_rows: int = 100_000) ->
 
 
 def read_provenance(path: Path) -> dict:
-    """What the file, or the folder that holds it or its shards, says of its making; empty if it says nothing.
+    """The provenance in a file, or in the folder that holds it or its shards; empty if there is none.
 
     Raises:
         CatalogueError: if there is no such file or it cannot be read.

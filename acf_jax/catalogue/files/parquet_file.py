@@ -85,7 +85,7 @@ def _schema(contents: Contents, widths: dict[str, int]) -> pa.Schema:
         "IVOA.VOTable-Parquet.version": "1.0",
         "IVOA.VOTable-Parquet.content": header_without_data(contents, widths),
         _PROVENANCE: contents.provenance_json(),
-        # What astropy's reader asks for the width of a text.
+        # Where astropy's reader looks up the width of a text.
         **{f"table::len::{name}": str(width) for name, width in widths.items()},
     }
     columns = [column if column.is_float else replace(column, missing="") for column in contents.columns]

@@ -1,4 +1,4 @@
-"""The file beside a plain text table that says what the text cannot: `NAME-metadata.json`, after the W3C's CSVW."""
+"""The file beside a plain text table with what the text cannot hold: `NAME-metadata.json`, after the W3C's CSVW."""
 
 from __future__ import annotations
 

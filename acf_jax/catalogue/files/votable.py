@@ -30,17 +30,17 @@ _HEADER_BYTES = 2**22  # beyond any header of ours
 
 
 def described(column: Column) -> str:
-    """A column's description, with the unit that neither VOUnit nor the FITS standard can spell."""
+    """A column's description, with the unit that neither VOUnit nor the FITS standard has."""
     return column.description + (", in dex" if column.unit == "dex" else "")
 
 
 def standard_unit(column: Column) -> str:
-    """A column's unit as VOUnit and FITS spell it; they know no dex, which is a pure number to them."""
+    """A column's unit as VOUnit and FITS write it; they have no dex, which is a pure number there."""
     return "" if column.unit == "dex" else column.unit
 
 
 def header_without_data(contents: Contents, text_widths: Mapping[str, int]) -> str:
-    """The VOTable's XML without its data, for a file that holds the data otherwise.
+    """The VOTable's XML without its data, for a file that holds the data in another form.
 
     It declares the number that stands for a missing identifier.
     """
@@ -149,7 +149,7 @@ def _field(tree: VOTableFile, column: Column, text_widths: Mapping[str, int], de
 
 
 def _header(path: Path) -> bytes | None:
-    """What stands before the data in a file of ours; None for another's."""
+    """What stands before the data in a file that `write` wrote; None for another file."""
     start = b""
     try:
         with open(path, "rb") as file:
@@ -199,7 +199,7 @@ def _streamed(path: Path, start: int, dtype: np.dtype, batch_rows: int) -> Itera
 
 
 def _batches(table: TableElement, names: Sequence[str], batch_rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """Columns of a table in memory, missing values as everywhere."""
+    """Columns of a table in memory; missing values are NaN, -1 or empty texts."""
     for start in range(0, len(table.array), batch_rows):
         part = table.array[start : start + batch_rows]
         yield {name: _filled(part[name]) for name in names}
