@@ -11,12 +11,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grain
 import numpy as np
 
 from acf_jax.data.batches import filled_batches
 from acf_jax.errors import ACFError
+
+if TYPE_CHECKING:
+    import grain
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 PREPARE_COMMAND = "python -m datasets.build --config"
@@ -228,6 +231,8 @@ def training_batches(
     Returns:
         Grain's iterator.
     """
+    import grain  # here, because predicting needs none of it
+
     shuffled = grain.MapDataset.source(examples).seed(seed).shuffle()
     batches = shuffled.repeat().batch(batch_size, drop_remainder=True)
     return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=4)))
