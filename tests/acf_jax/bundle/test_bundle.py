@@ -274,8 +274,14 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(run_dir, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_reading_needs_no_plotting(bundle):
-    code = f"import sys; from acf_jax.inference.loading import load; load({str(bundle)!r})"
-    code += "; assert not {'matplotlib', 'jinja2', 'sklearn'} & set(sys.modules), set(sys.modules)"
+def test_predicting_needs_what_pip_install_gives_and_no_more(bundle):
+    not_installed = "'grain', 'optax', 'tensorflow_datasets', 'astropy', 'matplotlib', 'jinja2', 'sklearn', 'absl.app'"
+    code = (
+        f"import sys, numpy as np, acf_jax; network = acf_jax.load({str(bundle)!r})\n"
+        f"stars = np.load({str(bundle / bundle_files.EXAMPLE_STARS)!r})\n"
+        "inputs = [stars[name] for name in ('stamp', 'parallax', 'parallax_error', 'object_id')]\n"
+        "network.predict(*inputs, n_samples=2)\n"
+        f"assert not {{{not_installed}}} & set(sys.modules), set(sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
