@@ -79,7 +79,7 @@ class PreparedDataset:
         missing = [name for name in fields if name not in self.fields]
         if missing:
             raise DatasetError(f"{self.folder} has no field {', '.join(missing)}; it has {', '.join(self.fields)}.")
-        builder = _builder(self.folder)
+        builder = _builder(self.folder.absolute())
         records = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
         # TFDS's own partial decoding needs TensorFlow; a dictionary of the wanted features does not.
         return Examples(records, tfds.features.FeaturesDict({name: builder.info.features[name] for name in fields}))
@@ -198,7 +198,7 @@ def open_dataset(dataset: str | Path, data_dir: str | Path = "data") -> Prepared
         if folder.exists() or not config or "/" in config:
             raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND} mock` prepares a mock sky.")
         folder = find_dataset(data_dir, name, config)
-    info = _builder(folder).info
+    info = _builder(folder.absolute()).info
     metadata = dict(info.metadata or {})
     missing = {"bands", "fingerprint"} - metadata.keys()
     if missing:
@@ -251,6 +251,7 @@ def ordered_batches(
 
 @functools.lru_cache(maxsize=4)
 def _builder(folder: Path):
+    """Kept by where it is: the same relative path may be another folder after a change of directory."""
     import tensorflow_datasets as tfds
 
     return tfds.builder_from_directory(str(folder))

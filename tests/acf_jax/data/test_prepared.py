@@ -109,3 +109,11 @@ def test_refusals(folder, tmp_path):
         open_dataset(folder).arrays("train", ("age",))
     with pytest.raises(DatasetError, match="no split 'test'; it has train, validation"):
         open_dataset(folder).n_examples("test")
+
+
+def test_a_relative_folder_is_the_one_of_the_working_directory(tmp_path, monkeypatch):
+    for name in ("here", "there"):
+        tiny_dataset.write(tmp_path / name, {"validation": tiny_dataset.make_stars(2, 0)}, fingerprint=name)
+    for name in ("here", "there"):
+        monkeypatch.chdir(tmp_path / name)
+        assert open_dataset("smss_stamps/mock/1.0.0").fingerprint == name
