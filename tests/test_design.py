@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,10 @@ def test_every_file_is_named_once_and_every_name_is_a_file():
 @pytest.mark.parametrize(("room", "n_files"), Counter(path.parent for path in FILES).items(), ids=str)
 def test_no_room_is_crowded(room, n_files):
     assert n_files <= MOST_FILES_IN_A_ROOM
+
+
+def test_no_folder_of_tests_is_passed_over(request):
+    """Pytest's own list of folders to leave out has `build` on it."""
+    folders = {part for path in (ROOT / "tests").rglob("test_*.py") for part in path.relative_to(ROOT).parent.parts}
+    patterns = request.config.getini("norecursedirs")
+    assert not [folder for folder in folders if any(fnmatch(folder, pattern) for pattern in patterns)]
