@@ -14,6 +14,7 @@ CHECKED = (
     "acf_jax.data.augment",
     "acf_jax.data.batches",
     "acf_jax.calibration",
+    "acf_jax.baselines.stamp_photometry",
 )
 # An int where a float is asked for is fine, as PEP 484 has it.
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"

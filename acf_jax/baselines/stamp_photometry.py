@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 APERTURE_RADII_PX = (3.0, 6.0, 12.0)
@@ -26,19 +28,22 @@ MICROJANSKY_ZEROPOINT_MAG = 23.9  # AB magnitude of 1 uJy
 N_PASSES = 2  # the second with the noise that the first one found; a third changes nothing
 
 
+Image = Float[np.ndarray, "y x"]
+
+
 @dataclass(frozen=True)
 class StampPhotometry:
     """Fluxes in uJy and their errors; NaN where a flux could not be measured. Bands are in the stamps' order."""
 
-    aperture_flux: np.ndarray  # (n, n_radii, n_bands), within APERTURE_RADII_PX
-    aperture_flux_error: np.ndarray  # the same; of the sky's noise alone
-    psf_flux: np.ndarray  # (n, n_bands), of the whole fitted profile
-    psf_flux_error: np.ndarray  # (n, n_bands), of the noise near the star, its photons' too
-    position_px: np.ndarray  # (n, 2) x and y of the star, 0-based: median over the bands' fits
+    aperture_flux: Float[np.ndarray, "star radius band"]  # within APERTURE_RADII_PX
+    aperture_flux_error: Float[np.ndarray, "star radius band"]  # of the sky's noise alone
+    psf_flux: Float[np.ndarray, "star band"]  # of the whole fitted profile
+    psf_flux_error: Float[np.ndarray, "star band"]  # of the noise near the star, its photons' too
+    position_px: Float[np.ndarray, "star 2"]  # x and y of the star, 0-based: median over the bands' fits
 
     @property
-    def n_failed_fits(self) -> np.ndarray:
-        """Stars without a fitted flux, per band: (n_bands,)."""
+    def n_failed_fits(self) -> Int[np.ndarray, " band"]:
+        """Stars without a fitted flux, per band."""
         return np.isnan(self.psf_flux).sum(axis=0)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -56,22 +61,22 @@ class PsfFit:
     y: float = np.nan
 
 
-def ab_magnitude(flux: np.ndarray) -> np.ndarray:
+def ab_magnitude(flux: ArrayLike) -> np.ndarray:
     """AB magnitudes of fluxes in uJy; NaN where a flux is not positive."""
     flux = np.asarray(flux, np.float64)
     return MICROJANSKY_ZEROPOINT_MAG - 2.5 * np.log10(np.where(flux > 0, flux, np.nan))
 
 
-def sky_sigma(image: np.ndarray) -> float:
-    """1.4826 MAD of an image's (ny, nx) outer pixels, which neighbours there hardly change."""
+def sky_sigma(image: Image) -> float:
+    """1.4826 MAD of an image's outer pixels, which neighbours there hardly change."""
     outer = image[_distance(image.shape) >= SKY_RADIUS_PX]
     if not outer.size:
         return np.nan
     return float(1.4826 * np.median(np.abs(outer - np.median(outer))))
 
 
-def fit_psf(image: np.ndarray, fwhm_px: float) -> PsfFit:
-    """Flux and place of the star in the middle of a sky-subtracted image (ny, nx), in the image's unit.
+def fit_psf(image: Image, fwhm_px: float | np.floating) -> PsfFit:
+    """Flux and place of the star in the middle of a sky-subtracted image, in the image's unit.
 
     A Moffat profile of beta = 3 and the seeing's width, as photutils has it, by least squares over the pixels within
     `FIT_RADIUS_PX` of the centre. Pixels are weighted by their noise, the sky's and a part in proportion to the
@@ -111,8 +116,10 @@ def fit_psf(image: np.ndarray, fwhm_px: float) -> PsfFit:
     return PsfFit(float(parameters[0] * guess), float(error), float(parameters[1]), float(parameters[2]))
 
 
-def aperture_weights(shape: tuple[int, int], x: float, y: float) -> np.ndarray:
-    """The share of each pixel inside circles of `APERTURE_RADII_PX` about (x, y): (n_radii, ny, nx).
+def aperture_weights(
+    shape: tuple[int, int], x: float | np.floating, y: float | np.floating
+) -> Float[np.ndarray, "radius y x"]:
+    """The share of each pixel inside circles of `APERTURE_RADII_PX` about (x, y).
 
     Args:
         shape: (ny, nx) of the image.
