@@ -13,7 +13,7 @@ test test-all test-oldest: export OPENBLAS_NUM_THREADS ?= 1
 
 help:
 	@echo "make demo      set-up, then mock sky -> dataset -> training -> evaluation -> catalogue (about 10 minutes on two cores)"
-	@echo "make test      set-up, then the tests (under 12 minutes on two cores)"
+	@echo "make test      set-up, then the tests (8 minutes on two quiet cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make lint      ruff, mypy and the imports between rooms, as CI runs it;  make format  lets ruff mend what it can"
 	@echo "make clean     remove what the commands made: data/, runs/, caches (not $(VENV))"
