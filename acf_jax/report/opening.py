@@ -48,7 +48,7 @@ def open_context(
     trained = load(checkpoint_dir)
     dataset = open_same_dataset(trained, data_dir)
     _check_splits(dataset)
-    networks = {network_name(trained): trained}
+    networks = {trained.name: trained}
     for folder in others:
         other = load(folder)
         _check_comparable(trained, other, folder)
@@ -67,12 +67,6 @@ def open_context(
 def results_folder(checkpoint_dir: str | Path, out_dir: str | Path | None) -> Path:
     """Where the results go: by default `evaluation` in the run's folder."""
     return Path(out_dir) if out_dir is not None else Path(checkpoint_dir) / "evaluation"
-
-
-def network_name(trained: Network) -> str:
-    """The paper's name of the framework, ACF, or ACPF without parallax; a variant's says so."""
-    config = trained.model.config
-    return ("ACF" if config.use_parallax else "ACPF") + ("-growth" if config.growth_curve else "")
 
 
 def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:
@@ -130,8 +124,7 @@ def _check_comparable(trained: Network, other: Network, folder: str | Path) -> N
 
 def _free_name(trained: Network, folder: str | Path, taken: Mapping[str, Network]) -> str:
     """The network's name, with that of its folder where another network has the name already."""
-    name = network_name(trained)
-    return name if name not in taken else f"{name} ({Path(folder).name})"
+    return trained.name if trained.name not in taken else f"{trained.name} ({Path(folder).name})"
 
 
 def _open_low_quality(

@@ -19,7 +19,7 @@ from acf_jax.metrics.residuals import NOMINAL_COVERAGE, residual_metrics
 from acf_jax.plots import predictions as prediction_plots
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.context import Context, Options
-from acf_jax.report.opening import SPLIT, EvaluationError, network_name, open_same_dataset, results_folder
+from acf_jax.report.opening import SPLIT, EvaluationError, open_same_dataset, results_folder
 from acf_jax.report.residuals import PREFIXES
 from acf_jax.report.sections.sample import g_magnitude, parameter_samples, residuals_by_g
 from acf_jax.version import __version__
@@ -67,7 +67,7 @@ def evaluate(
     """
     trained = load(checkpoint_dir)
     context = Context(
-        open_same_dataset(trained, data_dir), {network_name(trained): trained}, results_folder(checkpoint_dir, out_dir),
+        open_same_dataset(trained, data_dir), {trained.name: trained}, results_folder(checkpoint_dir, out_dir),
         Options(n_samples=n_samples, seed=seed, progress=progress),
     )  # fmt: skip
     metrics = describe(context, checkpoint_dir) | measure(context, baselines)

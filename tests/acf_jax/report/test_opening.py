@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from acf_jax.inference.parts import NetworkParts
 from acf_jax.report import opening
 from acf_jax.report.opening import EvaluationError
 
@@ -14,7 +15,9 @@ SPLITS = {"train": 7, "calibration": 1, "validation": 2}
 def network(fingerprint="a" * 64, targets=("teff", "logg"), use_parallax=True, growth_curve=False):
     config = SimpleNamespace(use_parallax=use_parallax, growth_curve=growth_curve)
     sidecar = {"dataset": {"fingerprint": fingerprint, "config": "mock"}}
-    return SimpleNamespace(model=SimpleNamespace(config=config), targets=targets, sidecar=sidecar)
+    network = SimpleNamespace(model=SimpleNamespace(config=config), targets=targets, sidecar=sidecar)
+    network.name = NetworkParts.name.fget(network)
+    return network
 
 
 RUNS = {

@@ -57,7 +57,7 @@ def make_world(folder, monkeypatch):
         "folder": str(dataset.folder),
     }  # fmt: skip
     trained = SimpleNamespace(
-        model=SimpleNamespace(config=SimpleNamespace(use_parallax=True, growth_curve=False)),
+        name="ACF", model=SimpleNamespace(config=SimpleNamespace(use_parallax=True, growth_curve=False)),
         targets=TARGETS, bands="uvgriz", step=1234,
         sidecar={"dataset": recorded, "code_version": "0.1.0", "config": {}},
     )  # fmt: skip
