@@ -3,8 +3,9 @@
   python -m acf_jax.bundle runs/acf --out acf-bundle          the best checkpoint of a run
   python predict.py --checkpoint acf-bundle ...                in place of a run's folder
   python acf-bundle/example.py                                 with JAX, flatbuffers and NumPy alone
+  python -m acf_jax.bundle runs/acf_teff runs/acf_logg runs/acf_fe_h --out acf-bundle     one network a label, joined
 
-What is in it:
+What is in it (of joined networks, each has a folder with its own bundle.json, weights, training domain and checksums):
 
   README.md                 the model card: data, training, precision, intended use, limits, licence, citation
   bundle.json               format, config, scaling, calibration of the errors, summary of the training domain
@@ -34,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acf_jax.bundle", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", metavar="RUN", help="the run's folder, or a bundle to be written anew")
+    parser.add_argument(
+        "source", nargs="+", metavar="RUN",
+        help="the run's folder, or a bundle to be written anew; several, of different labels, are joined",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="DIR", help="the bundle's folder, which must not be there yet")
     parser.add_argument(
         "--evaluation", metavar="DIR", help="folder of metrics.json (default: evaluation in the run's folder, if any)"
@@ -45,8 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _write(options: argparse.Namespace) -> None:
     trained = write_bundle(options.source, options.out, options.evaluation)
-    for path in sorted(Path(options.out).iterdir()):
-        print(f"{path.stat().st_size / 1e6:9.2f} MB  {path.name}")
+    for path in sorted(Path(options.out).rglob("*")):
+        if path.is_file():
+            print(f"{path.stat().st_size / 1e6:9.2f} MB  {path.relative_to(options.out)}")
     print(f"{options.out}: network {network_fingerprint(trained)[:12]}, step {trained.step:,}.")
 
 

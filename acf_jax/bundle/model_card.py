@@ -36,7 +36,8 @@ def markdown(described: Mapping, metrics: Mapping | None) -> str:
 
 def _facts(described: Mapping, metrics: Mapping | None) -> dict:
     checkpoint, exported, calibration = (described[name] for name in ("checkpoint", "exported", "error_calibration"))
-    config = model_from_config(checkpoint["config"]).config
+    configs = list(checkpoint["config"].values()) if "members" in described else [checkpoint["config"]]
+    config = model_from_config(configs[0]).config
     domain = described["training_domain"]
     names = [f"{report.NAMES[target]} ({described['units'][target]})" for target in checkpoint["targets"]]
     return {
@@ -56,8 +57,8 @@ def _facts(described: Mapping, metrics: Mapping | None) -> dict:
         "dataset_name": checkpoint["dataset"]["name"],
         "dataset": checkpoint["dataset"],
         "num_steps": f"{checkpoint['num_steps']:,}",
-        "batch_size": checkpoint["config"]["batch_size"],
-        "seed": checkpoint["config"]["seed"],
+        "n_networks": len(configs),
+        **{name: ", ".join(dict.fromkeys(str(config[name]) for config in configs)) for name in ("batch_size", "seed")},
         "domain": domain,
         "label_table": "" if domain is None else _label_table(domain["labels"], described["units"]),
         "report": None if metrics is None else _deeper(report.markdown(metrics)),

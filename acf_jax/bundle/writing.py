@@ -20,10 +20,11 @@ from acf_jax.files import whole_folder, without_folders
 from acf_jax.inference import bundle_files, mc_dropout
 from acf_jax.inference.bundle_files import write_checksums
 from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
-from acf_jax.inference.loading import is_bundle, load
+from acf_jax.inference.loading import Folders, as_paths, is_bundle, load
 from acf_jax.inference.network import Network
 from acf_jax.keys import split_ids
 from acf_jax.labels import LABELS
+from acf_jax.report.opening import results_folder
 from acf_jax.version import __version__
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -37,7 +38,7 @@ class BundleError(ACFError):
 
 
 def write_bundle(
-    source: str | Path,
+    source: Folders,
     out_dir: str | Path,
     evaluation_dir: str | Path | None = None,
     *,
@@ -47,7 +48,8 @@ def write_bundle(
     """Write a network's bundle: whole, or not at all.
 
     Args:
-        source: the run's folder, of which the best checkpoint is taken, or a bundle to be written anew.
+        source: the run's folder, of which the best checkpoint is taken, or a bundle to be written anew; or several,
+            whose networks are joined: `acf_jax.load`.
         out_dir: the bundle's folder, which must not be there yet.
         evaluation_dir: where `evaluate.py` left `metrics.json`; by default `evaluation` in the run's folder, if
             there is one.
@@ -62,7 +64,7 @@ def write_bundle(
         BundleError: if `out_dir` is there already, the evaluation is missing or another network's, or the exported
             function and the network do not agree.
     """
-    source, out_dir = Path(source), Path(out_dir)
+    out_dir = Path(out_dir)
     if out_dir.exists():
         raise BundleError(f"{out_dir} is there already: remove it, or choose another folder for the bundle.")
     trained = load(source)
@@ -72,11 +74,11 @@ def write_bundle(
         return load(folder)
 
 
-def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Network) -> dict | None:
+def read_metrics(source: Folders, evaluation_dir: str | Path | None, trained: Network) -> dict | None:
     """What `evaluate.py` measured of this network.
 
     Args:
-        source: the run's folder, or a bundle.
+        source: as of `write_bundle`.
         evaluation_dir: the folder of `metrics.json`; None: where `evaluate.py` writes it, if it is there.
         trained: the network.
 
@@ -86,19 +88,19 @@ def read_metrics(source: Path, evaluation_dir: str | Path | None, trained: Netwo
     Raises:
         BundleError: if it was asked for and is not there, is damaged, or belongs to another network.
     """
-    folder = (
-        Path(evaluation_dir) if evaluation_dir is not None else source / ("" if is_bundle(source) else "evaluation")
-    )
-    path = folder / bundle_files.METRICS
+    first, *others = paths = as_paths(source)
+    of_bundle = not others and is_bundle(first)
+    folder = results_folder(paths, first if evaluation_dir is None and of_bundle else evaluation_dir)
+    path, evaluate = folder / bundle_files.METRICS, f"`python evaluate.py --checkpoint {' '.join(map(str, paths))}`"
     if evaluation_dir is None and not path.exists():
         return None
     try:
         metrics = json.loads(path.read_text())
         measured_on = metrics["checkpoint"]["step"], metrics["dataset"]["fingerprint"]
     except FileNotFoundError:
-        raise BundleError(f"{path} is missing: `python evaluate.py --checkpoint {source}` writes it.") from None
+        raise BundleError(f"{path} is missing: {evaluate} writes it.") from None
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} is damaged: `python evaluate.py --checkpoint {source}` writes it anew.") from error
+        raise BundleError(f"{path} is damaged: {evaluate} writes it anew.") from error
     if measured_on != (trained.step, trained.sidecar["dataset"]["fingerprint"]):
         raise BundleError(
             f"{path} was measured on step {measured_on[0]} of a network trained on dataset {measured_on[1][:12]}; this "
@@ -119,8 +121,10 @@ def describe(trained: Network, n_samples: int, size_px: int) -> dict:
         What `bundle.json` holds, in JSON types.
     """
     calibration, domain = trained.error_calibration, trained.training_domain
+    members = {"members": list(member_folders(trained))} if trained.members else {}
     return {
-        "format_version": bundle_files.FORMAT_VERSION,
+        "format_version": bundle_files.FORMAT_VERSION if members else 1,  # which older code reads, too
+        **members,
         "code_version": __version__,
         "fingerprint": network_fingerprint(trained),
         "n_parameters": sum(array.size for array in named_parameters(trained.params).values()),
@@ -148,20 +152,35 @@ def _published_sidecar(trained: Network) -> dict:
 
 def _write_files(folder: Path, trained: Network, metrics: dict | None, n_samples: int, size_px: int) -> None:
     described = describe(trained, n_samples, size_px)
-    arrays = {name: np.ascontiguousarray(array) for name, array in named_parameters(trained.params).items()}
-    # Not by `save_file`, which on a full disk raises an error of its own.
-    (folder / bundle_files.PARAMETERS).write_bytes(save(arrays, metadata={"fingerprint": described["fingerprint"]}))
-    if trained.training_domain is not None:
-        _write_arrays(folder / bundle_files.TRAINING_DOMAIN, trained.training_domain.to_arrays())
+    for name, member in member_folders(trained).items():
+        (folder / name).mkdir()
+        _write_network(folder / name, member, describe(member, n_samples, size_px) | {"exported": None})
+        write_checksums(folder / name)
+    _write_network(folder, trained, described)
     exported = export_prediction(trained, n_samples, size_px)
     (folder / bundle_files.EXPORTED).write_bytes(exported)
     _write_arrays(folder / bundle_files.EXAMPLE_STARS, _answered_stars(trained, exported, n_samples, size_px))
     shutil.copy(TEMPLATES / bundle_files.EXAMPLE, folder / bundle_files.EXAMPLE)
     if metrics is not None:
         _write_json(folder / bundle_files.METRICS, metrics)
-    _write_json(folder / bundle_files.DESCRIPTION, described)
     (folder / bundle_files.MODEL_CARD).write_text(model_card.markdown(described, metrics))
     write_checksums(folder)
+
+
+def member_folders(trained: Network) -> dict[str, Network]:
+    """The networks that were joined, by the subfolders that are their own bundles: the labels that each predicts."""
+    return {"_".join(member.targets): member for member in trained.members}
+
+
+def _write_network(folder: Path, trained: Network, described: dict) -> None:
+    """What `acf_jax.load` reads; of joined networks only the description, since each member has its own files."""
+    if not trained.members:
+        arrays = {name: np.ascontiguousarray(array) for name, array in named_parameters(trained.params).items()}
+        # Not by `save_file`, which on a full disk raises an error of its own.
+        (folder / bundle_files.PARAMETERS).write_bytes(save(arrays, metadata={"fingerprint": described["fingerprint"]}))
+        if trained.training_domain is not None:
+            _write_arrays(folder / bundle_files.TRAINING_DOMAIN, trained.training_domain.to_arrays())
+    _write_json(folder / bundle_files.DESCRIPTION, described)
 
 
 def _write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
@@ -188,7 +207,8 @@ def _answered_stars(trained: Network, exported: bytes, n_samples: int, size_px: 
     function = jax.jit(jax.export.deserialize(bytearray(exported)).call)
     mean, std, *_ = function(*inputs, split_ids(stars["object_id"]), np.uint32(SEED))
     difference = np.abs(np.stack([mean - answer.mean, std - answer.std])) / trained.label_scaling.std
-    tolerance = TOLERANCE.get(trained.model.config.backbone.dtype, min(TOLERANCE.values()))
+    dtypes = [backbone.dtype for backbone in trained.model.config.backbones]
+    tolerance = max(TOLERANCE.get(dtype, min(TOLERANCE.values())) for dtype in dtypes)
     if not difference.max() <= tolerance:
         raise BundleError(
             f"The exported function answers otherwise than the network, by {difference.max():.1e} of the labels' "

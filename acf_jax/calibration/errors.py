@@ -16,7 +16,7 @@ Both are calibrated to the labels, whose noise they contain: for the truth they 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,26 @@ class ErrorCalibration:
                 )
             parameters.append(_fit_parameter(residual[good], terms[good], shapes[good], knots, int((~good).sum())))
         return cls(tuple(targets), knots, tuple(parameters))
+
+    @classmethod
+    def join(cls, members: Sequence[ErrorCalibration]) -> ErrorCalibration:
+        """Those of networks with different targets, as one of all targets.
+
+        A parameter's s stays a function of what its own network predicts: at the others' knots it is 0.
+        """
+        knots = tuple(of_one for member in members for of_one in member.knots)
+        parameters: list[ParameterCalibration] = []
+        for member in members:
+            n_before = len(parameters)
+            before, after = (
+                tuple((0.0,) * len(of_one) for of_one in part)
+                for part in (knots[:n_before], knots[n_before + len(member.knots) :])
+            )
+            parameters += [
+                replace(fitted, shape=None if fitted.shape is None else (*before, *fitted.shape, *after))
+                for fitted in member.parameters
+            ]
+        return cls(tuple(target for member in members for target in member.targets), knots, tuple(parameters))
 
     def std(self, mean: Predicted, mc_std: Predicted, noise_std: Predicted | None) -> Predicted:
         """Calibrated standard deviations.

@@ -10,7 +10,8 @@ trained on: a star beyond 1 is more unusual than nearly all of those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -217,6 +218,58 @@ class TrainingDomain:
         return cls(features, profiles, n_train, n_held_out, float(arrays["quantile"]), **numbers)
 
 
+@dataclass(frozen=True, eq=False)
+class JoinedDomain:
+    """What several networks were trained on; a star is as unlike as the network says that it is most unlike to.
+
+    Each distance passes 1 for 1 % of stars like the training's, the largest of three for up to 3 %.
+    """
+
+    members: tuple[TrainingDomain, ...]
+
+    @property
+    def label_min(self) -> dict[str, float]:
+        """Of the training labels, by target, in its unit."""
+        return _merged(member.label_min for member in self.members)
+
+    @property
+    def label_max(self) -> dict[str, float]:
+        """Likewise."""
+        return _merged(member.label_max for member in self.members)
+
+    @property
+    def error_limits(self) -> dict[str, float]:
+        """By target: what an error must exceed to be called large."""
+        return _merged(member.error_limits for member in self.members)
+
+    def distance(self, features: np.ndarray, stamps: np.ndarray) -> Distances:
+        """How far stars are from the training set; beyond 1 they are unlike it.
+
+        Args:
+            features: (n, features of all backbones).
+            stamps: (n, height, width, bands) in uJy / pix.
+
+        Returns:
+            (n,), NaN where a feature or pixel is not finite.
+        """
+        ends = itertools.accumulate(len(member.features.center) for member in self.members)
+        parts = np.split(features, list(ends)[:-1], axis=1)
+        return np.max([m.distance(part, stamps) for m, part in zip(self.members, parts, strict=True)], axis=0)
+
+    def summary(self) -> dict:
+        """For a model card, as JSON types."""
+        each = [member.summary() for member in self.members]
+        least = {name: min(one[name] for one in each) for name in ("n_train", "n_held_out", "quantile")}
+        return least | {
+            "labels": _merged(one["labels"] for one in each),
+            "n_features": sum(one["n_features"] for one in each),
+        }
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """As of the members, with their place in the names."""
+        return {f"{i}_{name}": a for i, member in enumerate(self.members) for name, a in member.to_arrays().items()}
+
+
 def _threshold(distances: Distances) -> float:
     """The distance below which `QUANTILE` of further stars stay (Vovk et al. 2005); with too few stars, the largest."""
     rank = min(int(np.ceil((len(distances) + 1) * QUANTILE)), len(distances))
@@ -227,3 +280,7 @@ def _ellipsoid(center: np.ndarray, whitening: np.ndarray) -> Ellipsoid:
     if whitening.shape != (*center.shape, *center.shape) or center.ndim != 1:
         raise ValueError(f"center {center.shape} and whitening {whitening.shape} must be (d,) and (d, d).")
     return Ellipsoid(center, whitening)
+
+
+def _merged(mappings: Iterable[Mapping]) -> dict:
+    return {name: value for mapping in mappings for name, value in mapping.items()}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from acf_jax.calibration.training_domain import TrainingDomain
+from acf_jax.calibration.training_domain import JoinedDomain, TrainingDomain
 
 LOGG_LIMIT = 1.0  # paper Sec. 6: few giants this low were trained on
 FE_H_LIMIT = -1.0  # paper Sec. 6: and few stars this poor in metals
@@ -78,7 +78,7 @@ def describe(flags: int) -> list[str]:
 def compute(
     rows: Mapping[str, np.ndarray],
     facts: Mapping[str, np.ndarray],
-    domain: TrainingDomain | None,
+    domain: TrainingDomain | JoinedDomain | None,
     targets: Sequence[str],
 ) -> np.ndarray:
     """The flags of n stars.

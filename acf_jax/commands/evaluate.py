@@ -21,6 +21,8 @@ All of the paper's tables and figures, and what a referee would ask besides, in 
   results.json               every number of it
   figures/                   each figure as PNG and PDF
 
+Networks of one label each, as the paper's, are joined: --checkpoint runs/acf_teff runs/acf_logg runs/acf_fe_h.
+
 Compared with, where given: networks without parallax or of another kind (--compare runs/demo_acpf), the low-quality
 sample (--low-quality runs/demo_low_quality), APOGEE and LAMOST (--apogee FILE, --lamost FILE; on the mock sky mock
 surveys stand in). Slow results are kept in cache/: the same command goes on where it was stopped.
@@ -71,7 +73,10 @@ def parse_arguments(arguments: list[str] | None = None, prog: str = "acf-evaluat
     parser = argparse.ArgumentParser(
         prog=prog, description=help_text(__doc__, prog), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="the run's folder, e.g. runs/demo")
+    parser.add_argument(
+        "--checkpoint", required=True, nargs="+", action="extend", metavar="DIR",
+        help="the run's folder, e.g. runs/demo; several, of networks of different labels, are joined into one",
+    )  # fmt: skip
     parser.add_argument(
         "--data_dir", "--data-dir", metavar="DIR", help="where datasets.build put the dataset (default: as in training)"
     )
@@ -100,12 +105,12 @@ def add_suite_arguments(group) -> None:
         "--sections", type=lambda text: text.split(","), default=[], metavar="A,B", help=f"only {', '.join(SECTIONS)}"
     )
     group.add_argument(
-        "--compare", "--acpf", action="append", default=[], metavar="DIR",
-        help="a run on the same dataset, as the ACPF's; may be repeated",
+        "--compare", "--acpf", action="append", nargs="+", default=[], metavar="DIR",
+        help="a run on the same dataset, as the ACPF's, or several to be joined; may be repeated for further networks",
     )  # fmt: skip
     group.add_argument(
-        "--low-quality", action="append", default=[], metavar="DIR",
-        help="a run on the low-quality sample, or the folder of that dataset; may be repeated",
+        "--low-quality", action="append", nargs="+", default=[], metavar="DIR",
+        help="a run on the low-quality sample (or several to be joined), or the folder of that dataset; may be repeated",
     )  # fmt: skip
     group.add_argument("--apogee", metavar="FILE", help="APOGEE DR17's allStar table")
     group.add_argument("--lamost", metavar="FILE", help="a table of LAMOST's LSP3 pipeline")
@@ -131,13 +136,15 @@ def main(arguments: list[str] | None = None, prog: str = "acf-evaluate", of_clon
         The exit status.
     """
     options = parse_arguments(arguments, prog)
-    out_dir = Path(options.out or Path(options.checkpoint) / "evaluation")
 
     def evaluate() -> int:
         keep_compiled_programs()
+        from acf_jax.report.opening import results_folder
+
+        out_dir = results_folder(options.checkpoint, options.out)
         return run_suite(options, out_dir, of_clone) if options.suite else run_quick(options, out_dir)
 
-    return run(evaluate, prog, out=out_dir)
+    return run(evaluate, prog, out=options.out or options.checkpoint[0])
 
 
 def run_quick(options: argparse.Namespace, out_dir: Path) -> int:

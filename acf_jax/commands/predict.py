@@ -4,7 +4,8 @@
   python predict.py --checkpoint runs/acf --stars my_stars.csv --out my_stars.parquet
 
 Every star that goes in comes out, with its parameters or with a flag and the reason why it has none. The checkpoint is
-a run's folder or a bundle (python -m acf_jax.bundle). Columns, flags and formats: docs/catalogue.md.
+a run's folder or a bundle (python -m acf_jax.bundle), or those of one network a label: runs/acf_teff runs/acf_logg
+runs/acf_fe_h. Columns, flags and formats: docs/catalogue.md.
 
 With --dataset, --out is a folder: it holds shards during the run, and then catalogue.parquet (and .fits, .vot, .csv:
 --format) with a ReadMe. With --stars, --out is one file whose suffix names its format. The table (CSV, FITS, VOTable or
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for
 
     from acf_jax.catalogue.making import Options
     from acf_jax.data.prepared import PreparedDataset
+    from acf_jax.inference.loading import Folders
     from acf_jax.inference.network import Network
 
 PrepareStars = Callable[..., "Path | pyarrow.Table"]
@@ -60,8 +62,10 @@ def parse_arguments(arguments: list[str] | None = None, prog: str = "acf-predict
         prog=prog, description=help_text(__doc__, prog), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="DIR", help="a run's folder, e.g. runs/acf, or a bundle")
-    add("--acpf", metavar="DIR", help="another, trained without parallax, for the stars that have none")
+    add("--checkpoint", required=True, nargs="+", action="extend", metavar="DIR",
+        help="a run's folder, e.g. runs/acf, or a bundle; several, of networks of different labels, are joined")  # fmt: skip
+    add("--acpf", nargs="+", action="extend", metavar="DIR",
+        help="another network, or several, trained without parallax, for the stars that have none")  # fmt: skip
     stars = parser.add_mutually_exclusive_group(required=True)
     stars.add_argument("--dataset", metavar="NAME", help="prepared: smss_stamps/catalogue, or its folder")
     stars.add_argument("--stars", metavar="FILE", help="table of your stars: CSV, FITS, VOTable or Parquet")
@@ -180,7 +184,7 @@ def distributed_share() -> tuple[int, int]:
     return jax.process_index(), jax.process_count()
 
 
-def loads(checkpoint: str, acpf: str | None) -> dict[str, Network]:
+def loads(checkpoint: Folders, acpf: Folders | None) -> dict[str, Network]:
     """The networks by the names that the catalogue gives them.
 
     Raises:

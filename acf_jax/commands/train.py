@@ -4,6 +4,9 @@
   python train.py --config configs/demo.py            train; progress, checkpoints and TensorBoard files in runs/demo
   python evaluate.py --checkpoint runs/demo           look at what came out
 
+One network of all labels is trained; the paper trains one for each (--network_per_label: runs/acf_teff, runs/acf_logg
+and runs/acf_fe_h), and evaluate.py, predict.py and the bundle join them: --checkpoint runs/acf_teff runs/acf_logg ...
+
 A training that was interrupted, at any moment, goes on from its last checkpoint by the same command. Any field of a
 config can be set: --config.batch_size 64, --config.optimizer.learning_rate 1e-3, --config.model.targets "('teff',)".
 The files in configs/ say what each field means.
@@ -11,6 +14,7 @@ The files in configs/ say what each field means.
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -22,7 +26,13 @@ from acf_jax.errors import ACFError
 from acf_jax.running import run
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File that makes the config, e.g. configs/demo.py.")
-WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; runs/<name of the config file> unless given.")
+WORKDIR = flags.DEFINE_string(
+    "workdir", None,
+    "The run's folder; unless given runs/<name of the config file>, with the labels added where they were set.",
+)  # fmt: skip
+PER_LABEL = flags.DEFINE_bool(
+    "network_per_label", False, "Train one network for each label, as the paper does, each in a folder of its own."
+)
 DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where datasets.build put the prepared datasets.")
 flags.mark_flag_as_required("config")
 
@@ -31,7 +41,7 @@ def main(prog: str = "acf-train") -> int:
     """Run the command line; returns the exit status, unless Absl has ended the process."""
     # Absl's help shows the docstring and the flags of the script that was started, which is not this file.
     sys.modules["__main__"].__doc__ = help_text(__doc__, prog)
-    for name in ("config", "workdir", "data_dir"):
+    for name in ("config", "workdir", "data_dir", "network_per_label"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     stopped = "stopped. The same command goes on from the last checkpoint."
     return run(lambda: app.run(start, flags_parser=parse_flags), prog, stopped=stopped)
@@ -58,9 +68,32 @@ def start(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # Orbax logs forty lines a checkpoint
     cores.split_cores(CONFIG.value.batch_size)
     keep_compiled_programs()
-    workdir = WORKDIR.value or f"runs/{config_file.stem}"
-    print(f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}, run in {workdir}")
-    train(CONFIG.value, workdir, DATA_DIR.value)
+    device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
+    overridden = config_flags.get_override_values(flags.FLAGS["config"])
+    runs = run_folders(WORKDIR.value or f"runs/{config_file.stem}", bool(WORKDIR.value), "model.targets" in overridden)
+    for workdir, targets in runs.items():
+        print(f"{device}, run in {workdir}")
+        config = copy.deepcopy(CONFIG.value)
+        config.model.targets = targets
+        train(config, workdir, DATA_DIR.value)
+    if len(runs) > 1:
+        print(f"Evaluate them as one network: python evaluate.py --checkpoint {' '.join(runs)}")
+
+
+def run_folders(workdir: str, is_given: bool, labels_were_set: bool) -> dict[str, tuple[str, ...]]:
+    """The runs that the command asks for: the folder of each, and its labels.
+
+    Args:
+        workdir: what was given, or the default.
+        is_given: whether it was given.
+        labels_were_set: whether `--config.model.targets` was.
+    """
+    targets = tuple(CONFIG.value.model.targets)
+    if PER_LABEL.value:
+        return {f"{workdir}_{target}": (target,) for target in targets}
+    if labels_were_set and not is_given:  # another network than that of the file: not into its folder
+        workdir = "_".join((workdir, *targets))
+    return {workdir: targets}
 
 
 def parse_flags(argv: list[str]) -> list[str]:

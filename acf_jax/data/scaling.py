@@ -7,6 +7,7 @@ once on the training split and are stored in the checkpoint.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -90,8 +91,58 @@ PARALLAX_METHODS = {
 }
 
 
+class Scaling(abc.ABC):
+    """What networks read of stars."""
+
+    @abc.abstractmethod
+    def stamps(self, stamps: Float[AnyArray, "*pixels band"]) -> Float[Array, "*pixels channel"]:
+        """Stamps in uJy / pix as network inputs."""
+
+    @abc.abstractmethod
+    def scalars(
+        self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
+    ) -> Scalars | None:
+        """What the scalar branch reads.
+
+        Args:
+            stamps: in uJy / pix, not scaled.
+            parallax: in mas; ignored without `use_parallax`.
+            parallax_error: likewise.
+            use_parallax: False for an ACPF.
+
+        Returns:
+            `ACFConfig.num_scalars` numbers a star; None if that is 0.
+        """
+
+    @abc.abstractmethod
+    def to_dict(self) -> dict:
+        """As JSON types."""
+
+    def network_inputs(
+        self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
+    ) -> tuple[Float[Array, "star y x band"], Float[Array, "star scalar"] | None, Bool[Array, " star"]]:
+        """What the network reads of stars (n,): scaled, with zeros for stars that have an input that is not finite.
+
+        Args:
+            stamps: (n, y, x, band) in uJy / pix, not scaled.
+            parallax: (n,) in mas; ignored without `use_parallax`.
+            parallax_error: (n,) in mas.
+            use_parallax: False for an ACPF.
+
+        Returns:
+            What `stamps` and `scalars` return, and (n,) bool: whether all inputs of a star were finite.
+        """
+        scalars = self.scalars(stamps, parallax, parallax_error, use_parallax)
+        stamps = self.stamps(stamps)
+        finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
+        if scalars is not None:
+            finite &= jnp.isfinite(scalars).all(axis=1)
+            scalars = jnp.where(finite[:, None], scalars, 0)
+        return jnp.where(finite[:, None, None, None], stamps, 0), scalars, finite
+
+
 @dataclass(frozen=True)
-class InputScaling:
+class InputScaling(Scaling):
     """The fitted scaling of stamps and parallaxes; `stamps` and `scalars` may be called under `jax.jit`."""
 
     bands: str
@@ -171,22 +222,18 @@ class InputScaling:
         return (features - jnp.asarray(self.center, jnp.float32)) / jnp.asarray(self.scale, jnp.float32)
 
     def scalars(
-        self,
-        stamps: Stamps,
-        parallax: PerStar | None,
-        parallax_error: PerStar | None,
-        use_parallax: bool,
+        self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
     ) -> Scalars | None:
-        """What the scalar branch reads: scaled astrometry, then the scaled growth curve of the stamps.
+        """The scaled astrometry, then the scaled growth curve of the stamps.
 
         Args:
-            stamps: in uJy / pix, not scaled.
-            parallax: in mas; ignored without `use_parallax`.
-            parallax_error: likewise.
+            stamps: as of `Scaling`, like all others.
+            parallax: in mas.
+            parallax_error: in mas.
             use_parallax: False for an ACPF.
 
         Returns:
-            `ACFConfig.num_scalars` numbers a star; None if that is 0.
+            As of `Scaling`.
         """
         parts = [self.astrometry(parallax, parallax_error)] if use_parallax else []  # type: ignore[arg-type]
         if self.growth_center:
@@ -194,28 +241,6 @@ class InputScaling:
             center, scale = (jnp.asarray(values, jnp.float32) for values in (self.growth_center, self.growth_scale))
             parts.append((growth - center) / scale)
         return jnp.concatenate(parts, axis=-1) if parts else None
-
-    def network_inputs(
-        self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
-    ) -> tuple[Float[Array, "star y x band"], Float[Array, "star scalar"] | None, Bool[Array, " star"]]:
-        """What the network reads of stars (n,): scaled, with zeros for stars that have an input that is not finite.
-
-        Args:
-            stamps: (n, y, x, band) in uJy / pix, not scaled.
-            parallax: (n,) in mas; ignored without `use_parallax`.
-            parallax_error: (n,) in mas.
-            use_parallax: False for an ACPF.
-
-        Returns:
-            What `stamps` and `scalars` return, and (n,) bool: whether all inputs of a star were finite.
-        """
-        scalars = self.scalars(stamps, parallax, parallax_error, use_parallax)
-        stamps = self.stamps(stamps)
-        finite = jnp.isfinite(stamps).all(axis=(1, 2, 3))
-        if scalars is not None:
-            finite &= jnp.isfinite(scalars).all(axis=1)
-            scalars = jnp.where(finite[:, None], scalars, 0)
-        return jnp.where(finite[:, None, None, None], stamps, 0), scalars, finite
 
     def to_dict(self) -> dict:
         """As JSON types."""
@@ -227,6 +252,39 @@ class InputScaling:
         names = ("unit", "center", "scale", "growth_center", "growth_scale")
         tuples = {name: tuple(stored[name]) for name in names if name in stored}
         return cls(**stored | tuples | {"matrix": tuple(map(tuple, stored["matrix"]))})
+
+
+@dataclass(frozen=True)
+class JoinedScaling(Scaling):
+    """What each network reads of the same stars, in a row; as `InputScaling`, which see."""
+
+    members: tuple[InputScaling, ...]
+
+    def stamps(self, stamps: Float[AnyArray, "*pixels band"]) -> Float[Array, "*pixels channel"]:
+        """Stamps in uJy / pix as the members' inputs, in a row."""
+        return jnp.concatenate([member.stamps(stamps) for member in self.members], axis=-1)
+
+    def scalars(
+        self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
+    ) -> Scalars | None:
+        """What the members' scalar branches read, in a row.
+
+        Args:
+            stamps: as of `Scaling`, like all others.
+            parallax: in mas.
+            parallax_error: in mas.
+            use_parallax: False for ACPFs.
+
+        Returns:
+            As of `Scaling`.
+        """
+        parts = [member.scalars(stamps, parallax, parallax_error, use_parallax) for member in self.members]
+        read = [part for part in parts if part is not None]
+        return jnp.concatenate(read, axis=-1) if read else None
+
+    def to_dict(self) -> dict:
+        """As JSON types."""
+        return {"members": [member.to_dict() for member in self.members]}
 
 
 def _growth_curve(stamps: Stamps, parallax: PerStar | None) -> Float[Array, "star feature"]:

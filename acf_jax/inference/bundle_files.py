@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1: one network. 2: several that were joined, each a bundle by itself in a folder of its own, or one."""
 
 DESCRIPTION = "bundle.json"  # everything about the network except its arrays
 PARAMETERS = "parameters.safetensors"
@@ -17,13 +20,21 @@ EXAMPLE = "example.py"
 EXAMPLE_STARS = "example_stars.npz"
 CHECKSUMS = "checksums.txt"
 
-NEEDED = (DESCRIPTION, PARAMETERS)
-"""Without these there is no network."""
+
+def needed(described: Mapping[str, Any]) -> tuple[str, ...]:
+    """The files without which there is no network.
+
+    Args:
+        described: what `bundle.json` holds.
+    """
+    members = described.get("members", ())
+    return (DESCRIPTION, *(f"{name}/{DESCRIPTION}" for name in members), *(() if members else (PARAMETERS,)))
 
 
 def write_checksums(folder: Path) -> None:
-    """Record every file that is in the folder now."""
-    lines = [f"{_sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir()) if path.name != CHECKSUMS]
+    """Record every file that is in the folder and its subfolders now."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / CHECKSUMS)
+    lines = [f"{_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     (folder / CHECKSUMS).write_text("".join(lines))
 
 

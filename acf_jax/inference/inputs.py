@@ -70,7 +70,8 @@ def check_stamps(network: NetworkParts, stamps: Any) -> np.ndarray:
         )
     if stamps.shape[-1] != len(network.bands):
         raise ValueError(f"Stamps have {stamps.shape[-1]} bands; the model has {''.join(network.bands)}.")
-    network.model.config.backbone.check_stamps(stamps.shape)
+    for backbone in network.model.config.backbones:
+        backbone.check_stamps(stamps.shape)
     return stamps
 
 

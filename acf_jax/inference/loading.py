@@ -1,8 +1,10 @@
-"""A network from wherever it is kept: the folder of a run, or a bundle."""
+"""A network from wherever it is kept: the folder of a run, or a bundle; or of several runs, one for each label."""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,20 @@ from acf_jax.checkpoints import CheckpointError
 from acf_jax.inference import bundle_files, fitted
 from acf_jax.inference.bundle_files import CHECKSUMS, damaged_files, recorded_files
 from acf_jax.inference.fingerprint import network_fingerprint
+from acf_jax.inference.joining import join
 from acf_jax.inference.network import Network
 
 
-def load(path: str | Path, which: str = "best") -> Network:
+Folders = str | Path | Sequence[str | Path]
+"""Of a network, or of the networks that are joined."""
+
+
+def as_paths(folders: Folders) -> tuple[Path, ...]:
+    """One folder or several as a tuple."""
+    return (Path(folders),) if isinstance(folders, str | os.PathLike) else tuple(map(Path, folders))
+
+
+def load(folders: Folders, which: str = "best") -> Network:
     """The network of a bundle, or a checkpoint of a run, on this machine's first device.
 
     A bundle is read only if all its files agree with its checksums and its fingerprint.
@@ -35,14 +47,20 @@ def load(path: str | Path, which: str = "best") -> Network:
     errors     ...
 
     Args:
-        path: a run's folder, or a bundle's.
+        folders: a run's folder, or a bundle's; or those of networks of different labels, trained on one dataset, which
+            are joined into one: `acf_jax.load(["runs/acf_teff", "runs/acf_logg", "runs/acf_fe_h"])`.
         which: the `best` or the `latest` checkpoint of the run; a bundle holds one.
 
     Raises:
-        CheckpointError: if it is neither, newer code wrote it, or a file of the bundle is missing or was altered.
+        CheckpointError: if it is neither, newer code wrote it, a file of the bundle is missing or was altered, or
+            networks cannot be joined.
     """
-    path = Path(path)
-    return _load_bundle(path) if is_bundle(path) else _load_run(path, which)
+    paths = as_paths(folders)
+    networks = [_load_bundle(path) if is_bundle(path) else _load_run(path, which) for path in paths]
+    try:
+        return join(networks)
+    except ValueError as error:
+        raise CheckpointError(f"{', '.join(map(str, paths))} cannot be joined: {error}") from error
 
 
 def _load_run(run_dir: Path, which: str) -> Network:
@@ -66,9 +84,11 @@ def is_bundle(path: str | Path) -> bool:
 
 def _load_bundle(folder: Path) -> Network:
     described = read_description(folder)
-    _check_files(folder)
+    _check_files(folder, described)
     try:
         trained = _assemble(folder, described)
+    except CheckpointError:  # of a member
+        raise
     except Exception as error:  # whole files whose content fits no network can raise any kind of error
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
@@ -76,7 +96,7 @@ def _load_bundle(folder: Path) -> Network:
         ) from error
     if network_fingerprint(trained) != described["fingerprint"]:
         raise CheckpointError(
-            f"{folder}/{bundle_files.DESCRIPTION} and {bundle_files.PARAMETERS} are not of one network: their "
+            f"{folder}/{bundle_files.DESCRIPTION} and the parameters beside it are not of one network: their "
             "fingerprint is not the recorded one. Fetch the bundle anew."
         )
     return trained
@@ -109,9 +129,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def _check_files(folder: Path) -> None:
+def _check_files(folder: Path, described: dict[str, Any]) -> None:
     try:
-        unrecorded = [name for name in bundle_files.NEEDED if name not in recorded_files(folder)]
+        needed = bundle_files.needed(described)
+        unrecorded = [name for name in needed if name not in recorded_files(folder)]
         damaged = damaged_files(folder)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}/{CHECKSUMS} is missing or damaged: fetch the bundle anew.") from error
@@ -122,6 +143,8 @@ def _check_files(folder: Path) -> None:
 
 
 def _assemble(folder: Path, described: dict[str, Any]) -> Network:
+    if "members" in described:
+        return join([_load_bundle(folder / name) for name in described["members"]])
     calibration, domain = described["error_calibration"], None
     if described["training_domain"] is not None:
         with np.load(folder / bundle_files.TRAINING_DOMAIN) as arrays:

@@ -20,15 +20,15 @@ import numpy as np
 from tqdm import tqdm
 
 from acf_jax.data.batches import filled_batches
-from acf_jax.data.scaling import InputScaling
+from acf_jax.data.scaling import Scaling
 from acf_jax.devices.microbatches import map_microbatches, microbatch_size
 from acf_jax.devices.sharding import each_device, n_devices, on_all_devices, spread_over_devices
 from acf_jax.inference.inputs import StarInputs, as_float32, check_stamps
-from acf_jax.inference.parts import NetworkParts
+from acf_jax.inference.parts import Model, NetworkParts
 from acf_jax.inference.prediction import Prediction
 from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.labels import LABELS
-from acf_jax.models.acf import ACF, predict_per_star
+from acf_jax.models.acf import predict_per_star
 
 Params = dict[str, Any]
 """A network's parameters, as Flax nests them."""
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 def head_samples(
-    model: ACF,
+    model: Model,
     params: Params,
     features: jax.Array,
     scalars: jax.Array | None,
@@ -76,7 +76,7 @@ def head_samples(
 
 
 def head_moments(
-    model: ACF,
+    model: Model,
     params: Params,
     features: jax.Array,
     scalars: jax.Array | None,
@@ -109,8 +109,9 @@ def head_moments(
 
 
 def head_params(params: Params) -> Params:
-    """The prediction module's parameters: all except the backbone's."""
-    return {name: values for name, values in params.items() if name != "backbone"}
+    """The prediction module's parameters: all except the backbone's; of joined networks, each one's."""
+    parts = {name: values for name, values in params.items() if name != "backbone"}
+    return {name: head_params(values) if isinstance(values, dict) else values for name, values in parts.items()}
 
 
 def _keys(seed: int, object_id: np.ndarray) -> jax.Array:
@@ -139,7 +140,7 @@ def _over_stars(
 
 
 def _chunks(
-    model: ACF, params: Params, features: jax.Array, scalars: jax.Array | None, keys: jax.Array, n_samples: int
+    model: Model, params: Params, features: jax.Array, scalars: jax.Array | None, keys: jax.Array, n_samples: int
 ) -> Iterator[jax.Array]:
     """The samples in chunks (samples at a time, n, num_outputs); the last chunk may have more than are needed."""
     chunk = samples_at_a_time()
@@ -154,7 +155,7 @@ def samples_at_a_time() -> int:
 
 @partial(jax.jit, static_argnames=("model", "n_samples"))
 def _draw(
-    model: ACF,
+    model: Model,
     n_samples: int,
     params: Params,
     features: jax.Array,
@@ -330,7 +331,8 @@ def features(network: NetworkParts, stamps: np.ndarray, batch_size: int = 64) ->
         ValueError: if the stamps do not fit the network.
     """
     stamps, params = check_stamps(network, stamps), on_all_devices(network.params)
-    parts = [np.zeros((0, network.model.config.backbone.num_features), np.float32)]
+    n_features = sum(backbone.num_features for backbone in network.model.config.backbones)
+    parts = [np.zeros((0, n_features), np.float32)]
     for rows, n_real in filled_batches(len(stamps), batch_size * n_devices()):
         batch = spread_over_devices(as_float32(stamps[rows]))
         encoded, finite = encode_stamps(network.model, network.input_scaling, params, batch)
@@ -358,7 +360,7 @@ def one_behind(items: Iterable[T]) -> Iterator[T]:
 
 
 def launch(
-    model: ACF, scaling: InputScaling, params: Params, batch: StarInputs, n_samples: int, seed: int, with_samples: bool
+    model: Model, scaling: Scaling, params: Params, batch: StarInputs, n_samples: int, seed: int, with_samples: bool
 ) -> tuple[jax.Array, ...]:
     """Start predicting one batch, on all devices, and don't wait for it.
 
@@ -381,7 +383,7 @@ def launch(
 
 
 def launch_head(
-    model: ACF,
+    model: Model,
     params: Params,
     features: jax.Array,
     scalars: jax.Array | None,
@@ -415,8 +417,8 @@ def launch_head(
 
 @partial(jax.jit, static_argnames=("model", "scaling"))
 def encode(
-    model: ACF,
-    scaling: InputScaling,
+    model: Model,
+    scaling: Scaling,
     params: Params,
     stamps: jax.Array,
     parallax: jax.Array | None,
@@ -441,7 +443,7 @@ def encode(
 
 
 @partial(jax.jit, static_argnames=("model", "scaling"))
-def encode_stamps(model: ACF, scaling: InputScaling, params: Params, stamps: jax.Array) -> tuple[jax.Array, jax.Array]:
+def encode_stamps(model: Model, scaling: Scaling, params: Params, stamps: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Features and finite, as `encode`, of stamps alone.
 
     Args:
@@ -458,7 +460,7 @@ def encode_stamps(model: ACF, scaling: InputScaling, params: Params, stamps: jax
     return _backbone(model, params, jnp.where(finite[:, None, None, None], stamps, 0)), finite
 
 
-def _backbone(model: ACF, params: Params, stamps: jax.Array) -> jax.Array:
+def _backbone(model: Model, params: Params, stamps: jax.Array) -> jax.Array:
     def of_device(params: Params, stamps: jax.Array) -> jax.Array:  # of the device's own stars
         encode = partial(model.apply, {"params": params}, method="encode")
         return map_microbatches(encode, microbatch_size(len(stamps)), stamps)

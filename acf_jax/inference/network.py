@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -140,6 +142,10 @@ class Network(NetworkParts):
         """
         return mc_dropout.features(self, stamp, batch_size)
 
+    def config_of(self, target: str) -> Mapping[str, Any]:
+        """The config of the training that made the network of a label."""
+        return next(m.sidecar["config"] for m in self.members or (self,) if target in m.targets)
+
     def _facts(self) -> list[tuple[str, str]]:
         """The lines of `repr`."""
         config, dataset = self.model.config, self.sidecar.get("dataset", {})
@@ -149,10 +155,12 @@ class Network(NetworkParts):
         trained_on = "/".join(dataset[name] for name in ("name", "config", "version") if name in dataset)
         validated = self.sidecar.get("validation", {}).get("labels", {})
         stds = ", ".join(f"{target} {validated[target]['std']:.3g} {LABELS[target]}" for target in validated)
+        n_features = sum(backbone.num_features for backbone in config.backbones)
+        joined = f"{len(self.members)} joined, " if self.members else ""
         n_calibrated = self.error_calibration and min(fitted.n_stars for fitted in self.error_calibration.parameters)
         return [
             (self.name, f"{reads} -> {gives}"),
-            ("network", f"{n_parameters:,} parameters, {config.backbone.num_features} features, step {self.step:,}"),
+            ("network", f"{joined}{n_parameters:,} parameters, {n_features} features, step {self.step:,}"),
             ("trained on", trained_on or "unknown"),
             ("residuals", f"{stds or 'unknown'} (standard deviation about the labels, calibration split)"),
             ("errors", f"calibrated on {n_calibrated:,} stars" if n_calibrated else "not calibrated"),

@@ -7,26 +7,30 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from acf_jax.calibration.errors import ErrorCalibration
-from acf_jax.calibration.training_domain import TrainingDomain
-from acf_jax.data.scaling import InputScaling
+from acf_jax.calibration.training_domain import JoinedDomain, TrainingDomain
+from acf_jax.data.scaling import InputScaling, Scaling
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import ACF, ACFConfig
+from acf_jax.models.joined import JoinedACF
+
+Model = ACF | JoinedACF
 
 
 @dataclass(frozen=True, repr=False)
 class NetworkParts:
     """All that is stored of a network; its methods are in `network.Network`."""
 
-    model: ACF
-    params: Any
-    input_scaling: InputScaling
+    model: Model
+    params: Any  # of joined networks by their names
+    input_scaling: Scaling
     label_scaling: LabelScaling
     targets: tuple[str, ...]
     bands: str
     sidecar: dict[str, Any]  # how it was made: acf_jax/checkpoints.py
     step: int
     error_calibration: ErrorCalibration | None = None  # of this checkpoint; None: not calibrated
-    training_domain: TrainingDomain | None = None  # likewise; None: not known
+    training_domain: TrainingDomain | JoinedDomain | None = None  # likewise; None: not known
+    members: tuple[Self, ...] = ()  # the networks that were joined into this one: joining.py
 
     @classmethod
     def from_sidecar(cls, sidecar: dict[str, Any], params: Any, step: int, **fitted: Any) -> Self:

@@ -6,7 +6,7 @@ Paper Sec. 3.2 and 3.3. Inputs are scaled already (`data/scaling.py`) and output
 import dataclasses
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,11 @@ class ACFConfig:
         section = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         backbone = dataclasses.asdict(section.pop("backbone"))
         return section | {name: value for name, value in backbone.items() if name not in ("num_bands", "param_dtype")}
+
+    @property
+    def backbones(self) -> tuple[CSWinConfig, ...]:
+        """The only one; networks that were joined have several."""
+        return (self.backbone,)
 
     @property
     def num_scalars(self) -> int:
@@ -230,8 +235,15 @@ def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std
     return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
 
 
+class Applied(Protocol):
+    """An `ACF`, or several that were joined."""
+
+    def apply(self, variables: dict[str, Any], *inputs: Any, **options: Any) -> Any:
+        """A method of the network, under these parameters."""
+
+
 def predict_per_star(
-    model: ACF,
+    model: Applied,
     params: dict[str, Any],
     features: Features,
     scalars: Scalars | None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from acf_jax.data.prepared import PreparedDataset, open_dataset
 from acf_jax.errors import ACFError
-from acf_jax.inference.loading import load
+from acf_jax.inference.loading import Folders, as_paths, load
 from acf_jax.inference.network import Network
 from acf_jax.report.context import Context, Options
 
@@ -20,22 +20,22 @@ class EvaluationError(ACFError):
 
 
 def open_context(
-    checkpoint_dir: str | Path,
+    checkpoint_dir: Folders,
     data_dir: str | Path | None = None,
     out_dir: str | Path | None = None,
     *,
-    others: Sequence[str | Path] = (),
-    low_quality: Sequence[str | Path] = (),
+    others: Sequence[Folders] = (),
+    low_quality: Sequence[Folders] = (),
     options: Options | None = None,
 ) -> Context:
     """What an evaluation of a run needs.
 
     Args:
-        checkpoint_dir: the folder of the run in question.
+        checkpoint_dir: the folder of the run in question, or those of networks that are joined: `acf_jax.load`.
         data_dir: where `datasets.build` put its dataset; by default where it lay in training.
         out_dir: folder for the results; by default `evaluation` in the run's folder.
-        others: folders of runs on the same dataset, to compare with.
-        low_quality: folders of runs on the low-quality sample, or the folder of that prepared dataset alone.
+        others: of runs on the same dataset, to compare with; each one folder, or those of networks that are joined.
+        low_quality: of runs on the low-quality sample, likewise, or the folder of that prepared dataset alone.
         options: what the user set; None: nothing.
 
     Returns:
@@ -64,9 +64,17 @@ def open_context(
     )
 
 
-def results_folder(checkpoint_dir: str | Path, out_dir: str | Path | None) -> Path:
-    """Where the results go: by default `evaluation` in the run's folder."""
-    return Path(out_dir) if out_dir is not None else Path(checkpoint_dir) / "evaluation"
+def results_folder(checkpoint_dir: Folders, out_dir: str | Path | None) -> Path:
+    """Where the results go: by default `evaluation` in the run's folder; of joined networks, beside their folders."""
+    if out_dir is not None:
+        return Path(out_dir)
+    first = as_paths(checkpoint_dir)[0]
+    return first.with_name(folder_name(checkpoint_dir)) / "evaluation"
+
+
+def folder_name(folders: Folders) -> str:
+    """`acf` of runs/acf; `acf_teff+acf_logg` of two."""
+    return "+".join(path.resolve().name for path in as_paths(folders))
 
 
 def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:
@@ -107,48 +115,52 @@ def _check_splits(dataset: PreparedDataset) -> None:
         )
 
 
-def _check_comparable(trained: Network, other: Network, folder: str | Path) -> None:
+def _check_comparable(trained: Network, other: Network, folder: Folders) -> None:
     """Refuse a network, whose run is in `folder`, that was trained on other stars, or on other labels."""
+    told = " ".join(map(str, as_paths(folder)))
     if other.sidecar["dataset"]["fingerprint"] != trained.sidecar["dataset"]["fingerprint"]:
         raise EvaluationError(
-            f"{folder} was trained on another dataset ({other.sidecar['dataset']['config']}, fingerprint "
+            f"{told} was trained on another dataset ({other.sidecar['dataset']['config']}, fingerprint "
             f"{other.sidecar['dataset']['fingerprint'][:12]}): the validation stars may be among those it was trained "
             "on. Compare networks of one dataset."
         )
     if other.targets != trained.targets:
         raise EvaluationError(
-            f"{folder} predicts {', '.join(other.targets)}, not {', '.join(trained.targets)}: compare networks of the "
-            "same targets."
+            f"{told} predicts {', '.join(other.targets)}, not {', '.join(trained.targets)}: compare networks of the "
+            "same targets, or join one for each label: --compare RUN_TEFF RUN_LOGG RUN_FE_H."
         )
 
 
-def _free_name(trained: Network, folder: str | Path, taken: Mapping[str, Network]) -> str:
+def _free_name(trained: Network, folder: Folders, taken: Mapping[str, Network]) -> str:
     """The network's name, with that of its folder where another network has the name already."""
-    return trained.name if trained.name not in taken else f"{trained.name} ({Path(folder).name})"
+    return trained.name if trained.name not in taken else f"{trained.name} ({folder_name(folder)})"
 
 
 def _open_low_quality(
-    folders: Sequence[str | Path], data_dir: str | Path | None, others: Mapping[str, Network]
+    folders: Sequence[Folders], data_dir: str | Path | None, others: Mapping[str, Network]
 ) -> tuple[PreparedDataset | None, dict[str, Network]]:
     """The low-quality sample, None of no folder, and the networks trained on it, none named as one of the others."""
     dataset: PreparedDataset | None = None
     networks: dict[str, Network] = {}
     trained = next(iter(others.values()))
     for folder in folders:
-        if (Path(folder) / "dataset_info.json").exists():
-            opened = open_dataset(folder)
+        first = as_paths(folder)[0]
+        if (first / "dataset_info.json").exists():
+            opened = open_dataset(first)
         else:
             other = load(folder)
             opened = open_same_dataset(other, data_dir)
             networks[_free_name(other, folder, {**others, **networks})] = other
         if dataset is not None and dataset.fingerprint != opened.fingerprint:
-            raise EvaluationError(f"{folder} and {folders[0]} are of two datasets: give one low-quality sample.")
+            raise EvaluationError(
+                f"{first} and {as_paths(folders[0])[0]} are of two datasets: give one low-quality sample."
+            )
         dataset = opened
     if dataset is not None:
         _check_splits(dataset)
         if dataset.fingerprint == trained.sidecar["dataset"]["fingerprint"]:
             raise EvaluationError(
-                f"{folders[0]} is of the dataset that is evaluated, not of the low-quality sample: `python -m "
+                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample: `python -m "
                 "datasets.build --config mock_low_quality` prepares that."
             )
     return dataset, networks

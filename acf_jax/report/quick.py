@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, PhotometricBaselines
 from acf_jax.files import whole_file
-from acf_jax.inference.loading import load
+from acf_jax.inference.loading import Folders, as_paths, load
 from acf_jax.labels import LABELS
 from acf_jax.metrics.residuals import NOMINAL_COVERAGE, residual_metrics
 from acf_jax.plots import predictions as prediction_plots
@@ -28,7 +28,7 @@ STAR_FIELDS = ("object_id", "source_id", "ra", "dec")
 
 
 def evaluate(
-    checkpoint_dir: str | Path,
+    checkpoint_dir: Folders,
     data_dir: str | Path | None = None,
     out_dir: str | Path | None = None,
     *,
@@ -49,7 +49,7 @@ def evaluate(
     log g is a target, `residuals_vs_g.png`.
 
     Args:
-        checkpoint_dir: the run's folder.
+        checkpoint_dir: the run's folder, or those of networks that are joined: `acf_jax.load`.
         data_dir: where `datasets.build` put the dataset; by default where it lay in training.
         out_dir: folder for the results; by default `evaluation` in the run's folder.
         n_samples: Monte Carlo dropout samples per star.
@@ -95,7 +95,7 @@ def predict_baselines(context: Context) -> dict[str, np.ndarray]:
     return baselines.predict(context.stars("train"), photometry, context.targets)
 
 
-def describe(context: Context, checkpoint_dir: str | Path) -> dict:
+def describe(context: Context, checkpoint_dir: Folders) -> dict:
     """Which sample, which network, and how it was asked."""
     dataset, trained, options = context.dataset, context.trained, context.options
     sky = "mock sky" if context.is_mock else f"{dataset.name}/{dataset.config}"
@@ -104,7 +104,7 @@ def describe(context: Context, checkpoint_dir: str | Path) -> dict:
         "mock": context.is_mock,
         "n_stars": dataset.n_examples(SPLIT),
         "network": context.name,
-        "checkpoint": {"folder": str(checkpoint_dir), "step": trained.step},
+        "checkpoint": {"folder": " ".join(map(str, as_paths(checkpoint_dir))), "step": trained.step},
         "dataset": {name: trained.sidecar["dataset"][name] for name in ("name", "config", "version", "fingerprint")},
         "mc_dropout": {"n_samples": options.n_samples, "seed": options.seed},
         "code_version": {"training": trained.sidecar.get("code_version"), "evaluation": __version__},

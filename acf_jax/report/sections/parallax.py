@@ -59,12 +59,15 @@ def section(context: Context) -> Section:
 
 def config_differences(with_parallax: Network, without: Network) -> list[str]:
     """Settings in which two trainings differ beside the parallax, as in "optimizer.learning_rate: 0.001, 0.002"."""
-    settings, others = (_flat(trained.sidecar["config"]) for trained in (with_parallax, without))
-    return [
-        f"{key}: {settings.get(key, 'not set')}, {others.get(key, 'not set')}"
-        for key in sorted(settings.keys() | others.keys())
-        if key != "model.use_parallax" and settings.get(key) != others.get(key)
-    ]
+    found: dict[str, None] = {}
+    for target in with_parallax.targets:
+        settings, others = (_flat(trained.config_of(target)) for trained in (with_parallax, without))
+        found |= dict.fromkeys(
+            f"{key}: {settings.get(key, 'not set')}, {others.get(key, 'not set')}"
+            for key in sorted(settings.keys() | others.keys())
+            if key != "model.use_parallax" and settings.get(key) != others.get(key)
+        )
+    return list(found)
 
 
 def _with_parallax(context: Context) -> str:
