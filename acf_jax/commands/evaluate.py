@@ -110,7 +110,7 @@ def add_suite_arguments(group) -> None:
     )  # fmt: skip
     group.add_argument(
         "--low-quality", action="append", nargs="+", default=[], metavar="DIR",
-        help="a run on the low-quality sample (or several to be joined), or the folder of that dataset; may be repeated",
+        help="a run on the low-quality sample, or several to be joined, or that dataset's folder; may be repeated",
     )  # fmt: skip
     group.add_argument("--apogee", metavar="FILE", help="APOGEE DR17's allStar table")
     group.add_argument("--lamost", metavar="FILE", help="a table of LAMOST's LSP3 pipeline")

@@ -63,7 +63,7 @@ def parse_arguments(arguments: list[str] | None = None, prog: str = "acf-predict
     )
     add = parser.add_argument
     add("--checkpoint", required=True, nargs="+", action="extend", metavar="DIR",
-        help="a run's folder, e.g. runs/acf, or a bundle; several, of networks of different labels, are joined")  # fmt: skip
+        help="a run's folder, e.g. runs/acf, or a bundle; several, of different labels, are joined")  # fmt: skip
     add("--acpf", nargs="+", action="extend", metavar="DIR",
         help="another network, or several, trained without parallax, for the stars that have none")  # fmt: skip
     stars = parser.add_mutually_exclusive_group(required=True)

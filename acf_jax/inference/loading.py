@@ -23,7 +23,6 @@ from acf_jax.inference.fingerprint import network_fingerprint
 from acf_jax.inference.joining import join
 from acf_jax.inference.network import Network
 
-
 Folders = str | Path | Sequence[str | Path]
 """Of a network, or of the networks that are joined."""
 
