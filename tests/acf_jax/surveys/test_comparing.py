@@ -1,11 +1,13 @@
-"""Trends of residuals; moments and table are looked at where sections and catalogues use them."""
+"""Trends of residuals, and quoted errors; the moments are looked at where sections and catalogues use them."""
 
 from itertools import pairwise
 
 import numpy as np
 
+from acf_jax.metrics.bootstrap import Draws
+from acf_jax.metrics.measurements import estimates
 from acf_jax.metrics.residuals import running_median
-from acf_jax.surveys.comparing import figure_name, trends
+from acf_jax.surveys.comparing import figure_name, measure, table_row, trends
 from acf_jax.surveys.known import SURVEYS, survey_named
 
 
@@ -35,6 +37,16 @@ def test_windows_hold_enough_stars_and_there_are_none_of_too_few():
     assert np.isclose(points[-1].x + points[-1].n / 2, 199.5)  # to the last star
     assert len(running_median(values[:30], values[:30])) == 1
     assert running_median(values[:29], values[:29]) == []
+
+
+def test_quoted_errors_count_for_the_stars_that_are_compared():
+    labels = {"teff": np.array([5000.0, 5000, np.nan, 5000]), "e_teff": np.array([30.0, 30, 900, 900])}
+    answers = {"teff": np.array([4950.0, 5050, 5000, np.nan])}
+    found = measure(labels, answers, Draws(50), method="a", reference="b")
+    values = {quantity: e.value for quantity, e in estimates(found, "quantity").items()}
+    assert (values["std"], values["label_error"], values["std_without_it"]) == (50, 30, 40)
+    cells = table_row(found, SURVEYS["lamost"], "teff")
+    assert (cells[:3], cells[4:]) == (("2", "+0.0", "50.0"), ("74.1", "30.0", "40.0", "177.73"))
 
 
 def test_trends_are_of_the_answer_minus_the_label_along_the_label():
