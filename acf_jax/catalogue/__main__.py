@@ -63,7 +63,8 @@ _COMPARE_EPILOG = """examples:
   python -m datasets.mock_sky survey apogee --dataset smss_stamps/mock --out mock_apogee.fits    a mock one to try it
 
 Columns have our names (source_id, ra, dec, teff, logg, fe_h, e_teff, e_logg, e_fe_h) or the survey's own, in capitals
-or not; positions are ICRS degrees. Quoted errors may be wanting, and either the ids or the positions.
+or not; positions are ICRS degrees. Quoted errors may be wanting, and either the ids or the positions; those of a label
+that --columns names are read if it names them, too.
 """
 
 

@@ -81,7 +81,7 @@ def table_row(found: Iterable[Measurement], survey: Survey, target: str, **wante
     paper = survey.paper_std.get(target)
     return (
         f"{r['std'].n:,}", number(r["offset"].value, unit, "+"), number(r["std"].value, unit),
-        f"{number(r['std'].lower, unit)} to {number(r['std'].upper, unit)}",
+        f"{number(r['std'].lower, unit)} to {number(r['std'].upper, unit)}".replace("- to -", "-"),
         *(number(r[name].value, unit) for name in ("mad_std", "label_error", "std_without_it")),
         "-" if paper is None else f"{paper:g}",
     )  # fmt: skip

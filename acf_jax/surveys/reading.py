@@ -51,7 +51,8 @@ def read_entries(key: str, path: str | Path, columns: Mapping[str, str] | None =
     Args:
         key: of the survey, one of `known.SURVEYS`, or `table`.
         path: .fits, .fit, .fits.gz, .parquet, .csv, .ecsv, .vot or .xml; of several tables in it the first.
-        columns: our names -> the file's, where these are not the survey's own. Capitals may differ.
+        columns: our names -> the file's, where these are not the survey's own. Capitals may differ. Where a label is
+            named here, its quoted errors are read only if they are, too.
 
     Returns:
         The entries, in the file's order.
@@ -62,12 +63,14 @@ def read_entries(key: str, path: str | Path, columns: Mapping[str, str] | None =
     """
     path = Path(path)
     survey = survey_named(key, path.name.partition(".")[0])
-    wanted = {**survey.columns, **(columns or {})}
+    asked = columns or {}
+    of_others = {f"e_{label}" for label in LABELS if label in asked} - set(asked)  # errors of the usual columns
+    wanted = {ours: theirs for ours, theirs in {**survey.columns, **asked}.items() if ours not in of_others}
     wanted |= {cut.column: cut.column for cut in survey.cuts if cut.column not in wanted}
     found: dict[str, str] = {}
-    table = _read(path, lambda there: _chosen(path, there, wanted, key == "table", columns or {}, found))
+    table = _read(path, lambda there: _chosen(path, there, wanted, key == "table", asked, found))
     read = {}
-    for ours in wanted:
+    for ours in {**survey.columns, **wanted}:
         if ours == "source_id":
             read[ours] = _ids(table[found[ours]], path) if ours in found else np.full(len(table), -1)
         else:

@@ -174,6 +174,9 @@ def test_a_file_with_other_column_names_is_read_when_they_are_said(tmp_path):
     theirs = {"RAJ2000": [10.0, 20], "DEJ2000": [5.0, 5], "Teff": [5100.0, 5200], "log_g_": [4.0, 2]}
     Table({**theirs, "__Fe_H_": [0, -1.0], "E_TEFF": [9.0, 8]}).write(path)
     columns = columns_from("ra=RAJ2000, dec=DEJ2000,teff=Teff,logg=log_g_,fe_h=__Fe_H_")
+    # An error that is not named with its label may be that of another column.
+    assert np.isnan(read_entries("lamost", path, columns).columns["e_teff"]).all()
+    columns["e_teff"] = "e_teff"
     read = read_entries("lamost", path, columns).columns
     assert (read["ra"].tolist(), read["fe_h"].tolist(), read["e_teff"].tolist()) == ([10, 20], [0, -1], [9, 8])
     with pytest.raises(SurveyError, match="has no column dex; it has"):
