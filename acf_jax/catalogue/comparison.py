@@ -34,6 +34,8 @@ from acf_jax.surveys.reading import Entries
 NOT_TRAINED_ON, TRAINED_ON, ALL = "not trained on", "trained on", "all"
 """The groups of stars that are measured; the last two on demand."""
 
+_TITLE_INCHES = 0.45
+
 
 def write_comparison(
     catalogue: Path,
@@ -170,10 +172,12 @@ def _write_figures(
     for group, rows in groups.items():
         labels, answers = _of(matched, targets, rows)
         samples[group] = [ParameterSample(t, LABELS[t], labels[t], answers[t]) for t in targets]
-    width = external_plots.FIGURE_INCHES[0] * len(targets) / 3
-    comparison = Figure(figsize=(max(width, 2.6), external_plots.FIGURE_INCHES[1]), layout="constrained")
+    width, height = external_plots.FIGURE_INCHES
+    width = max(width * len(targets) / 3, 2.8)
+    comparison = Figure(figsize=(width, height + _TITLE_INCHES), layout="constrained")
     external_plots.draw_comparison(comparison, samples[NOT_TRAINED_ON], survey, samples.get(TRAINED_ON, ()))
-    along = Figure(figsize=(max(width, 2.6), external_plots.TREND_INCHES * len(targets)), layout="constrained")
+    height = external_plots.TREND_INCHES * len(targets) + _TITLE_INCHES
+    along = Figure(figsize=(width, height), layout="constrained")
     external_plots.draw_trends(along, *_of(matched, targets, groups[NOT_TRAINED_ON]), trends, survey)
     told = f"{survey}{' (mock)' if matched.is_mock else ''}; catalogue: {sample}"
     for figure in (comparison, along):

@@ -138,6 +138,12 @@ def test_stars_trained_on_are_marked_on_demand_and_told_apart(catalogue, apogee,
     assert found["counts"]["left out: flagged"] > 300
     grey = [line for axes in drawn[0].axes for line in axes.lines if line.get_label() == "trained on"]
     assert [len(line.get_xdata()) for line in grey] == 3 * [groups["trained on"]["n"]]
+    for figure in drawn.values():
+        figure.draw_without_rendering()
+        texts = [figure._suptitle, *(axes.xaxis.label for axes in figure.axes)]
+        boxes = [text.get_window_extent() for text in texts if text.get_text()]
+        assert min(box.y0 for box in boxes) > 0  # no label is cut off by the page
+        assert max(box.y1 for box in boxes) < figure.bbox.y1
     assert "trained on      log g (dex)" in capsys.readouterr().out
 
 
