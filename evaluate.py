@@ -14,18 +14,6 @@ def mock_survey(*arguments):
     write_mock_table(*arguments)
 
 
-def survey_labels(survey, path, stars, columns):
-    """A survey's labels of these stars; `columns` as `--lamost-columns` has them."""
-    from datasets.samples.external import columns_from, matched_labels
-    from datasets.tables.local import TableError
-
-    try:
-        named = columns_from(columns) if columns else None
-        return matched_labels(survey, path, stars["ra"], stars["dec"], lamost_columns=named)
-    except (TableError, ValueError) as error:
-        raise ACFError(f"--{survey}: {error}") from error
-
-
 def figure_2(folder, object_id):
     """Fig. 2 of a star of a dataset."""
     from datasets.show.__main__ import ShowError, figure_2_of
@@ -38,7 +26,7 @@ def figure_2(folder, object_id):
 
 def main(arguments=None):
     """Run the command line; returns the exit status."""
-    of_clone = OfClone(mock_survey, survey_labels, figure_2)
+    of_clone = OfClone(mock_survey, figure_2)
     return start("evaluate", "evaluate.py", arguments=arguments, of_clone=of_clone)
 
 

@@ -10,6 +10,23 @@ import numpy as np
 LABELS: dict[str, str] = {"teff": "K", "logg": "dex", "fe_h": "dex"}
 """Name of every label a network can be trained on, with its unit."""
 
+NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]"}
+"""How labels are called in words."""
+
+
+def number(value: float | None, unit: str, sign: str = "") -> str:
+    """A residual's moment as it is printed.
+
+    Args:
+        value: in `unit`.
+        unit: K or dex.
+        sign: `+` for a number that always has a sign.
+
+    Returns:
+        one decimal in K, three in dex; a dash for None and NaN.
+    """
+    return "-" if value is None or value != value else f"{value:{sign}z.{1 if unit == 'K' else 3}f}"
+
 
 @dataclass(frozen=True)
 class LabelScaling:

@@ -151,8 +151,8 @@ def test_without_a_clone_the_suite_says_what_needs_one(tmp_path):
     context = SimpleNamespace(stars=lambda: stars, is_mock=True, out_dir=tmp_path)
     options = installed.parse_arguments(["--checkpoint", "runs/demo"])
     assert installed.external_labels(context, options, None) == {}
-    options.lamost = "lamost.fits"
-    with pytest.raises(ACFError, match=r"--lamost needs a clone of the repository"):
+    options.lamost = "lamost.fits"  # of the user's own files it needs none
+    with pytest.raises(ACFError, match=r"there is no file lamost\.fits"):
         installed.external_labels(context, options, None)
     with pytest.raises(MissingPieceError, match=r"Fig\. 2 needs a clone of the repository"):
         installed.stamps_section(context, None)

@@ -15,6 +15,7 @@ PARALLAX_ERROR_LIMIT = 0.3  # of the parallax
 NEIGHBOUR_ARCSEC = 15.0  # the paper's samples have no neighbour nearer (Sec. 2)
 LATITUDE_DEG = 10.0  # the paper's samples keep this far from the plane (Sec. 2)
 MIN_DETECTIONS = 2  # in a single one no outlier can be found
+TRAINING_SPLIT = "train"
 SEXTRACTOR_SATURATED = 4  # bit of dr4.master's flags, which are SExtractor's
 
 

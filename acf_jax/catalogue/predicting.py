@@ -32,7 +32,6 @@ from acf_jax.inference.inputs import StarInputs
 from acf_jax.inference.network import Network
 
 READ_AHEAD = 3  # batches
-TRAINING_SPLIT = "train"
 T = TypeVar("T")
 
 
@@ -247,7 +246,7 @@ def _rows_by(trained: Network, shard: ShardInHand, plan: Plan) -> dict[str, np.n
     facts["flags_master"] = shard.facts["flags"]
     facts["network"] = np.where(shard.finite, "ACF" if reads_parallax else "ACPF", "")
     is_of_training = trained.sidecar["dataset"]["fingerprint"] == plan.dataset["fingerprint"]
-    facts["trained_on"] = (shard.facts["split"] == TRAINING_SPLIT) & is_of_training
+    facts["trained_on"] = (shard.facts["split"] == flags.TRAINING_SPLIT) & is_of_training
     rows["flags"] = flags.compute(rows, facts, trained.training_domain, trained.targets)
     return rows
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for
 
     from acf_jax.report.context import Context
     from acf_jax.report.section import Section
+    from acf_jax.surveys.matching import Matched
 
 SECTIONS = (
     "sample", "stamps", "precision", "regression", "bins", "mc_uncertainty", "uncertainty", "parallax", "no_parallax",
@@ -60,9 +61,6 @@ class OfClone(NamedTuple):
 
     write_mock_survey: Callable[[str, Mapping[str, np.ndarray], int, Path], Any]
     """(`apogee` or `lamost`, stars, seed, file to write): the mock sky's own survey."""
-
-    survey_labels: Callable[[str, str | Path, Mapping[str, np.ndarray], str], dict]
-    """(`apogee` or `lamost`, file, stars, names of columns): as in `context.external`."""
 
     figure_2: Callable[[Path, int], Figure]
     """(folder of a dataset, object_id)."""
@@ -205,7 +203,7 @@ def run_suite(options: argparse.Namespace, out_dir: Path, of_clone: OfClone | No
     return 1 if runner.failed(sections) else 0
 
 
-def external_labels(context: Context, options: argparse.Namespace, of_clone: OfClone | None) -> dict[str, dict]:
+def external_labels(context: Context, options: argparse.Namespace, of_clone: OfClone | None) -> dict[str, Matched]:
     """APOGEE's and LAMOST's labels of the validation stars: of the user's files, or of the mock sky's own surveys.
 
     Args:
@@ -217,21 +215,21 @@ def external_labels(context: Context, options: argparse.Namespace, of_clone: OfC
         As in `context.external`; without a clone the mock sky's own surveys are left out.
 
     Raises:
-        ACFError: if a file is not of its survey, or one was given and there is no clone.
+        ACFError: if a file is not of its survey.
     """
+    from acf_jax.surveys import known, matching, reading
+
     stars, found = context.stars(), {}
+    columns = {"lamost": known.columns_from(options.lamost_columns) if options.lamost_columns else {}}
     for survey in ("apogee", "lamost"):
         path = getattr(options, survey)
-        if of_clone is None:
-            if path:
-                raise ACFError(f"--{survey} needs a clone of the repository, where evaluate.py reads surveys.")
-            continue
-        if not path and context.is_mock:
+        if not path and context.is_mock and of_clone is not None:
             path = context.out_dir / f"mock_{survey}.fits"
             of_clone.write_mock_survey(survey, stars, options.seed, path)
         if path:
-            matched = of_clone.survey_labels(survey, path, stars, options.lamost_columns)
-            found[matched["survey"]] = matched
+            entries = reading.read_entries(survey, path, columns.get(survey))
+            positions = {name: stars[name] for name in ("source_id", "ra", "dec")}
+            found[entries.survey.name] = matching.match(entries, [positions])
     return found
 
 

@@ -174,6 +174,46 @@ def binned_residuals(residual: np.ndarray, x: np.ndarray, edges: Sequence[float]
     return bins
 
 
+@dataclass(frozen=True)
+class TrendPoint:
+    """The residuals of the stars in one window of a running median."""
+
+    x: float  # the median of what the trend runs along
+    median: float
+    lower: float  # 15.87 % of the residuals lie below; so does `upper` from above: +-1 sigma of a Gaussian
+    upper: float
+    n: int
+
+
+def running_median(residual: np.ndarray, x: np.ndarray, n_windows: int = 12, least: int = 30) -> list[TrendPoint]:
+    """The residuals' median along `x`, in windows of equally many stars, each half in the next one.
+
+    Stars whose residual or `x` is not finite are in no window.
+
+    Args:
+        residual: (n,) prediction minus reference.
+        x: (n,) what it may depend on.
+        n_windows: about how many; fewer where a window would have too few stars.
+        least: stars in a window.
+
+    Returns:
+        the points, by increasing `x`; none for fewer than `least` stars.
+    """
+    residual, x = aligned(residual, x)
+    order = np.argsort(np.where(np.isfinite(residual), x, np.nan), kind="stable")
+    order = order[: np.count_nonzero(np.isfinite(residual) & np.isfinite(x))]
+    if len(order) < least:
+        return []
+    half = max(least // 2, len(order) // (n_windows + 1))
+    n_halves = len(order) // half
+    points = []
+    for i in range(max(n_halves - 1, 1)):
+        window = order[i * half : (i + 2) * half if i < n_halves - 2 else None]
+        lower, median, upper = np.quantile(residual[window], [0.1587, 0.5, 0.8413])
+        points.append(TrendPoint(float(np.median(x[window])), float(median), float(lower), float(upper), len(window)))
+    return points
+
+
 def aligned(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 vectors, so that sums over many float32 stars keep their digits.
 

@@ -2,43 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from acf_jax.labels import LABELS
+from acf_jax.metrics.residuals import TrendPoint
 from acf_jax.plots.predictions import (
+    BLUE,
+    SYMBOLS,
     VERMILION,
     Drawn,
     ParameterSample,
     density_scatter,
     limits_about,
     moments_in_words,
+    reach,
 )
 
 FIGURE_INCHES = (7.1, 2.8)
 """The width of a page of two columns."""
+
+TREND_INCHES = 1.6  # the height of a row of trends
 
 FONT_PT = 8
 MARGIN = 0.06  # of the labels' range
 OUTLINE = patheffects.withStroke(linewidth=2.6, foreground="white")  # the line crosses points of nearly its colour
 
 
-def draw_comparison(figure: Figure, samples: Sequence[ParameterSample], survey: str) -> list[Drawn]:
+def draw_comparison(
+    figure: Figure, samples: Sequence[ParameterSample], survey: str, trained_on: Sequence[ParameterSample] = ()
+) -> list[Drawn]:
     """A panel per parameter: predictions against the survey's labels, the density's colour bar above.
 
     Args:
         figure: empty, of about `FIGURE_INCHES`, with constrained layout.
         samples: what each panel shows; `label` is the survey's.
         survey: its name, for the axes.
+        trained_on: the same parameters of the stars that the network was trained on, to be marked; none by default.
 
     Returns:
-        each panel's artists, as of `plot_comparison`.
+        each panel's artists, as of `plot_comparison`, and where stars are marked `trained_on`.
     """
     panels = figure.subplots(1, len(samples), squeeze=False)[0]
-    return [plot_comparison(axes, sample, survey) for axes, sample in zip(panels, samples, strict=True)]
+    drawn = [plot_comparison(axes, sample, survey) for axes, sample in zip(panels, samples, strict=True)]
+    for axes, artists, marked in zip(panels, drawn, trained_on, strict=False):
+        (artists["trained_on"],) = axes.plot(
+            marked.label, marked.prediction, ".", color="0.6", ms=1.5, zorder=0, rasterized=True, label="trained on"
+        )
+    if trained_on:
+        panels[-1].legend(loc="lower right", fontsize=FONT_PT - 1, markerscale=5, handletextpad=0)
+    return drawn
+
+
+def draw_trends(
+    figure: Figure,
+    labels: Mapping[str, np.ndarray],
+    answers: Mapping[str, np.ndarray],
+    trends: Mapping[str, Mapping[str, Sequence[TrendPoint]]],
+    survey: str,
+) -> dict[tuple[str, str], Drawn]:
+    """Residuals along each of the survey's labels with their running median: a row per residual, a column per label.
+
+    Args:
+        figure: empty, of `TREND_INCHES` a row, with constrained layout.
+        labels: the survey's, (m,) by name.
+        answers: by target, (m,).
+        trends: points by target and label.
+        survey: its name, for the axes.
+
+    Returns:
+        artists by target and label: `scatter`, `zero`, `median`, `spread` (a band of 68 % of the stars).
+    """
+    panels = figure.subplots(len(trends), len(trends), squeeze=False, sharex="col", sharey="row")
+    drawn = {}
+    for row, (target, of_target) in zip(panels, trends.items(), strict=True):
+        residual = np.asarray(answers[target], np.float64) - labels[target]
+        height = reach(residual[np.isfinite(residual)])
+        row[0].set(ylim=(-height, height))
+        row[0].set_ylabel(f"{SYMBOLS[target]} residual ({LABELS[target]})", fontsize=FONT_PT)
+        for axes, (along, points) in zip(row, of_target.items(), strict=True):
+            good = np.isfinite(residual) & np.isfinite(labels[along])
+            x, median, lower, upper = np.array([(p.x, p.median, p.lower, p.upper) for p in points]).reshape(-1, 4).T
+            drawn[target, along] = {
+                "scatter": density_scatter(axes, np.asarray(labels[along], np.float64)[good], residual[good]),
+                "zero": axes.axhline(0, ls="--", color=VERMILION, lw=1.2),
+                "spread": axes.fill_between(x, lower, upper, color=BLUE, alpha=0.25, lw=0),
+                "median": axes.plot(x, median, "o-", color=BLUE, ms=2.5, lw=1.4, path_effects=[OUTLINE])[0],
+            }
+            axes.tick_params(labelsize=FONT_PT - 1)
+            axes.locator_params(nbins=5)
+    for axes, along in zip(panels[-1], trends, strict=True):
+        axes.set_xlabel(f"{SYMBOLS[along]} {survey} ({LABELS[along]})", fontsize=FONT_PT)
+    return drawn
 
 
 def plot_comparison(axes: Axes, sample: ParameterSample, survey: str) -> Drawn:

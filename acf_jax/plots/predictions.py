@@ -205,10 +205,10 @@ def plot_regression(figure: Figure | SubFigure, sample: ParameterSample) -> Draw
 
     residuals = density_scatter(residual_axes, label, residual)
     zero = residual_axes.axhline(0, ls="--", color=VERMILION, lw=1.4)
-    reach = _reach(residual)
-    residual_axes.set(ylim=(-reach, reach), xlabel=sample.axis("label"), ylabel=f"residual ({sample.unit})")
+    height = reach(residual)
+    residual_axes.set(ylim=(-height, height), xlabel=sample.axis("label"), ylabel=f"residual ({sample.unit})")
 
-    at = np.linspace(-reach, reach, 301)
+    at = np.linspace(-height, height, 301)
     density = BinnedKDE(residual)(at) if residual.size else np.zeros(at.size)
     (kde,) = kde_axes.plot(density, at, color=BLUE, lw=1.4)
     kde_axes.fill_betweenx(at, density, color=BLUE, alpha=0.25, lw=0)
@@ -285,8 +285,8 @@ def plot_residuals_vs_magnitude(
     )
     if legend:
         axes.legend(loc="upper left", ncols=2)
-    reach = _reach(residual)
-    axes.set(ylim=(-reach, reach), xlabel="g (mag, AB)", ylabel=sample.axis("residual"))
+    height = reach(residual)
+    axes.set(ylim=(-height, height), xlabel="g (mag, AB)", ylabel=sample.axis("residual"))
     return {"scatter": scatter, "zero": zero, "offsets": offsets, "spread": spread}
 
 
@@ -365,7 +365,7 @@ def _point_size(n: int) -> float:
     return float(np.clip(1.2e4 / max(n, 1), 1.5, 12))
 
 
-def _reach(residual: np.ndarray) -> float:
+def reach(residual: np.ndarray) -> float:
     """Half-height of a residual panel: at most five standard deviations, so that no outlier flattens all the rest."""
     return 1.05 * min(np.abs(residual).max(initial=0), 5 * (residual.std() if residual.size else 0)) or 1.0
 

@@ -23,6 +23,7 @@ from acf_jax.inference.split import STARS_AT_A_TIME, SplitPrediction, predict_sp
 from acf_jax.metrics.bootstrap import Draws
 from acf_jax.models import acf
 from acf_jax.report.section import FigureFile
+from acf_jax.surveys.matching import Matched
 from acf_jax.version import __version__
 
 IMAGES = ("stamp", "mask")
@@ -47,7 +48,7 @@ class Context:
     networks: Mapping[str, Network]  # by name; the first is the one evaluated
     out_dir: Path
     options: Options = Options()
-    external: Mapping[str, Mapping] = field(default_factory=dict)  # see sections/external.py
+    external: Mapping[str, Matched] = field(default_factory=dict)  # by the survey's name
     low_quality: PreparedDataset | None = None
     low_quality_networks: Mapping[str, Network] = field(default_factory=dict)  # trained on that
 

@@ -20,6 +20,7 @@ from acf_jax.report.sections.low_quality import low_quality
 from acf_jax.report.sections.photometry import photometry
 from acf_jax.report.sections.physics import physics
 from acf_jax.report.sections.uncertainty import uncertainty
+from acf_jax.surveys.matching import Matched
 
 MakeSection = Callable[[Context], Section]
 
@@ -124,10 +125,9 @@ def _ingredients(context: Context) -> dict:
     }
 
 
-def _digest_of(matched: Mapping) -> str:
-    """Of arrays and words by name."""
-    digest = hashlib.sha256()
-    for name in sorted(matched):
-        value = matched[name]
-        digest.update(name.encode() + (value.tobytes() if hasattr(value, "tobytes") else repr(value).encode()))
+def _digest_of(matched: Matched) -> str:
+    """Of which stars have which labels, and how they were found."""
+    digest = hashlib.sha256(repr((matched.survey.name, matched.is_mock, matched.counts)).encode())
+    for values in (matched.row, *matched.labels.values()):
+        digest.update(values.tobytes())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from acf_jax.errors import ACFError
+from acf_jax.labels import number as number  # beside `percent`
 
 
 class MissingPieceError(ACFError):
@@ -59,20 +60,6 @@ class Section:
         )
         figures = tuple(FigureFile(**figure) for figure in stored["figures"])
         return cls(**{**stored, "text": tuple(stored["text"]), "tables": tables, "figures": figures})
-
-
-def number(value: float | None, unit: str, sign: str = "") -> str:
-    """A residual's moment as it is printed.
-
-    Args:
-        value: in `unit`.
-        unit: K or dex.
-        sign: `+` for a number that always has a sign.
-
-    Returns:
-        one decimal in K, three in dex; a dash for None and NaN.
-    """
-    return "-" if value is None or value != value else f"{value:{sign}z.{1 if unit == 'K' else 3}f}"
 
 
 def percent(value: float | None, decimals: int = 1) -> str:

@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, NAMES, number
 from acf_jax.metrics.bootstrap import Estimate
-from acf_jax.report.section import number
 
-NAMES = {"teff": "Teff", "logg": "log g", "fe_h": "[Fe/H]"}
 REFERENCES = {"label": "the labels", "truth": "the injected truth"}
 
 

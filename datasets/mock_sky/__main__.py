@@ -1,4 +1,4 @@
-"""Write a small mock sky to files that DS9 and TOPCAT open: `python -m datasets.mock_sky --stars 20 --out DIR`."""
+"""Write a small mock sky to files that DS9 and TOPCAT open, or a mock survey: `python -m datasets.mock_sky --help`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import astropy.units as u
+import numpy as np
+import pyarrow.parquet
 from astropy.table import Table
 from tqdm import tqdm
 
 from datasets.archives.interface import Detection
 from datasets.errors import DataError, run
 from datasets.mock_sky.archive import TABLES, MockArchive
-from datasets.skymapper import CUTOUT_SIZE_PX
+from datasets.mock_sky.spectroscopic_surveys import LABELS, PRECISION, write_mock_table
+from datasets.skymapper import BANDS, CUTOUT_SIZE_PX
 
 _DESCRIPTION = """\
 Draw a mock sky and write what the archives would serve of it: the catalogues as FITS tables, and a FITS cutout with
@@ -32,8 +35,18 @@ files:
   cutouts/<object_id>/<image_id>-<ccd>-<band>-mask.fits
                             the same pixels: 0 good, 1 bad pixel or column, 2 saturated, 4 cosmic ray (added up)
 
-A star takes about 0.6 MB. example:
+A star takes about 0.6 MB. examples:
   python -m datasets.mock_sky --stars 20 --seed 3 --out mock_sky_files
+  python -m datasets.mock_sky survey apogee --dataset smss_stamps/mock --out mock_apogee.fits
+"""
+_SURVEY = """\
+Write what a mock APOGEE or LAMOST says of the stars of a prepared mock dataset, with noise, zero points, flags and a
+selection of its own, as the survey's own file would have it. A star's entry depends on the star and the seed alone.
+"""
+_SURVEY_EPILOG = """\
+example, after `python -m datasets.build --config mock` and a catalogue of that by predict.py:
+  python -m datasets.mock_sky survey apogee --dataset smss_stamps/mock --out mock_apogee.fits
+  python -m acf_jax.catalogue compare catalogue/ --apogee mock_apogee.fits
 """
 
 
@@ -43,6 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["survey"]:
+        return _write_survey(arguments[1:])
     parser = argparse.ArgumentParser(
         "python -m datasets.mock_sky",
         description=_DESCRIPTION,
@@ -62,6 +78,41 @@ def _main(arguments: list[str] | None) -> int:
         raise DataError(f"cannot write to {options.out}: {reason}; choose another folder with --out.") from error
     print(_summary(options.out, options.stars, n_frames))
     return 0
+
+
+def _write_survey(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "python -m datasets.mock_sky survey",
+        description=_SURVEY,
+        epilog=_SURVEY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("survey", choices=tuple(PRECISION), help="which survey")
+    parser.add_argument("--dataset", required=True, help="smss_stamps/CONFIG, or the folder of a prepared dataset")
+    parser.add_argument("--data-dir", "--data_dir", default="data", metavar="DIR", help="where it lies (default: data)")
+    parser.add_argument("--seed", type=int, default=0, help="of the survey's noise (default 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.fits", help="the table")
+    options = parser.parse_args(arguments)
+    folders = [Path(options.dataset), *sorted((Path(options.data_dir) / options.dataset).glob("*"), reverse=True)]
+    tables = [folder / "stars.parquet" for folder in folders if (folder / "stars.parquet").is_file()]
+    if not tables:
+        raise DataError(f"there is no dataset {options.dataset} in {options.data_dir}: `python -m datasets.build`.")
+    n = write_mock_table(options.survey, _stars_of(tables[0]), options.seed, options.out)
+    print(f"{options.out}: {n:,} entries of a mock {options.survey.upper()}")
+    return 0
+
+
+def _stars_of(path: Path) -> dict[str, np.ndarray]:
+    """What `write_mock_table` reads, of all stars of a prepared dataset."""
+    try:
+        rows = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path} cannot be read: prepare the dataset with `python -m datasets.build`.") from error
+    if "true_teff" not in rows.column_names:
+        raise DataError(f"the stars of {path} have no true parameters: a mock survey needs a dataset of the mock sky.")
+    names = ("object_id", "source_id", "ra", "dec", *(f"true_{label}" for label in LABELS))
+    stars = {name: rows[name].to_numpy() for name in names}
+    return stars | {"psf_mag": np.stack([rows[f"psf_mag_{band}"].to_numpy() for band in BANDS], axis=1)}
 
 
 def write_sky(archive: MockArchive, out: Path) -> int:

@@ -18,8 +18,11 @@ from scipy.special import expit, ndtri
 
 from datasets.files import whole_file
 from datasets.mock_sky.randomness import Draws
-from datasets.samples.external import LABELS, MOCK_KEYWORD
 from datasets.skymapper import BANDS
+
+LABELS = ("teff", "logg", "fe_h")
+MOCK_KEYWORD = "MOCKSKY"
+"""In the header of a table's FITS extension: these labels were made from the mock sky's truth."""
 
 MISSING = -9999.0
 """How both surveys write what they do not have."""
@@ -53,7 +56,7 @@ PRECISION = {
 
 
 def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table:
-    """The survey's table of those of the mock stars that it observed, in the columns that its reader reads.
+    """The survey's table of those of the mock stars that it observed, in the survey's own columns.
 
     An entry depends on (seed, survey, object_id, visit) and on nothing else: another selection of stars changes none.
 
@@ -64,7 +67,7 @@ def mock_table(survey: str, stars: Mapping[str, np.ndarray], seed: int) -> Table
         seed: of all draws.
 
     Returns:
-        An entry a row, in the columns of `archives.apogee` or `archives.lamost`.
+        An entry a row: APOGEE's in the columns of its allStar file, LAMOST's in ours, `teff` to `e_fe_h`.
 
     Raises:
         ValueError: if there is no such survey, or the stars have no truth.

@@ -125,17 +125,3 @@ def with_units(table: Table, units: Mapping[str, object]) -> Table:
         table[name] = column if factor == 1.0 else column * factor
         table[name].unit = unit
     return table
-
-
-def mask_below(table: Table, name: str, lowest: float) -> None:
-    """Mask the values below `lowest`: a survey's own mark of what it does not have.
-
-    Args:
-        table: changed in place.
-        name: of the column.
-        lowest: the least value that is one.
-    """
-    column = table[name]
-    missing = np.ma.getmaskarray(np.ma.asarray(column)) | (np.ma.getdata(column) < lowest)
-    if missing.any():
-        table[name] = MaskedColumn(column, mask=missing)

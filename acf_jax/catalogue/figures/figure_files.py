@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.figures.drawings import draw_figure_14, draw_figure_15, draw_figure_16
 from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
@@ -85,9 +87,24 @@ def _write(name: str, one_map: Map, out_dir: Path, stars: str) -> dict:
         return {"not_drawn": "no star could be drawn", **entry}
     title = textwrap.fill(f"{stars}; n = {one_map.tally.n_used:,}", 60)
     figure = for_print(COLUMN_IN, height_in, lambda figure: draw(figure, one_map, title))
+    files = save_figure(figure, out_dir, name)
+    frame = {"distance": _DISTANCE, "frame": vars(FRAME)} if name == "figure_16" else {}
+    return {"files": files, "caption": caption, **entry, **frame}
+
+
+def save_figure(figure: Figure, out_dir: Path, name: str) -> list[str]:
+    """Write a figure as PNG and PDF.
+
+    Args:
+        figure: drawn.
+        out_dir: made if need be.
+        name: of the files, without their endings.
+
+    Returns:
+        the files' names.
+    """
     files: dict[str, dict[str, Any]] = {f"{name}.png": {}, f"{name}.pdf": {"metadata": {"CreationDate": None}}}
     for path, options in files.items():
         with whole_file(out_dir / path) as file:
             figure.savefig(file, format=path[-3:], dpi=300, **options)
-    frame = {"distance": _DISTANCE, "frame": vars(FRAME)} if name == "figure_16" else {}
-    return {"files": list(files), "caption": caption, **entry, **frame}
+    return list(files)

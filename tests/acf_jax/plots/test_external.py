@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from acf_jax.metrics.residuals import TrendPoint
 from acf_jax.plots import external as external_plots
 from acf_jax.plots.predictions import VERMILION, ParameterSample
 
@@ -60,6 +61,39 @@ def test_a_prediction_beyond_the_panel_is_counted():
     sample.prediction[:2] = 20_000, -3_000
     panel = external_plots.plot_comparison(new_figure().subplots(), sample, "LAMOST LSP3")
     assert "2 beyond the panel" in panel["text"].get_text()
+
+
+def test_residuals_run_along_each_label_with_their_median_and_spread(tmp_path):
+    samples = [make_sample(), make_sample(target="logg", unit="dex")]
+    labels, answers = ({s.target: getattr(s, what) for s in samples} for what in ("label", "prediction"))
+    labels["logg"] = labels["logg"] - 1000
+    labels["teff"][7] = np.nan
+    points = [TrendPoint(5000.0, 30.0, -20.0, 80.0, 30), TrendPoint(6000.0, 50.0, -10.0, 90.0, 30)]
+    trends = {target: {"teff": points, "logg": []} for target in labels}
+    figure = new_figure()
+    drawn = external_plots.draw_trends(figure, labels, answers, trends, "LAMOST LSP3")
+    figure.savefig(tmp_path / "figure.png", dpi=30)
+    assert list(drawn) == [("teff", "teff"), ("teff", "logg"), ("logg", "teff"), ("logg", "logg")]
+    for (target, along), artists in drawn.items():
+        shown = np.asarray(artists["scatter"].get_offsets())
+        expected = np.stack([labels[along], answers[target] - labels[target]], axis=1)
+        expected = expected[np.isfinite(expected).all(axis=1)]
+        assert len(expected) == (299 if "teff" in (target, along) else 300)
+        np.testing.assert_allclose(shown[np.argsort(shown[:, 0])], expected[np.argsort(expected[:, 0])])
+        assert artists["zero"].get_ydata()[0] == 0
+        assert artists["median"].get_xydata().tolist() == ([[5000, 30], [6000, 50]] if along == "teff" else [])
+    band = drawn["teff", "teff"]["spread"].get_paths()[0].get_extents()
+    assert (band.x0, band.x1, band.y0, band.y1) == (5000, 6000, -20, 90)
+    assert drawn["logg", "teff"]["zero"].axes.get_xlabel() == r"$T_\mathrm{eff}$ LAMOST LSP3 (K)"
+    assert drawn["logg", "teff"]["zero"].axes.get_ylabel() == r"$\log\,g$ residual (dex)"
+
+
+def test_stars_trained_on_are_grey_below_the_others():
+    sample, marked = make_sample(), make_sample(40)
+    (panel,) = external_plots.draw_comparison(new_figure(), [sample], "APOGEE DR17", [marked])
+    np.testing.assert_array_equal(panel["trained_on"].get_xydata(), np.stack([marked.label, marked.prediction], axis=1))
+    assert panel["trained_on"].get_zorder() < panel["scatter"].get_zorder()
+    assert "n = 300" in panel["text"].get_text()
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from acf_jax.report import runner
 from acf_jax.report.context import Context, Options
 from acf_jax.report.section import MissingPieceError, Section
+from acf_jax.surveys.known import SURVEYS
+from acf_jax.surveys.matching import Matched
 from tests.acf_jax.report.report_by_hand import GATHERED
 
 
@@ -82,7 +84,8 @@ def test_what_was_made_is_kept_until_something_changes(context, monkeypatch):
 def test_another_surveys_labels_are_another_evaluation(context):
     sections = Sections()
     for labels in (np.array([5000.0]), np.array([5001.0])):
-        run(dataclasses.replace(context, external={"APOGEE DR17": {"teff": labels, "counts": {"a": 1}}}), sections)
+        matched = Matched(SURVEYS["apogee"], False, np.arange(1), {"teff": labels}, {}, {"a": 1})
+        run(dataclasses.replace(context, external={"APOGEE DR17": matched}), sections)
     assert sections.made.count("drawn") == 2
 
 

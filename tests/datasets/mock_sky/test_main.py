@@ -55,7 +55,7 @@ def test_help_names_the_files(capsys):
         main(["--help"])
     assert end.value.code == 0
     printed = capsys.readouterr().out
-    for word in ("dr4_master.fits", "truth.fits", "-mask.fits", "saturated", "example:"):
+    for word in ("dr4_master.fits", "truth.fits", "-mask.fits", "saturated", "mock_sky survey apogee"):
         assert word in printed
 
 

@@ -1,12 +1,16 @@
 """The mock APOGEE and LAMOST, judged through the code that reads the real tables, against what was put in."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
-from datasets.archives.apogee import read_apogee
-from datasets.mock_sky.spectroscopic_surveys import PRECISION, mock_table, observed_fraction, write_mock_table
-from datasets.samples.external import LABELS, matched_labels
+from acf_jax.surveys.known import SURVEYS
+from acf_jax.surveys.matching import match
+from acf_jax.surveys.reading import read_entries
+from datasets.mock_sky.__main__ import main
+from datasets.mock_sky.spectroscopic_surveys import LABELS, PRECISION, mock_table, observed_fraction, write_mock_table
 
 
 def make_stars(n=4000, seed=0):
@@ -30,16 +34,16 @@ def test_the_readers_find_the_injected_noise_and_zero_points(survey, tmp_path):
     stars = make_stars(12_000)
     path = tmp_path / "new_folder/table.fits"
     write_mock_table(survey, stars, 3, path)
-    matched = matched_labels(survey, path, stars["ra"], stars["dec"])
-    assert matched["is_mock"] is True
-    n = len(matched["row"])
+    matched = match(read_entries(survey, path), [stars])
+    assert matched.is_mock is True
+    n = len(matched)
     assert n > 500
     for label in LABELS:
-        residual = matched[label] - stars[f"true_{label}"][matched["row"]]
+        residual = matched.labels[label] - stars[f"true_{label}"][matched.row]
         zero_point, noise = PRECISION[survey].zero_point[label], PRECISION[survey].noise[label]
         assert noise * 0.95 < residual.std() < noise * 1.6  # low S/N adds to the noise
         assert residual.mean() == pytest.approx(zero_point, abs=5 * residual.std() / np.sqrt(n))
-        standardised = (residual - zero_point) / matched[f"e_{label}"]
+        standardised = (residual - zero_point) / matched.labels[f"e_{label}"]
         assert standardised.std() == pytest.approx(1, abs=5 / np.sqrt(2 * n))
 
 
@@ -97,18 +101,19 @@ def test_hot_and_metal_poor_stars_are_harder():
 def test_the_columns_are_those_of_the_survey(tmp_path):
     stars = make_stars(300)
     write_mock_table("apogee", stars, 0, tmp_path / "allStar.fits")
-    table = read_apogee(tmp_path / "allStar.fits")
-    assert set(Table.read(tmp_path / "allStar.fits").colnames) == set(table.colnames)
-    assert np.isin(table["GAIAEDR3_SOURCE_ID"], stars["source_id"]).all()
+    entries = read_entries("apogee", tmp_path / "allStar.fits")
+    there = set(Table.read(tmp_path / "allStar.fits").colnames)
+    assert set(SURVEYS["apogee"].columns.values()) < there
+    assert np.isin(entries.columns["source_id"], stars["source_id"]).all()
 
 
 def test_a_survey_that_saw_none_of_the_stars_makes_an_empty_table(tmp_path):
     stars = make_stars(50)
     stars["dec"] = np.full(50, -60.0)
     assert write_mock_table("lamost", stars, 0, tmp_path / "lsp3.fits") == 0
-    matched = matched_labels("lamost", tmp_path / "lsp3.fits", stars["ra"], stars["dec"])
-    assert len(matched["row"]) == 0
-    assert matched["is_mock"] is True
+    matched = match(read_entries("lamost", tmp_path / "lsp3.fits"), [stars])
+    assert len(matched) == 0
+    assert matched.is_mock is True
 
 
 def test_real_stars_and_unknown_surveys_are_refused():
@@ -118,3 +123,24 @@ def test_real_stars_and_unknown_surveys_are_refused():
     del stars["true_teff"]
     with pytest.raises(ValueError, match="only a mock sky's have"):
         mock_table("apogee", stars, 0)
+
+
+def test_the_command_writes_the_table_of_a_prepared_datasets_stars(tmp_path, capsys):
+    stars = make_stars(300)
+    folder = tmp_path / "data/smss_stamps/mock/2.0.0"
+    folder.mkdir(parents=True)
+    columns = {name: stars[name] for name in stars if name != "psf_mag"}
+    columns |= {f"psf_mag_{band}": stars["psf_mag"][:, i] for i, band in enumerate("uvgriz")}
+    pq.write_table(pa.table(columns), folder / "stars.parquet")
+    asked = ["survey", "apogee", "--dataset", "smss_stamps/mock", "--data-dir", str(tmp_path / "data"), "--seed", "4"]
+    assert main([*asked, "--out", str(tmp_path / "mock.fits")]) == 0
+    expected = mock_table("apogee", stars, 4)
+    written = Table.read(tmp_path / "mock.fits", character_as_bytes=False)
+    assert written.as_array().tolist() == expected.as_array().tolist()
+    assert f"{len(expected)} entries of a mock APOGEE" in capsys.readouterr().out
+
+    pq.write_table(pa.table({"object_id": [1]}), folder / "stars.parquet")
+    for change, words in ((folder, "have no true parameters"), (tmp_path, "there is no dataset")):
+        assert main([*asked[:2], "--dataset", str(change), "--out", str(tmp_path / "none.fits")]) == 1
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "none.fits").exists()

@@ -12,7 +12,7 @@ from astropy.table import MaskedColumn, Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.tables.local import TableError, mask_below, read_table, with_units
+from datasets.tables.local import TableError, read_table, with_units
 
 FORMS = ("csv", "ecsv", "fits", "fits.gz", "vot", "parquet")
 BIG = 4_611_686_018_427_387_905  # a float would make it ...904
@@ -219,10 +219,3 @@ def test_units_of_a_survey():
     with_units(table, {"ra": u.deg, "teff": u.K, "logg": u.dex, "n": None})
     np.testing.assert_allclose(table["ra"], 180.0)
     assert [table[name].unit for name in table.colnames] == [u.deg, u.K, u.dex, None]
-
-
-def test_values_below_are_masked_and_missing_ones_stay_missing():
-    table = Table({"x": MaskedColumn([1.0, -9999.0, 3.0], mask=[True, False, False], unit="K")})
-    mask_below(table, "x", -9000)
-    assert table["x"].tolist() == [None, None, 3.0]
-    assert table["x"].unit == u.K

@@ -8,6 +8,8 @@ import pytest
 
 from acf_jax.report.section import MissingPieceError
 from acf_jax.report.sections import external
+from acf_jax.surveys.known import SURVEYS
+from acf_jax.surveys.matching import Matched
 from tests.acf_jax.report.records import by_quantity, record
 from tests.acf_jax.report.stand_in_context import TARGETS, draw_stars, make_context, truth, without_truth
 
@@ -17,16 +19,17 @@ SURVEY_OFFSET = {"teff": 60.0, "logg": -0.1, "fe_h": 0.05}
 WITHOUT_PREDICTION, WITHOUT_LOGG = 4, 7  # rows of the survey's stars
 
 
-def make_matched(stars, rows, *, name="APOGEE DR17", is_mock=True, quoted=1.0, seed=1):
+def make_matched(stars, rows, *, survey="apogee", is_mock=True, quoted=1.0, seed=1):
     rng = np.random.default_rng(seed)
-    matched = {"survey": name, "row": rows, "is_mock": is_mock}
+    labels = {}
     for target in TARGETS:
         noise = SURVEY_STD[target] * rng.normal(size=len(rows))
-        matched[target] = stars[f"true_{target}"][rows] + SURVEY_OFFSET[target] + noise
-        matched[f"e_{target}"] = np.full(len(rows), quoted * SURVEY_STD[target])
+        labels[target] = stars[f"true_{target}"][rows] + SURVEY_OFFSET[target] + noise
+        labels[f"e_{target}"] = np.full(len(rows), quoted * SURVEY_STD[target])
     if len(rows):
-        matched["logg"][WITHOUT_LOGG] = np.nan
-    return matched | {"counts": {"entries in the table": 12_345, "stars compared": len(rows)}}
+        labels["logg"][WITHOUT_LOGG] = np.nan
+    counts = {"entries in the table": 12_345, "stars matched": len(rows)}
+    return Matched(SURVEYS[survey], is_mock, rows, labels, {}, counts)
 
 
 @pytest.fixture
@@ -73,10 +76,11 @@ def test_every_star_is_used_or_counted(world):
 
 
 def test_tables_show_the_papers_figures_and_every_caption_its_sample(world):
-    world = dataclasses.replace(world, draws=True)
-    world.external["LAMOST LSP3"] = make_matched(
-        world.stars(), world.external["APOGEE DR17"]["row"], name="LAMOST LSP3"
-    )
+    external.section(dataclasses.replace(world, draws=True))
+    for name in ("figure_11", "figure_11_trends"):
+        assert (world.out_dir / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (world.out_dir / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    world.external["LAMOST LSP3"] = make_matched(world.stars(), world.external["APOGEE DR17"].row, survey="lamost")
     section = external.section(world)
     residuals, against_truth, selection = section.tables
     paper = {row[:2]: row[-1] for row in residuals.rows}
@@ -91,17 +95,21 @@ def test_tables_show_the_papers_figures_and_every_caption_its_sample(world):
     assert len(against_truth.rows) == 6
     for captioned in (*section.tables, *section.figures):
         assert "mock sky, validation split, 1,500 stars" in captioned.caption
-    assert [figure.name for figure in section.figures] == ["figure_11", "figure_12"]
-    for name in ("figure_11", "figure_12"):
-        assert (world.out_dir / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
-        assert (world.out_dir / f"figures/{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert [figure.name for figure in section.figures] == [
+        "figure_11", "figure_11_trends", "figure_12", "figure_12_trends"
+    ]  # fmt: skip
+    trend = [
+        p for p in section.values["trends"] if (p["survey"], p["target"], p["along"]) == ("LAMOST LSP3", "teff", "logg")
+    ]
+    assert len(trend) == 12
+    assert all(abs(p["median"] + SURVEY_OFFSET["teff"]) < 5 * 1.25 * 150 / np.sqrt(p["n"]) for p in trend)
 
 
 def test_a_mock_survey_is_called_one(world):
     section = external.section(world)
     assert any("a mock stands in" in paragraph for paragraph in section.text)
     assert "APOGEE DR17 (mock)" in section.figures[0].caption
-    world.external["APOGEE DR17"] |= {"is_mock": False}
+    world.external["APOGEE DR17"] = dataclasses.replace(world.external["APOGEE DR17"], is_mock=False)
     section = external.section(world)
     assert not any("mock stands in" in paragraph for paragraph in section.text)
     assert "(mock)" not in section.figures[0].caption
@@ -118,7 +126,7 @@ def test_a_real_sky_has_no_table_of_the_truth(tmp_path):
 
 
 def test_errors_that_are_not_quoted_or_exceed_the_scatter_are_not_subtracted(world):
-    rows = world.external["APOGEE DR17"]["row"]
+    rows = world.external["APOGEE DR17"].row
     world.external["APOGEE DR17"] = make_matched(world.stars(), rows, quoted=np.nan)
     section = external.section(world)
     assert record(section.values, target="teff", quantity="label_error")["value"] is None
@@ -131,9 +139,9 @@ def test_errors_that_are_not_quoted_or_exceed_the_scatter_are_not_subtracted(wor
 
 
 def test_a_survey_without_common_stars_has_a_sentence_and_no_figure(world):
-    world.external["LAMOST LSP3"] = make_matched(world.stars(), np.zeros(0, np.int64), name="LAMOST LSP3")
+    world.external["LAMOST LSP3"] = make_matched(world.stars(), np.zeros(0, np.int64), survey="lamost")
     section = external.section(world)
-    assert [figure.name for figure in section.figures] == ["figure_11"]
+    assert [figure.name for figure in section.figures] == ["figure_11", "figure_11_trends"]
     assert "LAMOST LSP3 has none of the stars" in section.text[-1]
     json.dumps(section.values, allow_nan=False)
 
