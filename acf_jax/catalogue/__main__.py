@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from acf_jax.catalogue.figures.galactocentric import PARALLAX_SNR_LIMIT
 from acf_jax.catalogue.figures.maps import GOOD, flag_names
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.catalogue.info import as_text, survey
@@ -52,7 +53,8 @@ def _draw(options: argparse.Namespace) -> None:
     from acf_jax.catalogue.figures.figure_files import write_figures
 
     out_dir = options.out or _beside(options.catalogue)
-    told = write_figures(options.catalogue, out_dir, GOOD if options.good else options.flags_none)
+    excluded = GOOD if options.good else options.flags_none
+    told = write_figures(options.catalogue, out_dir, excluded, options.parallax_snr)
     for name, figure in told["figures"].items():
         if "not_drawn" in figure:
             print(f"{name}: not drawn: {figure['not_drawn']}.")
@@ -78,6 +80,12 @@ def _flags(text: str) -> Flag:
     return flags
 
 
+def _limit(text: str) -> float:
+    if not float(text) >= 0:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0.")
+    return float(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     options: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
@@ -94,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(action=action)
     info.add_argument("--json", action="store_true", help="for programs")
     figures.add_argument("--out", type=Path, metavar="DIR", help="folder for the figures (default: figures beside)")
+    figures.add_argument(
+        "--parallax-snr", type=_limit, default=PARALLAX_SNR_LIMIT, metavar="N",
+        help="Fig. 16 inverts parallaxes above N times their error (default: %(default)g; the paper's stars: 3.33)",
+    )  # fmt: skip
     choice = figures.add_mutually_exclusive_group()
     choice.add_argument(
         "--flags-none", type=_flags, default=Flag(0), metavar="A,B", help="leave out stars with any of these flags"
