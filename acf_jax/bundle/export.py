@@ -21,7 +21,7 @@ from acf_jax.keys import sample_keys, star_keys
 from acf_jax.models.acf import predict_per_star
 
 PLATFORMS = ("cpu", "cuda")
-N_SAMPLES = 100  # T of Eq. 13, as in the paper
+N_SAMPLES = 100  # T of Eq. 13
 SAMPLES_AT_A_TIME = 10  # bounds the memory that the head's layers take
 STAMP_SIZE_PX = 48
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from acf_jax.catalogue.figures.galactocentric import PARALLAX_SNR_LIMIT
 from acf_jax.catalogue.figures.maps import GOOD, flag_names
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.catalogue.info import as_text, survey
@@ -83,7 +84,8 @@ def _draw(options: argparse.Namespace) -> None:
     from acf_jax.catalogue.figures.figure_files import write_figures
 
     out_dir = options.out or _beside(options.catalogue, "figures")
-    told = write_figures(options.catalogue, out_dir, GOOD if options.good else options.flags_none)
+    excluded = GOOD if options.good else options.flags_none
+    told = write_figures(options.catalogue, out_dir, excluded, options.parallax_snr)
     for name, figure in told["figures"].items():
         if "not_drawn" in figure:
             print(f"{name}: not drawn: {figure['not_drawn']}.")
@@ -163,6 +165,12 @@ def _columns(text: str) -> dict[str, str]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _limit(text: str) -> float:
+    if not float(text) >= 0:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 0.")
+    return float(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     options: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
@@ -182,6 +190,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("catalogue", type=Path, help="the file, or the folder of one or of its shards")
         command.set_defaults(action=action)
     info.add_argument("--json", action="store_true", help="for programs")
+    figures.add_argument(
+        "--parallax-snr", type=_limit, default=PARALLAX_SNR_LIMIT, metavar="N",
+        help="Fig. 16 inverts parallaxes above N times their error (default: %(default)g; the paper's stars: 3.33)",
+    )  # fmt: skip
     for command, what in ((figures, "figures"), (compare, "compare/TABLE")):
         command.add_argument("--out", type=Path, metavar="DIR", help=f"folder for the files (default: {what} beside)")
         choice = command.add_mutually_exclusive_group()

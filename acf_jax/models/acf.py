@@ -6,7 +6,7 @@ Paper Sec. 3.2 and 3.3. Inputs are scaled already (`data/scaling.py`) and output
 import dataclasses
 import zlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -235,6 +235,7 @@ def truncated_normal(generator: np.random.Generator, shape: tuple[int, ...], std
     return std / STD_OF_CUT_NORMAL * ndtri(generator.uniform(low, high, shape))
 
 
+@runtime_checkable
 class Applied(Protocol):
     """An `ACF`, or several that were joined."""
 

@@ -160,7 +160,7 @@ def _open_low_quality(
         _check_splits(dataset)
         if dataset.fingerprint == trained.sidecar["dataset"]["fingerprint"]:
             raise EvaluationError(
-                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample: `python "
-                "-m datasets.build --config mock_low_quality` prepares that."
+                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample: "
+                "`python -m datasets.build --config mock_low_quality` prepares that."
             )
     return dataset, networks

@@ -1,4 +1,4 @@
-"""A training's settings, checked. The defaults are the paper's run (sections 3.1.4 and 3.4) where the paper has one.
+"""A training's settings, checked. The defaults are the paper's run; `configs/acf.py` says which of them it prints.
 
 The files in `configs/` make these settings and say what each run changes. On the command line `--config.batch_size 64`
 changes a field, `--config.model.dropout_rate 0.1` a field of a part. The network's own fields, `model`, are those of
@@ -72,7 +72,7 @@ class OptimizerConfig:
     decay_rate: float = 0.8  # factor of a step down; staircase only
     decay_epochs: int = 50  # epochs from one step down to the next; staircase only
     warmup_steps: int = 0  # steps of linear rise; warmup_cosine only
-    beta1: float = 0.99  # as printed in the paper; Adam's usual value is 0.9
+    beta1: float = 0.99  # decay of the first moment
     beta2: float = 0.999  # decay of the second moment
     epsilon: float = 1e-8  # added to the root of the second moment
     l2: float = 5e-5  # coefficient of the L2 term, added to the gradient before Adam's scaling

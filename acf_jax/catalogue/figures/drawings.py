@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from acf_jax.catalogue.figures.binning import Bins
-from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
+from acf_jax.catalogue.figures.galactocentric import FRAME
 from acf_jax.catalogue.figures.maps import RING_DEG, GalaxyMap, KielMap, SkyMap
 from acf_jax.catalogue.flags import LATITUDE_DEG
 from acf_jax.plots.predictions import DENSITY_COLOURS, VERMILION
@@ -90,7 +90,7 @@ def draw_figure_16(figure: Figure, galaxy: GalaxyMap, title: str) -> dict[str, A
     Returns:
         The artists by name: `fe_h`, `sun`.
     """
-    distance = f"distance = 1/parallax where parallax/error > {PARALLAX_SNR_LIMIT:g}"
+    distance = f"distance = 1/parallax where parallax/error > {galaxy.parallax_snr_limit:g}"
     figure.suptitle(f"{title}\n{FRAME.words()}\n{distance}")
     axes = figure.subplots()
     x, y, counts = galaxy.fe_h.x, galaxy.fe_h.y, galaxy.fe_h.stars.counts

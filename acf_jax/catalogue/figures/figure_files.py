@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.figures.drawings import draw_figure_14, draw_figure_15, draw_figure_16
 from acf_jax.catalogue.figures.galactocentric import FRAME, PARALLAX_SNR_LIMIT
-from acf_jax.catalogue.figures.maps import MAPS, NONE, Map, fill, flag_names, needed_columns
+from acf_jax.catalogue.figures.maps import MAPS, NONE, GalaxyMap, Map, fill, flag_names, needed_columns
 from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.info import missing_columns
@@ -33,13 +33,9 @@ _DRAW: Mapping[str, tuple[Callable, float, str]] = {  # drawing function, height
 }  # fmt: skip
 
 
-_DISTANCE = (
-    f"1 / parallax, for parallaxes above {PARALLAX_SNR_LIMIT:g} times their error; no zeropoint added to the parallax,"
-    " no prior on the distance"
-)
-
-
-def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict:
+def write_figures(
+    catalogue: Path, out_dir: Path, excluded: Flag = NONE, parallax_snr_limit: float = PARALLAX_SNR_LIMIT
+) -> dict:
     """The figures of a catalogue's file or folder, as PNG and PDF, and `figures.json`, what is in them.
 
     A figure whose columns the catalogue lacks, or in which no star can be drawn, is left out; `figures.json` says so.
@@ -48,6 +44,7 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
         catalogue: what `formats.read_columns` reads.
         out_dir: made if need be.
         excluded: flags whose stars are left out.
+        parallax_snr_limit: of Fig. 16, the least parallax that is inverted, in units of its error.
 
     Returns:
         what is in `figures.json`.
@@ -59,6 +56,8 @@ def write_figures(catalogue: Path, out_dir: Path, excluded: Flag = NONE) -> dict
     sample = provenance.get("sample") or provenance.get("title") or "sample not stated in the catalogue"
     missing = {name: missing_columns(catalogue, kind.COLUMNS) for name, kind in MAPS.items()}
     maps = {name: kind() for name, kind in MAPS.items() if not missing[name]}
+    if "figure_16" in maps:
+        maps["figure_16"] = GalaxyMap(parallax_snr_limit)
     fill(maps.values(), formats.read_columns(catalogue, needed_columns(maps.values())), excluded)
     told: dict[str, Any] = {
         "catalogue": str(catalogue),
@@ -88,8 +87,14 @@ def _write(name: str, one_map: Map, out_dir: Path, stars: str) -> dict:
     title = textwrap.fill(f"{stars}; n = {one_map.tally.n_used:,}", 60)
     figure = for_print(COLUMN_IN, height_in, lambda figure: draw(figure, one_map, title))
     files = save_figure(figure, out_dir, name)
-    frame = {"distance": _DISTANCE, "frame": vars(FRAME)} if name == "figure_16" else {}
-    return {"files": files, "caption": caption, **entry, **frame}
+    told = {"files": files, "caption": caption, **entry}
+    if isinstance(one_map, GalaxyMap):
+        told["distance"] = (
+            f"1 / parallax, for parallaxes above {one_map.parallax_snr_limit:g} times their error; no zeropoint added"
+            " to the parallax, no prior on the distance"
+        )
+        told["frame"] = vars(FRAME)
+    return told
 
 
 def save_figure(figure: Figure, out_dir: Path, name: str) -> list[str]:

@@ -103,19 +103,20 @@ class GalaxyMap:
 
     COLUMNS: ClassVar = ("raj2000", "dej2000", "parallax", "parallax_error", "fe_h")
 
+    parallax_snr_limit: float = PARALLAX_SNR_LIMIT
     fe_h: MedianMap = field(default_factory=lambda: MedianMap(R_KPC, Z_KPC, FE_H_DEX))
     tally: Tally = field(default_factory=Tally)
 
     def add(self, rows: Rows) -> None:
         """Take in rows of `COLUMNS`, each (n,)."""
         finite = {name: np.isfinite(rows[name]) for name in self.COLUMNS}
-        distance_kpc = parallax_distance_kpc(rows["parallax"], rows["parallax_error"])
+        distance_kpc = parallax_distance_kpc(rows["parallax"], rows["parallax_error"], self.parallax_snr_limit)
         used = self.fe_h.add(*cylindrical_kpc(rows["raj2000"], rows["dej2000"], distance_kpc), rows["fe_h"])
         needs = [
             ("no result", finite["fe_h"]),
             ("no position", finite["raj2000"] & finite["dej2000"]),
             ("no parallax", finite["parallax"] & finite["parallax_error"]),
-            (f"parallax not above {PARALLAX_SNR_LIMIT:g} times its error", np.isfinite(distance_kpc)),
+            (f"parallax not above {self.parallax_snr_limit:g} times its error", np.isfinite(distance_kpc)),
         ]
         self.tally.add(used, needs)
 

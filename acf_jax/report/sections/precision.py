@@ -22,7 +22,7 @@ from acf_jax.report.words import NAMES, REFERENCES, enumerated, in_words, with_i
 LABELS_THEMSELVES = "the labels themselves"  # as a method that answers for the truth
 
 PAPER = {"teff": {"offset": "-0.15", "std": "95.02"}, "logg": {"std": "0.07"}, "fe_h": {"std": "0.14"}}
-"""What the paper prints for its ACF, about GALAH's labels in its own validation split (Sec. 5.1)."""
+"""What the paper prints for its ACF, about GALAH's labels in its own validation split (Sec. 4.1)."""
 
 DEFINITIONS = (
     "A residual is predicted - reference; offset is its mean, std is about the offset (ddof 0), and an outlier lies "

@@ -65,6 +65,22 @@ def test_flagged_stars_are_left_out_on_demand(catalogue, tmp_path):
     assert good["figures"]["figure_15"]["left_out"] == {"flagged": 300 + 40 - 4}  # four have both flags
 
 
+@pytest.mark.usefixtures("nothing_saved")
+def test_the_papers_figure_16_has_parallaxes_down_to_30_percent(catalogue, tmp_path, capsys):
+    rows = galaxy.rows_of()
+    told = []
+    for snr in ("3.33", "0"):
+        assert main(["figures", str(catalogue), "--out", str(tmp_path / snr), "--parallax-snr", snr]) == 0
+        told.append(json.loads((tmp_path / snr / "figures.json").read_text())["figures"]["figure_16"])
+        above = np.isfinite(rows["fe_h"]) & (rows["parallax"] > float(snr) * rows["parallax_error"])
+        assert told[-1]["n_used"] + told[-1]["left_out"].get("outside the figure's cells", 0) == above.sum()
+        assert f"for parallaxes above {snr} times their error" in told[-1]["distance"]
+    assert told[0]["n_used"] < told[1]["n_used"]
+    with pytest.raises(SystemExit):
+        main(["figures", str(catalogue), "--parallax-snr", "-1"])
+    assert "-1 must be at least 0" in capsys.readouterr().err
+
+
 def test_a_flag_that_is_none_is_refused_with_those_there_are(catalogue, capsys):
     with pytest.raises(SystemExit):
         main(["figures", str(catalogue), "--flags-none", "CROWDED,CLOUDY"])

@@ -58,8 +58,18 @@ def test_the_papers_sizes():
     shapes = jax.eval_shape(
         lambda: ACF().init(jax.random.key(0), jnp.zeros((1, 48, 48, 6)), jnp.zeros((1, 2)), deterministic=True)
     )["params"]
-    kernels = {name: shapes[name]["kernel"].shape for name in shapes if name != "backbone"}
+    backbone = shapes.pop("backbone")
+    kernels = {name: shape["kernel"].shape for name, shape in shapes.items()}
     assert kernels == {"astrometric": (2, 128), "head_0": (640, 320), "head_1": (320, 160), "head_2": (160, 3)}
+    convolutions = {name: part["conv"]["kernel"].shape for name, part in backbone.items() if "conv" in part}
+    merges = {f"merge{stage}": (3, 3, width, 2 * width) for stage, width in ((1, 64), (2, 128), (3, 256))}
+    assert convolutions == {"patch_embed": (7, 7, 6, 64)} | merges
+
+
+def test_the_acpfs_head_reads_the_512_features_alone():
+    acpf = ACF(ACFConfig(use_parallax=False))
+    init = lambda: acpf.init(jax.random.key(0), jnp.zeros((1, 512)), None, True, method="predict")  # noqa: E731
+    assert jax.eval_shape(init)["params"]["head_0"]["kernel"].shape == (512, 320)
 
 
 def test_a_config_s_section_holds_the_backbone_s_fields_beside_the_others():

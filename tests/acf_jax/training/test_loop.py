@@ -23,6 +23,7 @@ from acf_jax.training.run import Run, check_same_run, open_run
 from tests.acf_jax import tiny_dataset, tiny_run
 
 N_DEVICES = 8
+NO_CHANCE = {"model__dropout_rate": 0.0, "augment__flips": False, "augment__rotations": "none"}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,58 @@ def test_a_batch_that_is_not_finite_stops_the_run_and_names_its_star(stepped):
     assert f"object_id {batch['object_id'][3]}. " in str(caught.value)
 
 
+@pytest.fixture(scope="module")
+def still(data_dir):
+    """A run in which nothing is left to chance, beyond the network's first parameters."""
+    return tiny_run.make_run(data_dir, num_steps=60, **NO_CHANCE)[0]
+
+
+def test_the_steps_loss_is_eq_16_of_residuals_in_units_of_the_training_labels_scatter(stepped, still):
+    """By NumPy, from what the network answers; the labels are spread so that both branches of Eq. 16 have residuals."""
+    targets, train = still.config.model.targets, stepped.examples["train"].stack()
+    batch = {name: values[:8] for name, values in train.items()}
+    label = np.stack([batch[target] for target in targets], axis=-1).astype(np.float64)
+    scatter = np.stack([train[target] for target in targets], axis=-1).astype(np.float64).std(axis=0)
+    params = jax.device_get(stepped.state.params)
+    state = loop.TrainState(np.int32(0), params, still.optimizer.init(params))
+    answer = loop.make_predict_step(still)(params, loop.device_batch(batch, targets))
+    label += np.resize([0.3, -0.6, 1.5, -3.0, 0.0], label.shape) * scatter
+    spread = batch | dict(zip(targets, label.T.astype(np.float32), strict=True))
+    _, metrics = loop.make_train_step(still)(loop.replicate(state), loop.device_batch(spread, targets))
+    size = np.abs((np.asarray(answer, np.float64).reshape(label.shape) - label) / scatter)
+    assert 5 < np.count_nonzero(size < 1) < size.size - 5
+    expected = np.where(size < 1, size**2 / 2, size - 1 / 2)
+    np.testing.assert_allclose(np.ravel(metrics["star_loss"]), expected.mean(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss"], expected.mean(), rtol=1e-4)
+
+
+def test_a_stars_draws_differ_from_step_to_step(stepped):
+    """The same batch and parameters give other losses in the next step, and the same ones in the same step."""
+    losses = []
+    params = jax.device_get(stepped.state.params)
+    for step in (0, 1, 1):
+        state = loop.TrainState(np.int32(step), params, jax.device_get(stepped.run.optimizer.init(params)))
+        batch = loop.device_batch(stepped.batch, stepped.run.config.model.targets)
+        losses.append(np.ravel(stepped.step(loop.replicate(state), batch)[1]["star_loss"]))
+    assert np.all(losses[0] != losses[1])
+    np.testing.assert_array_equal(losses[1], losses[2])
+
+
+def test_training_stamps_are_flipped_and_turned(data_dir, stepped, still):
+    """With augmentation the only chance, a star's loss is that of its stamp in one of eight orientations: all occur."""
+    batch = {n: a[0] for n, a in loop.device_batch(stepped.batch, still.config.model.targets).items()}
+    params, key = jax.device_get(stepped.state.params), jax.random.key(3)
+    as_it_is = jax.jit(lambda stamp: loop.star_losses(still, params, batch | {"stamp": stamp}, key))
+    turned = [np.rot90(batch["stamp"], turn, axes=(1, 2)) for turn in range(4)]
+    orientations = np.array([as_it_is(stamp) for one in turned for stamp in (one, one[:, ::-1])])
+    augmenting, _ = tiny_run.make_run(data_dir, num_steps=60, model__dropout_rate=0.0)
+    augmented = jax.jit(lambda key: loop.star_losses(augmenting, params, batch, key))
+    losses = np.array([augmented(key) for key in jax.random.split(key, 12)])
+    distance = np.abs(losses[:, None] - orientations)
+    np.testing.assert_array_less(distance.min(axis=1), 1e-4 * np.abs(losses) + 1e-6)
+    assert len(np.unique(distance.argmin(axis=1))) == 8
+
+
 def star_losses_under_two_keys(run, stepped):
     """Losses of a batch's stars; of the same stars in the opposite order, put back; and under another key."""
     star_losses = jax.jit(lambda batch, key: loop.star_losses(run, params, batch, key))
@@ -94,16 +147,14 @@ def test_a_stars_loss_depends_on_its_key_not_on_its_place(stepped):
     assert np.all(under_other_key != first)
 
 
-def test_a_stars_dropped_paths_depend_on_its_key_not_on_its_place(data_dir, stepped):
+def test_a_stars_dropped_paths_depend_on_its_key_not_on_its_place(data_dir, stepped, still):
     """Nothing but drop path is left to chance: half of the last block's branches are dropped, star by star."""
-    chance = {"model__dropout_rate": 0.0, "augment__flips": False, "augment__rotations": "none"}
-    run, _ = tiny_run.make_run(data_dir, num_steps=60, model__drop_path_rate=0.5, **chance)
+    run, _ = tiny_run.make_run(data_dir, num_steps=60, model__drop_path_rate=0.5, **NO_CHANCE)
     first, elsewhere, under_other_key = star_losses_under_two_keys(run, stepped)
     np.testing.assert_allclose(elsewhere, first, rtol=1e-4, atol=1e-6)
     n_changed = np.count_nonzero(np.asarray(under_other_key) != first)
     assert 0 < n_changed <= len(first)
-    without, _ = tiny_run.make_run(data_dir, num_steps=60, **chance)
-    first, _, under_other_key = star_losses_under_two_keys(without, stepped)
+    first, _, under_other_key = star_losses_under_two_keys(still, stepped)
     np.testing.assert_array_equal(under_other_key, first)
 
 
