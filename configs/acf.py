@@ -2,8 +2,9 @@
 
     python train.py --config configs/acf.py
 
-on the high-quality sample of 106,145 stars, 300 epochs of 663 steps. Not yet run by us; the same network and length
-on the mock sky are in configs/mock.py.
+on the high-quality sample of 106,145 stars, 300 epochs of 580 steps (74,301 training stars by our
+7:1:2; by the paper's 8:2, a build with `--splits paper`, 663 steps of 84,916). Not yet run by us; the same network and
+length on the mock sky are in configs/mock.py.
 
 The published run is what the fields' defaults say, each beside its meaning: the training's in
 acf_jax/training/config.py, the network's in acf_jax/models/acf.py (ACFConfig) and models/cswin.py (CSWinConfig). The

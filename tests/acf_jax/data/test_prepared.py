@@ -101,8 +101,13 @@ def test_the_newest_version_is_found(tmp_path):
 
 
 def test_refusals(folder, tmp_path):
-    with pytest.raises(DatasetError, match=r"not prepared .* `python -m datasets.build --config mock`"):
+    whole_way = (
+        r"not prepared .*: download GALAH\S+ from https\S+, then `python .* high_quality --galah GALAH.* Or train"
+    )
+    with pytest.raises(DatasetError, match=whole_way):
         find_dataset(tmp_path, "smss_stamps", "high_quality")
+    with pytest.raises(DatasetError, match=r"there is no such sample, see `python -m datasets.build --help`"):
+        find_dataset(tmp_path, "smss_stamps", "mok")
     with pytest.raises(DatasetError, match=r"no prepared dataset: `python -m datasets.build --config mock`"):
         open_dataset(tmp_path)
     with pytest.raises(DatasetError, match="no field age; it has fe_h, logg, object_id"):

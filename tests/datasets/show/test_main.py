@@ -233,7 +233,7 @@ def test_a_star_without_a_stamp_is_told_with_its_reason(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(show.ShowError, match="holds no dataset: prepare one with `python"):
+    with pytest.raises(show.ShowError, match="holds no dataset: prepare one, say by `python"):
         show.figure_2_of(tmp_path, STAR.object_id)
 
 
