@@ -76,7 +76,7 @@ class PreparedDataset:
             DatasetError: naming both.
         """
         theirs, ours = (stamps.get("sky", "cutout") for stamps in (trained_on.get("stamps", {}), self.stamps))
-        if theirs != ours:
+        if self.stamps and theirs != ours:
             raise DatasetError(
                 f"The network was trained on stamps built with `--sky {theirs}`, those of {self.folder} were built "
                 f"with `--sky {ours}`: build that sample anew, in another --data-dir, with `--sky {theirs}`."

@@ -20,7 +20,7 @@ from acf_jax.catalogue.flags import Flag
 from acf_jax.catalogue.making import Options
 from acf_jax.catalogue.rows import Z_95
 from acf_jax.catalogue.star_facts import dataset_without_stamps
-from acf_jax.data.prepared import open_dataset
+from acf_jax.data.prepared import DatasetError, open_dataset
 from acf_jax.inference.fingerprint import network_fingerprint
 from acf_jax.inference.loading import load
 from tests.acf_jax.catalogue import tiny_catalogue
@@ -247,6 +247,10 @@ def test_networks_that_do_not_fit_are_refused(world, tmp_path):
     acf = world.networks["ACF"]
     with pytest.raises(CatalogueError, match=r"in the bands uvgrzi, those of .* are in uvgriz"):
         make({"ACF": dataclasses.replace(acf, bands="uvgrzi")}, world.dataset, tmp_path)
+    recipe = {"stamps": {"aligner": "fast", "sky": "table"}}
+    by_table = dataclasses.replace(world.dataset, metadata=world.dataset.metadata | {"provenance": {"recipe": recipe}})
+    with pytest.raises(DatasetError, match="trained on stamps built with `--sky cutout`"):
+        make({"ACF": acf}, by_table, tmp_path)
     other = dataclasses.replace(world.networks["ACPF"], targets=("teff",))
     with pytest.raises(CatalogueError, match=r"different labels \(ACF: teff, logg, fe_h; ACPF: teff\)"):
         make({"ACF": acf, "ACPF": other}, world.dataset, tmp_path)

@@ -54,6 +54,7 @@ def test_a_section_that_fails_or_lacks_something_takes_no_other_with_it(context)
     assert [section.missing is None for section in made] == [True, False, False]
     assert runner.failed(made) == ["failing"]
     assert runner.verdict(made) == ("It is 12 K.",)
+    assert runner.verdict(made, "But mind.") == ("But mind.", "It is 12 K.")
     html = page.read_text()
     for words in ("It is 12 K.", "There is no tea", "ZeroDivisionError"):
         assert words in html
