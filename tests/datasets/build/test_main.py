@@ -297,6 +297,7 @@ def test_the_papers_way_makes_the_same_stars_with_another_sky_level(mock_dataset
     metadata, readme = metadata_of(folder), (folder / "README.md").read_text()
     assert metadata["provenance"]["recipe"]["stamps"] == {"aligner": "reproject", "sky": "table"}
     assert metadata["provenance"]["recipe"]["splits"] == "paper"
+    assert set(pyarrow.parquet.read_table(folder / "stars.parquet")["split"].to_pylist()) == {"train", "validation"}
     description = json.loads((folder / "croissant.json").read_text())["description"]
     for text in (readme, description):
         assert "the survey's table (`background`); frames are aligned by astropy's reproject" in text
