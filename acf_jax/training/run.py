@@ -243,8 +243,9 @@ def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDa
     old, new = (
         {
             **without(flatten_dict(made_by.to_dict(), sep="."), FREE_TO_CHANGE),
+            # Older runs have no `stamps`, which the fingerprint tells apart.
             "data": without(data, ("folder", "stamps")),
-        }  # the fingerprint tells stamps apart
+        }
         for made_by, data in (
             (TrainingConfig.from_dict(sidecar["config"]), sidecar["dataset"]),
             (config, dataset.describe()),

@@ -238,6 +238,8 @@ def test_a_run_of_another_kind_is_not_continued(stepped):
         check_same_run(sidecar, config, dataset, "runs/x")
 
     check()
+    sidecar["dataset"]["stamps"] = {"sky": "cutout"}  # which older checkpoints did not store of the same dataset
+    check()
     check(log_every_steps=7, checkpoint_every_steps=7, microbatch_size=4, model__remat="blocks")
     with pytest.raises(TrainingError, match=r"runs/x holds .*\n  - model.embed_dim: 8\n  \+ model.embed_dim: 16\n"):
         check(model__embed_dim=16)
