@@ -202,14 +202,15 @@ def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
     parent = Path(data_dir) / name / config
     versions = [path.parent for path in parent.glob("*/dataset_info.json") if VERSION.fullmatch(path.parent.name)]
     if not versions:
-        where = "" if str(data_dir) == "data" else f"--data-dir {data_dir}"
-        mock = "" if config.startswith("mock") else (
-            f" Or train on a mock sky, without any download: {how_to_prepare('mock', where)}, then "
-            "`python train.py --config configs/demo.py`."
-        )  # fmt: skip
+        where, then = ("", "") if str(data_dir) == "data" else (f"--data-dir {data_dir}", f" --data_dir {data_dir}")
+        mock = ""
+        if config in ("high_quality", "low_quality"):
+            mock = f" Or train on a mock sky, without any download: {how_to_prepare('mock', where)}, then "
+            mock += f"`python train.py --config configs/demo.py{then}`."
         raise DatasetError(
             f"The dataset {name}/{config} is not prepared in {data_dir}. To prepare it: "
-            f"{how_to_prepare(config, where)}; then come back to this (--data_dir names another place to look).{mock}"
+            f"{how_to_prepare(config, where)}; then the same command again (--data_dir names another place to "
+            f"look).{mock}"
         )
     return max(versions, key=lambda folder: [int(number) for number in folder.name.split(".")])
 
