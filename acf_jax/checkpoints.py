@@ -37,7 +37,9 @@ def open_manager(run_dir: str | Path, *, create: bool = False) -> ocp.Checkpoint
     folder = Path(run_dir).absolute() / "checkpoints"
     if not create and not folder.is_dir():
         missing = "no such folder" if not Path(run_dir).exists() else "no checkpoints in it: it is not a run's folder"
-        raise CheckpointError(f"{run_dir}: {missing}. `python train.py --workdir {run_dir}` makes one.")
+        raise CheckpointError(
+            f"{run_dir}: {missing}. `python train.py --config configs/demo.py --workdir {run_dir}` makes one."
+        )
     arrays, json = ocp.StandardCheckpointHandler, ocp.JsonCheckpointHandler
     return ocp.CheckpointManager(
         folder,

@@ -3,7 +3,7 @@
     python -m datasets.build --config mock_large
     python train.py --config configs/mock.py
 
-Not yet run by us: it needs a GPU. It is 1.8e17 FLOP: 7.2 GFLOP a stamp, 25 million stamps (84,900 training stars,
+Not yet run by us: it needs a GPU. It is 1.6e17 FLOP: 7.2 GFLOP a stamp, 22 million stamps (74,301 training stars,
 300 epochs).
 """
 

@@ -42,6 +42,7 @@ def calls(monkeypatch):
         moments |= {"coverage_68": 0.5, "coverage_95": 0.75}
         return {
             "sample": "mock sky, validation split", "network": "ACF", "n_stars": 9, "n_without_prediction": 0,
+            "mock": True, "caveat": "",
             "checkpoint": {"folder": args[0], "step": 7}, "mc_dropout": {"n_samples": 100, "seed": 0},
             "dataset": {"name": "smss_stamps", "config": "mock", "version": "1.0.0", "fingerprint": "f" * 64},
             "code_version": {"evaluation": "0.1.0"}, "units": {"teff": "K"}, "residuals_by_g": {},

@@ -7,7 +7,11 @@ from astropy.table import Table
 
 import predict
 from acf_jax.catalogue.flags import Flag
+from acf_jax.commands import predict as command
 from acf_jax.devices import cores
+from acf_jax.errors import ACFError
+from acf_jax.inference.loading import load
+from datasets.build.parts import Choices
 from datasets.mock_sky.archive import MockArchive
 from tests.acf_jax.catalogue import tiny_catalogue
 from tests.loopback import serve
@@ -53,6 +57,25 @@ def test_a_table_over_the_mock_sky(network, tmp_path):
     assert "'12x'" in reasons[4]
     assert "'abc'" in reasons[5]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.ReadMe", "mine.csv", "mine.vot"]
+
+
+def test_stamps_are_made_as_those_of_the_training(network, tmp_path, monkeypatch):
+    paper, ours = {"sky": "table", "aligner": "reproject"}, {"sky": "cutout", "aligner": "fast"}
+    networks = {"ACF": load(network), "ACPF": load(network)}
+    options = command.parse_arguments(
+        ["--checkpoint", str(network), "--stars", "mine.csv", "--out", str(tmp_path / "mine.csv"), "--mock"]
+    )
+    built = []
+    monkeypatch.setattr("datasets.build.prepare.build", lambda *args, **settings: built.append(settings) or 1 / 0)
+    for stamps in (paper, ours):
+        for each in networks.values():
+            each.sidecar["dataset"]["stamps"] = stamps
+        with pytest.raises(ZeroDivisionError):
+            command.of_table(options, networks, predict.prepare_stars)
+    assert [settings["choices"] for settings in built] == [Choices("reproject", "table"), Choices("fast", "cutout")]
+    networks["ACF"].sidecar["dataset"]["stamps"] = paper
+    with pytest.raises(ACFError, match="--checkpoint and --acpf were trained on stamps made in different ways"):
+        command.of_table(options, networks, predict.prepare_stars)
 
 
 def test_a_table_over_the_services_of_skymapper_and_gaia(network, tmp_path):

@@ -41,7 +41,9 @@ def test_refusals_are_one_sentence(tmp_path):
     started = {
         'Did you mean "batch_size"': start("--config=configs/demo.py", "--config.bach_size=4"),
         "there is no config file configs/demmo.py; there are configs/acf.py": start("--config=configs/demmo.py"),
-        "`python -m datasets.build --config mock`": start("--config=configs/demo.py", f"--data_dir={tmp_path}"),
+        f"--config high_quality --galah GALAH_DR3_main_allstar_v2.fits --data-dir {tmp_path}`; then": start(
+            "--config=configs/acf.py", f"--data_dir={tmp_path}"
+        ),
     }
     for sentence, process in started.items():
         _, error = process.communicate(timeout=100)

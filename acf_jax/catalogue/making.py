@@ -127,6 +127,7 @@ def check(networks: Mapping[str, Network], dataset: PreparedDataset) -> None:
 
     Raises:
         CatalogueError: naming what does not fit.
+        DatasetError: if the stamps have another sky level than those of a network's training.
     """
     for trained in networks.values():
         if trained.bands != dataset.bands:
@@ -134,6 +135,7 @@ def check(networks: Mapping[str, Network], dataset: PreparedDataset) -> None:
                 f"The network reads stamps in the bands {trained.bands}, those of {dataset.folder} are in "
                 f"{dataset.bands}: take a network trained on such stamps, or prepare the dataset anew."
             )
+        dataset.check_stamps(trained.sidecar["dataset"])
     if len({trained.targets for trained in networks.values()}) > 1:
         told = "; ".join(f"{name}: {', '.join(trained.targets)}" for name, trained in networks.items())
         raise CatalogueError(f"The networks predict different labels ({told}): give two that predict the same.")
@@ -162,7 +164,7 @@ def make_plan(networks: Mapping[str, Network], dataset: PreparedDataset, facts: 
         n_samples=options.n_samples,
         seed=options.seed,
         batch_size=options.batch_size or default_batch_size(),
-        dataset={name: value for name, value in dataset.describe().items() if name != "folder"},
+        dataset={name: value for name, value in dataset.describe().items() if name not in ("folder", "stamps")},
         networks={name: network_fingerprint(trained) for name, trained in networks.items()},
         errors={name: errors_fingerprint(trained) for name, trained in networks.items()},
         targets=next(iter(networks.values())).targets,

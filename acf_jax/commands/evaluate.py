@@ -194,7 +194,7 @@ def run_suite(options: argparse.Namespace, out_dir: Path, of_clone: OfClone | No
     makers = runner.PAPER | {"stamps": lambda context: stamps_section(context, of_clone)}
     keys = [key for key in SECTIONS if key in (options.sections or SECTIONS)]
     page, sections = runner.run(context, {key: makers[key] for key in keys})
-    for line in runner.verdict(sections):
+    for line in runner.verdict(sections, context.caveat):
         print(f"- {line}")
     for section in sections:
         if section.missing:
@@ -247,7 +247,8 @@ def stamps_section(context: Context, of_clone: OfClone | None) -> Section:
         raise MissingPieceError("Fig. 2 needs a clone of the repository, where evaluate.py makes stamps anew.")
     if not context.is_mock:
         raise MissingPieceError(
-            f"Fig. 2 needs the survey's cutouts: `python -m datasets.show {object_id}` asks for them."
+            f"Fig. 2 needs the survey's cutouts: `python -m datasets.show {object_id} --config "
+            f"{context.dataset.config}` asks for them."
         )
     try:
         figure = of_clone.figure_2(context.dataset.folder, object_id)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for
     from acf_jax.inference.network import Network
 
 PrepareStars = Callable[..., "Path | pyarrow.Table"]
-"""`predict.py`'s, of a clone: (config, folder, seed, workers, fields of `Sources`) -> see there."""
+"""`predict.py`'s, of a clone: (config, folder, stamps, seed, workers, fields of `Sources`) -> see there."""
 
 FORMATS = tuple(suffix.lstrip(".") for suffix in SUFFIXES)
 SOURCES = ("gaia", "dust_map", "cache", "contact", "rate_per_s", "skymapper_tap_url", "cutout_url", "gaia_tap_url")
@@ -93,9 +93,14 @@ def parse_arguments(arguments: list[str] | None = None, prog: str = "acf-predict
     if options.stars and (options.distributed or options.shard != (0, 1)):
         parser.error(
             "--stars is one process's work. To share it, prepare the stars first: python -m datasets.build --config "
-            f"stars --table {options.stars}; then --dataset smss_stamps/stars."
+            f"{stars_config(options)} --table {options.stars}; then --dataset smss_stamps/{stars_config(options)}."
         )
     return options
+
+
+def stars_config(options: argparse.Namespace) -> str:
+    """The sample that a table's stars make."""
+    return "mock_stars" if options.mock else "stars"
 
 
 def add_source_arguments(group) -> None:
@@ -237,11 +242,12 @@ def of_table(options: argparse.Namespace, networks: dict[str, Network], prepare_
     from acf_jax.catalogue.star_facts import dataset_without_stamps
     from acf_jax.data.prepared import open_dataset
 
-    config = "mock_stars" if options.mock else "stars"
+    config = stars_config(options)
     out, work = options.out, options.out.with_name(f"{options.out.name}.work")
     given = {name: getattr(options, name) for name in SOURCES if getattr(options, name) is not None}
     sources = {"cache": str(Path(options.data_dir) / "cache"), "table": options.stars} | given
-    prepared = prepare_stars(config, work, seed=options.sky_seed, workers=options.workers, **sources)
+    stamps = stamps_of_training(networks)
+    prepared = prepare_stars(config, work, stamps, seed=options.sky_seed, workers=options.workers, **sources)
     if isinstance(prepared, Path):
         dataset = open_dataset(prepared)
     else:
@@ -251,6 +257,21 @@ def of_table(options: argparse.Namespace, networks: dict[str, Network], prepare_
     if not options.keep_work:
         shutil.rmtree(work)
     return made
+
+
+def stamps_of_training(networks: dict[str, Network]) -> dict[str, str]:
+    """How the stamps were made that the networks were trained on, `sky` and `aligner`; empty where none says so.
+
+    Raises:
+        ACFError: if two networks were trained on different ones.
+    """
+    first, *others = (network.sidecar["dataset"].get("stamps", {}) for network in networks.values())
+    if any(other != first for other in others):
+        raise ACFError(
+            f"--checkpoint and --acpf were trained on stamps made in different ways ({first}, {others[0]}): give two "
+            "trained on the same, or predict for each alone."
+        )
+    return first
 
 
 def making_options(options: argparse.Namespace) -> Options:

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     import grain
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
-PREPARE_COMMAND = "python -m datasets.build --config"
+BUILD = "python -m datasets.build"
+SAMPLES = (
+    "mock", "mock_large", "mock_low_quality", "high_quality", "low_quality", "catalogue", "stars", "mock_stars"
+)  # fmt: skip
+"""The configs of `datasets.build`, which this package does not import."""
+GALAH_FILE = "GALAH_DR3_main_allstar_v2.fits"
+GALAH_URL = "https://cloud.datacentral.org.au/teamdata/GALAH/public/GALAH_DR3/"
 
 
 class DatasetError(ACFError):
@@ -51,10 +57,30 @@ class PreparedDataset:
         """Hash of all that determines the dataset's content."""
         return self.metadata["fingerprint"]
 
-    def describe(self) -> dict[str, str]:
+    @property
+    def stamps(self) -> dict[str, str]:
+        """How its stamps were made, `sky` and `aligner`; empty where the builder did not say."""
+        return dict(self.metadata.get("provenance", {}).get("recipe", {}).get("stamps", {}))
+
+    def describe(self) -> dict:
         """What a checkpoint stores about its dataset."""
         facts = {name: getattr(self, name) for name in ("name", "config", "version", "fingerprint")}
-        return facts | {"folder": str(self.folder)}
+        return facts | {"folder": str(self.folder)} | ({"stamps": self.stamps} if self.stamps else {})
+
+    def check_stamps(self, trained_on: Mapping) -> None:
+        """Refuse a network, whose checkpoint stored `trained_on`, that learned on stamps with another sky level.
+
+        Which aligner made them does not matter: all make the same stamps to 1e-6 of the peak.
+
+        Raises:
+            DatasetError: naming both.
+        """
+        theirs, ours = (stamps.get("sky", "cutout") for stamps in (trained_on.get("stamps", {}), self.stamps))
+        if self.stamps and theirs != ours:
+            raise DatasetError(
+                f"The network was trained on stamps built with `--sky {theirs}`, those of {self.folder} were built "
+                f"with `--sky {ours}`: build that sample anew, in another --data-dir, with `--sky {theirs}`."
+            )
 
     def n_examples(self, split: str) -> int:
         """Number of examples of a split.
@@ -147,6 +173,18 @@ class InMemoryExamples:
         return self._arrays if indices is None else {name: a[list(indices)] for name, a in self._arrays.items()}
 
 
+def how_to_prepare(config: str, options: str = "") -> str:
+    """The whole way to a prepared sample, in order, commands in backticks; `options` join the command."""
+    if config not in SAMPLES:
+        return f"there is no such sample, see `{BUILD} --help`"
+    options = f" {options}" if options else ""
+    if config in ("high_quality", "low_quality"):
+        return f"download {GALAH_FILE} from {GALAH_URL}, then `{BUILD} --config {config} --galah {GALAH_FILE}{options}`"
+    if config in ("stars", "mock_stars"):
+        return f"`{BUILD} --config {config} --table FILE{options}` with the table of your stars"
+    return f"`{BUILD} --config {config}{options}`"
+
+
 def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
     """Folder of the newest prepared version of a dataset, `data_dir/name/config/version`.
 
@@ -164,10 +202,15 @@ def find_dataset(data_dir: str | Path, name: str, config: str) -> Path:
     parent = Path(data_dir) / name / config
     versions = [path.parent for path in parent.glob("*/dataset_info.json") if VERSION.fullmatch(path.parent.name)]
     if not versions:
+        where, then = ("", "") if str(data_dir) == "data" else (f"--data-dir {data_dir}", f" --data_dir {data_dir}")
+        mock = ""
+        if config in ("high_quality", "low_quality"):
+            mock = f" Or train on a mock sky, without any download: {how_to_prepare('mock', where)}, then "
+            mock += f"`python train.py --config configs/demo.py{then}`."
         raise DatasetError(
-            f"The dataset {name}/{config} is not prepared in {data_dir}. `{PREPARE_COMMAND} {config}` prepares it; "
-            f"`{PREPARE_COMMAND} mock` prepares a mock sky, to be trained on with --config.dataset.config mock; "
-            "--data_dir names another place to look."
+            f"The dataset {name}/{config} is not prepared in {data_dir}. To prepare it: "
+            f"{how_to_prepare(config, where)}; then the same command again (--data_dir names another place to "
+            f"look).{mock}"
         )
     return max(versions, key=lambda folder: [int(number) for number in folder.name.split(".")])
 
@@ -196,7 +239,7 @@ def open_dataset(dataset: str | Path, data_dir: str | Path = "data") -> Prepared
     if not (folder / "dataset_info.json").exists():
         name, _, config = str(dataset).partition("/")
         if folder.exists() or not config or "/" in config:
-            raise DatasetError(f"{folder} holds no prepared dataset: `{PREPARE_COMMAND} mock` prepares a mock sky.")
+            raise DatasetError(f"{folder} holds no prepared dataset: {how_to_prepare('mock')} prepares a mock sky.")
         folder = find_dataset(data_dir, name, config)
     info = _builder(folder.absolute()).info
     metadata = dict(info.metadata or {})

@@ -80,4 +80,4 @@ def read_training_domain(run_dir: str | Path, step: int) -> TrainingDomain | Non
 
 
 def _damaged(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged: delete it, and `python train.py` writes it anew.")
+    return CheckpointError(f"{path} is damaged: delete it, and the command that trained writes it anew.")

@@ -104,11 +104,12 @@ class Network(NetworkParts):
             The prediction, in the order of the split, with the reason where a star has none.
 
         Raises:
-            DatasetError: if there is no such split.
+            DatasetError: if there is no such split, or its stamps have another sky level than those of the training.
             ValueError: if the dataset's bands are not the network's.
         """
         if dataset.bands != self.bands:
             raise ValueError(f"{dataset.folder} has stamps in {dataset.bands}, this network reads {self.bands}.")
+        dataset.check_stamps(self.sidecar.get("dataset", {}))
         stars = dataset.arrays(split, ("object_id", "parallax", "parallax_error"))
         answer = predict_split(self, dataset, stars, split=split, n_samples=n_samples, seed=seed, progress=progress)
         return Prediction(
@@ -158,11 +159,12 @@ class Network(NetworkParts):
         n_features = sum(backbone.num_features for backbone in config.backbones)
         joined = f"{len(self.members)} joined, " if self.members else ""
         n_calibrated = self.error_calibration and min(fitted.n_stars for fitted in self.error_calibration.parameters)
+        chosen_by = self.sidecar.get("checkpoint_chosen_by", "calibration")
         return [
             (self.name, f"{reads} -> {gives}"),
             ("network", f"{joined}{n_parameters:,} parameters, {n_features} features, step {self.step:,}"),
             ("trained on", trained_on or "unknown"),
-            ("residuals", f"{stds or 'unknown'} (standard deviation about the labels, calibration split)"),
+            ("residuals", f"{stds or 'unknown'} (standard deviation about the labels, {chosen_by} split)"),
             ("errors", f"calibrated on {n_calibrated:,} stars" if n_calibrated else "not calibrated"),
         ]
 

@@ -62,7 +62,7 @@ class Prediction:
             ValueError: for a network whose errors were not calibrated, or a level that was not.
         """
         if self.error_calibration is None:
-            raise ValueError("This network's errors were not calibrated: `python train.py` does so at its end.")
+            raise ValueError("This network's errors were not calibrated: training does so, on a calibration split.")
         return self.error_calibration.interval(self.mean, self.std, self.noise_std, level)
 
     def columns(self) -> dict[str, np.ndarray]:

@@ -77,6 +77,16 @@ class Context:
         """Whether the truth is known."""
         return f"true_{self.targets[0]}" in self.dataset.fields
 
+    @property
+    def caveat(self) -> str:
+        """What must be said of a network that was chosen by the stars that it is judged by; empty of any other."""
+        if self.trained.sidecar.get("checkpoint_chosen_by") != "validation":
+            return ""
+        return (
+            "The dataset has no calibration split, as the paper's: the checkpoint was chosen by the validation stars "
+            "that it is judged by here, which flatters it, and its errors are not calibrated."
+        )
+
     def sample(self, split: str = "validation", dataset: PreparedDataset | None = None) -> str:
         """The sample in words, for every caption: which sky, which split, how many stars."""
         dataset = dataset or self.dataset

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from acf_jax.data.prepared import PreparedDataset, open_dataset
+from acf_jax.data.prepared import PreparedDataset, how_to_prepare, open_dataset
 from acf_jax.errors import ACFError
 from acf_jax.inference.loading import Folders, as_paths, load
 from acf_jax.inference.network import Network
 from acf_jax.report.context import Context, Options
 
 SPLIT = "validation"
-SPLITS = ("train", "calibration", SPLIT)
+SPLITS = ("train", SPLIT)
 
 
 class EvaluationError(ACFError):
@@ -106,12 +106,12 @@ def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> P
 
 
 def _check_splits(dataset: PreparedDataset) -> None:
-    """Refuse a dataset that was not divided in three."""
+    """Refuse a dataset without training or validation stars; without calibration stars some sections are left out."""
     missing = [split for split in SPLITS if not dataset.splits.get(split)]
     if missing:
         raise EvaluationError(
-            f"{dataset.folder} has no {missing[0]} stars, which the suite needs: prepare a larger dataset, or an old "
-            "one anew, and train on it."
+            f"{dataset.folder} has no {missing[0]} stars, which the suite needs: prepare a larger dataset and train on "
+            "it."
         )
 
 
@@ -158,9 +158,11 @@ def _open_low_quality(
         dataset = opened
     if dataset is not None:
         _check_splits(dataset)
+        dataset.check_stamps(trained.sidecar["dataset"])
         if dataset.fingerprint == trained.sidecar["dataset"]["fingerprint"]:
+            sample = "mock_low_quality" if dataset.config.startswith("mock") else "low_quality"
             raise EvaluationError(
-                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample: "
-                "`python -m datasets.build --config mock_low_quality` prepares that."
+                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample. To prepare that: "
+                f"{how_to_prepare(sample)}."
             )
     return dataset, networks

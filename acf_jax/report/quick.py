@@ -102,6 +102,7 @@ def describe(context: Context, checkpoint_dir: Folders) -> dict:
     return {
         "sample": f"{sky}, {SPLIT} split",
         "mock": context.is_mock,
+        "caveat": context.caveat,
         "n_stars": dataset.n_examples(SPLIT),
         "network": context.name,
         "checkpoint": {"folder": " ".join(map(str, as_paths(checkpoint_dir))), "step": trained.step},

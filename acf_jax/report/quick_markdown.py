@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from acf_jax.data.prepared import how_to_prepare
 from acf_jax.metrics.residuals import NOMINAL_COVERAGE
 from acf_jax.report.markdown import markdown_table
 from acf_jax.report.section import number, percent
@@ -17,10 +18,14 @@ def markdown(metrics: Mapping) -> str:
 
 def next_step(metrics: Mapping) -> str:
     """One sentence on what to do next, by how the network compares with the baselines."""
-    larger = (
-        "the published network on the paper's number of stars (`python -m datasets.build --config mock_large`, then "
-        "`python train.py --config configs/mock.py`)"
-    )
+    larger = "the published network on the paper's stars "
+    if metrics["mock"]:
+        larger = "the published network on the paper's number of stars "
+        larger += f"({how_to_prepare('mock_large')}, then `python train.py --config configs/mock.py`)"
+    elif metrics["dataset"]["config"] == "high_quality":
+        larger += "(`python train.py --config configs/acf.py`)"
+    else:
+        larger += f"({how_to_prepare('high_quality')}, then `python train.py --config configs/acf.py`)"
     behind = [NAMES.get(target, target) for target in targets_behind(metrics)]
     if not behind:
         return f"Next: look at figure_8.png, then train {larger}."
@@ -55,6 +60,8 @@ def _heading(metrics: Mapping) -> Iterator[str]:
     )
     if metrics["n_without_prediction"]:
         yield f"{metrics['n_without_prediction']:,} stars have no prediction and are left out: see predictions.parquet."
+    if metrics.get("caveat"):
+        yield metrics["caveat"]
     yield ""
 
 

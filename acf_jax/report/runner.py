@@ -67,7 +67,9 @@ def run(
             bar.set_description(key)
             made.append(_kept(context, key, make))
             bar.update()
-    heading = page.Heading(context.name, context.sample(), verdict(made), provenance.gather(context, command))
+    heading = page.Heading(
+        context.name, context.sample(), verdict(made, context.caveat), provenance.gather(context, command)
+    )
     return page.write(made, heading, context.out_dir), made
 
 
@@ -76,9 +78,10 @@ def failed(sections: Sequence[Section]) -> list[str]:
     return [section.key for section in sections if section.values.get("failed")]
 
 
-def verdict(sections: Sequence[Section]) -> tuple[str, ...]:
-    """What the sections conclude, a paragraph each, for the head of the report."""
-    return tuple(section.text[0] for section in sections if section.key in CONCLUDING and section.text)
+def verdict(sections: Sequence[Section], caveat: str = "") -> tuple[str, ...]:
+    """What the sections conclude, a paragraph each, for the head of the report; the caveat goes before."""
+    concluded = (section.text[0] for section in sections if section.key in CONCLUDING and section.text)
+    return tuple(text for text in (caveat, *concluded) if text)
 
 
 def _kept(context: Context, key: str, make: MakeSection) -> Section:

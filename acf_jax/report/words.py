@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from acf_jax.data.prepared import how_to_prepare
 from acf_jax.labels import LABELS, NAMES, number
 from acf_jax.metrics.bootstrap import Estimate
 
 REFERENCES = {"label": "the labels", "truth": "the injected truth"}
+
+
+def low_quality_way(is_mock: bool) -> tuple[str, str, str]:
+    """How to prepare the low-quality sample of the sky, to train on it, and to evaluate that: words with commands."""
+    name, sample = ("demo", "mock_low_quality") if is_mock else ("acf", "low_quality")
+    run = f"runs/{name}_low_quality"
+    train = f"`python train.py --config configs/{name}.py --config.dataset.config={sample} --workdir {run}`"
+    return how_to_prepare(sample), train, f"`--low-quality {run}` added to the command of this evaluation"
 
 
 def with_unit(target: str) -> str:

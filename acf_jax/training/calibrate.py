@@ -42,12 +42,15 @@ def calibrate(run_dir: str | Path, dataset: PreparedDataset, progress: bool = Tr
         progress: whether to show a bar.
 
     Returns:
-        The errors' calibration, new or from before; None where too few stars have a label and a prediction.
+        The errors' calibration, new or from before; None where too few stars have a label and a prediction, and
+        without a calibration split: nothing is fitted to the stars that the network is judged by.
 
     Raises:
         CheckpointError: if there is no checkpoint.
     """
     network = load(run_dir)
+    if not dataset.splits.get(SPLIT):
+        return None
     calibration = network.error_calibration
     lacks_domain = network.training_domain is None and has_stars_for_domain(dataset)
     if calibration is not None and not lacks_domain:

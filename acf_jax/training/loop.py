@@ -78,12 +78,17 @@ def train(
     run = open_run(as_training_config(config), workdir, data_dir)
     if run.stored is not None:
         print(f"Going on with {workdir} from step {run.first_step} of {run.num_steps}.")
+    if run.chosen_by == "validation":
+        print(
+            f"{run.dataset.folder} has no calibration split: the best checkpoint is chosen by the validation stars, as "
+            "the paper must have, which flatters it on them; and errors are not calibrated."
+        )
     with checkpoints.open_manager(workdir, create=True) as manager:
         if run.first_step < run.num_steps:
             with RunLog(workdir, run) as log:
                 run_from(run, Records(manager, run.stored["history"] if run.stored else [], log))
         latest, best = checkpoints.find_step(manager, "latest"), checkpoints.find_step(manager, "best")
-    if calibrate(workdir, run.dataset) is None:
+    if calibrate(workdir, run.dataset) is None and run.chosen_by == "calibration":
         print(f"Errors are not calibrated: {run.dataset.folder} has too few calibration stars.")
     where = "" if str(data_dir) == "data" else f" --data_dir {data_dir}"
     print(
@@ -266,7 +271,7 @@ def device_batch(batch: Mapping[str, np.ndarray], targets: tuple[str, ...]) -> d
 
 
 def validate(run: Run, predict_step: Callable, params: Any) -> dict:
-    """Residuals over stars that are not trained on, the calibration split, in physical units.
+    """Residuals over stars that are not trained on, those of `run.chosen_by`, in physical units.
 
     Dropout is off: one pass instead of a hundred. The mean over Monte Carlo samples, which `evaluate.py` takes, lies
     close to it.
@@ -282,7 +287,7 @@ def validate(run: Run, predict_step: Callable, params: Any) -> dict:
     """
     targets, batch_size = run.config.model.targets, run.config.batch_size
     predicted, parts = [], []
-    for batch, n_real in ordered_batches(run.examples["calibration"], batch_size):
+    for batch, n_real in ordered_batches(run.examples[run.chosen_by], batch_size):
         answer = predict_step(params, device_batch(batch, targets))
         predicted.append(np.asarray(answer).reshape(batch_size, -1)[:n_real])
         parts.append({name: batch[name][:n_real] for name in batch if name not in INPUT_FIELDS})

@@ -44,15 +44,20 @@ class Run:
         """The network that is trained."""
         return ACF(self.config.model)
 
+    @property
+    def chosen_by(self) -> str:
+        """The split by which the best checkpoint is chosen; of a dataset divided as the paper's, `validation`."""
+        return "calibration" if self.dataset.splits.get("calibration") else "validation"
+
     @functools.cached_property
     def examples(self) -> dict[str, Examples | InMemoryExamples]:
-        """The splits that training reads, `train` and `calibration`, with the fields that it needs and no others."""
+        """The splits that training reads, `train` and `chosen_by`, with the fields that it needs and no others."""
         config, dataset = self.config, self.dataset
         truth = tuple(f"true_{target}" for target in config.model.targets if f"true_{target}" in dataset.fields)
         fields = (*INPUT_FIELDS, *config.model.targets)
         splits: dict[str, Examples] = {
             "train": dataset.examples("train", fields),
-            "calibration": dataset.examples("calibration", fields + truth),
+            self.chosen_by: dataset.examples(self.chosen_by, fields + truth),
         }
         return {name: InMemoryExamples(split) if config.cache_in_memory else split for name, split in splits.items()}
 
@@ -146,6 +151,7 @@ class Run:
             "dataset": self.dataset.describe(),
             "step": step,
             "num_steps": self.num_steps,
+            "checkpoint_chosen_by": self.chosen_by,
             "validation": history[-1],
             "history": history,
         }
@@ -215,10 +221,10 @@ def check_dataset(config: TrainingConfig, dataset: PreparedDataset) -> None:
         raise TrainingError(
             f"{dataset.folder} has {n_train} training stars, fewer than batch_size = {config.batch_size}."
         )
-    if not dataset.splits.get("calibration"):
+    if not (dataset.splits.get("calibration") or dataset.splits.get("validation")):
         raise TrainingError(
-            f"{dataset.folder} has no calibration stars, by which the best checkpoint is chosen: prepare a larger "
-            "dataset, or an old one anew."
+            f"{dataset.folder} has neither calibration nor validation stars, by which the best checkpoint is chosen: "
+            "prepare a larger dataset."
         )
 
 
@@ -235,7 +241,11 @@ def check_same_run(sidecar: Mapping, config: TrainingConfig, dataset: PreparedDa
         TrainingError: listing what differs.
     """
     old, new = (
-        {**without(flatten_dict(made_by.to_dict(), sep="."), FREE_TO_CHANGE), "data": without(data, ("folder",))}
+        {
+            **without(flatten_dict(made_by.to_dict(), sep="."), FREE_TO_CHANGE),
+            # Older runs have no `stamps`, which the fingerprint tells apart.
+            "data": without(data, ("folder", "stamps")),
+        }
         for made_by, data in (
             (TrainingConfig.from_dict(sidecar["config"]), sidecar["dataset"]),
             (config, dataset.describe()),

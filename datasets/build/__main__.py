@@ -12,9 +12,10 @@ from pathlib import Path
 from datasets.build.checksums import CHECKSUMS, damaged_files
 from datasets.build.dry_run import Estimate, estimate
 from datasets.build.packing import BuildError
+from datasets.build.parts import OURS, Choices
 from datasets.build.prepare import build, prepared_folder, selected_only
 from datasets.errors import run
-from datasets.smss_stamps.configs import CONFIGS, VERSION, Config
+from datasets.smss_stamps.configs import CONFIGS, DIVISIONS, VERSION, Config
 from datasets.surveys.base import Sources
 
 
@@ -56,6 +57,7 @@ def _main(arguments: list[str] | None) -> int:
         seed=options.seed,
         workers=options.workers,
         sources=_sources(options),
+        choices=_choices(options),
         beam_options=None if options.beam is None else shlex.split(options.beam),
     )
     print(summary(folder))
@@ -79,11 +81,15 @@ def _sources(options: argparse.Namespace) -> Sources:
     return Sources(**{name: value for name, value in vars(options).items() if name in names and value is not None})
 
 
+def _choices(options: argparse.Namespace) -> Choices:
+    return Choices(options.aligner, options.sky, options.splits)
+
+
 def _dry_run(options: argparse.Namespace) -> Estimate:
     """Select as the build would, which goes on from there, and estimate the rest."""
     sources = _sources(options)
     job, n_workers = selected_only(
-        options.config, options.stars, options.data_dir, options.seed, options.workers, sources
+        options.config, options.stars, options.data_dir, options.seed, options.workers, sources, _choices(options)
     )
     return estimate(job, n_workers, sources.rate_per_s)
 
@@ -140,6 +146,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OPTIONS",
         help="make the stamps by Apache Beam, with these options: docs/distributed.md",
     )
+    ways = parser.add_argument_group(
+        "the paper's ways beside ours, which are the defaults (docs/paper.md)"
+    ).add_argument
+    ways("--sky", choices=("cutout", "table"), default=OURS.sky,
+         help="a star's sky level: fitted to its cutout, or the survey's table's (default: %(default)s)")  # fmt: skip
+    ways("--aligner", choices=("fast", "reproject"), default=OURS.aligner,
+         help="ours, or astropy's reproject: alike to 1e-6, three times slower (default: %(default)s)")  # fmt: skip
+    ways("--splits", choices=DIVISIONS, default=OURS.splits,
+         help="train:calibration:validation, or the paper's 8:2 alone (default: %(default)s)")  # fmt: skip
     real = parser.add_argument_group("the real sky").add_argument
     real("--galah", metavar="FILE", help="GALAH_DR3_main_allstar_v2.fits, for high_quality and low_quality")
     real("--table", metavar="FILE", help="your stars: CSV, FITS, VOTable or Parquet with ra, dec (or l, b) and, if"

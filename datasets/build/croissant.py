@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from datasets.build.readme import stamp_words
 from datasets.build.star_table import STAR_TABLE, columns
 from datasets.smss_stamps.configs import CONFIGS, NAME, VERSION
 from datasets.smss_stamps.fields import Field
@@ -92,7 +93,8 @@ def write_croissant(folder: Path, metadata: Mapping, checksums: Mapping[str, str
         "conformsTo": "http://mlcommons.org/croissant/1.1",
         "name": f"{NAME}_{config.name}",
         "description": f"{config.description}: stamps of stars in six bands of the SkyMapper survey, with what "
-        f"its catalogue, Gaia and GALAH say of them. {' '.join(its_terms.sources)}",
+        f"its catalogue, Gaia and GALAH say of them. Splits: {metadata['split']}. Stamps: {stamp_words(metadata)}. "
+        f"{' '.join(its_terms.sources)}",
         "version": VERSION,
         "url": HOMEPAGE,
         "license": its_terms.licence_url,

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from datasets.build.checksums import checksums_of, sha256, write_checksums
 from datasets.build.croissant import CROISSANT, REJECTED, write_croissant
-from datasets.build.parts import STAMP_SETTINGS, Job
+from datasets.build.parts import OURS, Job
 from datasets.build.readme import prepared_readme
 from datasets.build.star_table import STAR_TABLE, write_star_table
 from datasets.errors import DataError
@@ -71,7 +71,7 @@ def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
 
     from datasets.smss_stamps.smss_stamps_dataset_builder import Builder
 
-    config = CONFIGS[job.config]
+    config = job.divided_config
     if n_stars == 0:
         raise BuildError(f"no star is selected for the config {config.name}: there is nothing to build.")
     selected, contents = load(job.selected), read_contents(job, n_stars)
@@ -97,7 +97,10 @@ def pack(job: Job, n_stars: int, progress: bool = True) -> Path:
 def read_contents(job: Job, n_stars: int) -> Contents:
     """What all parts hold, but the examples; the fingerprint is a SHA-256 over the settings and every example."""
     identity = {"name": NAME, "version": VERSION, "config": job.config, "seed": job.seed, "stars": n_stars}
-    digest = hashlib.sha256(json.dumps(identity | STAMP_SETTINGS, sort_keys=True).encode())
+    identity |= job.choices.stamps
+    if job.choices.splits != OURS.splits:
+        identity["splits"] = job.choices.splits  # not always, so that older datasets keep their fingerprints
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     object_ids, rows, reasons = [], [], []
     for path in job.parts(n_stars):
         with np.load(path) as part:
@@ -156,9 +159,10 @@ def metadata(job: Job, n_stars: int, contents: Contents) -> dict:
     """
     config = CONFIGS[job.config]
     selection = json.loads(job.selection.read_text())
+    ways = {"7:1:2": "train if below 7, calibration if 7", "paper": "train if below 8"}
     by_hash = (
-        "blake2b(object_id, 8 bytes little-endian; digest of 8 bytes little-endian) % 10: train if below 7, "
-        "calibration if 7, validation if above"
+        "blake2b(object_id, 8 bytes little-endian; digest of 8 bytes little-endian) % 10: "
+        f"{ways[job.choices.splits]}, validation if above"
     )
     return {
         "config": config.name,

@@ -13,15 +13,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from datasets.archives.interface import Archive, ArchiveError, ServiceError, Target
 from datasets.files import Arrays, load, load_array, save
+from datasets.imaging.alignment import Method
 from datasets.samples.selection import first_failed
 from datasets.skymapper import CUTOUT_SIZE_PX
-from datasets.smss_stamps.configs import CONFIGS
+from datasets.smss_stamps.configs import CONFIGS, Config
 from datasets.smss_stamps.fields import FIELDS
 from datasets.stamps import Stamp, StampError, make_stamp
 from datasets.surveys.base import Sources, Survey
@@ -33,7 +34,22 @@ BYTES_PER_STAR = 2 * 70_000  # an example in its part and in the packed dataset,
 OF_THE_WHOLE_BLOCK = ("first_failed", "last_object_id")
 """What a block's file holds besides the selected stars' fields."""
 
-STAMP_SETTINGS: dict[str, Any] = {"aligner": "fast", "sky": "cutout"}
+
+@dataclass(frozen=True)
+class Choices:
+    """What a build may choose besides the sample. The paper's way is `reproject`, `table` and `paper`."""
+
+    aligner: Method = "fast"
+    sky: Literal["cutout", "table"] = "cutout"
+    splits: Literal["7:1:2", "paper"] = "7:1:2"  # of `DIVISIONS`
+
+    @property
+    def stamps(self) -> dict[str, Any]:
+        """How stamps are made, for `make_stamp`."""
+        return {"aligner": self.aligner, "sky": self.sky}
+
+
+OURS = Choices()
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,12 @@ class Job:
     seed: int  # of the mock sky, and of the sampling
     folder: Path
     sources: Sources = field(default_factory=Sources)
+    choices: Choices = OURS
+
+    @property
+    def divided_config(self) -> Config:
+        """The config, with the splits that were asked for."""
+        return CONFIGS[self.config].divided(self.choices.splits)
 
     @property
     def provenance(self) -> dict:
@@ -110,11 +132,11 @@ def make_part(job: Job, index: int) -> int:
     rows = range(PART_SIZE * index, min(PART_SIZE * (index + 1), len(selected["object_id"])))
     if not job.part(index).exists():
         survey = open_survey(job.config, job.seed, job.sources)
-        save(job.part(index), _examples(survey, selected, rows))
+        save(job.part(index), _examples(survey, selected, rows, job.choices))
     return len(rows)
 
 
-def _examples(survey: Survey, selected: Arrays, rows: range) -> Arrays:
+def _examples(survey: Survey, selected: Arrays, rows: range, choices: Choices) -> Arrays:
     archive = survey.archive
     known = [row for row in rows if selected["object_id"][row] != -1]
     columns = (selected[name][known].tolist() for name in ("object_id", "ra", "dec"))
@@ -125,7 +147,7 @@ def _examples(survey: Survey, selected: Arrays, rows: range) -> Arrays:
         try:
             if selected["object_id"][row] == -1:
                 raise StampError(survey.why_not_found(int(selected["input_row"][row])))
-            stamps[row] = _stamp(archive, {name: values[row] for name, values in selected.items()})
+            stamps[row] = _stamp(archive, {name: values[row] for name, values in selected.items()}, choices)
         except (StampError, ArchiveError) as error:
             rejected[row] = error
     fields = {name: values[list(stamps)] for name, values in selected.items()}
@@ -139,11 +161,11 @@ def _examples(survey: Survey, selected: Arrays, rows: range) -> Arrays:
     }
 
 
-def _stamp(archive: Archive, star: Mapping[str, np.generic]) -> Stamp:
+def _stamp(archive: Archive, star: Mapping[str, np.generic], choices: Choices) -> Stamp:
     position = float(star["ra"]), float(star["dec"])
     if not np.isfinite(position).all():
         raise StampError("the archive has no position for it")
-    stamp = make_stamp(archive, int(star["object_id"]), *position, float(star["ebmv_sfd"]), **STAMP_SETTINGS)
+    stamp = make_stamp(archive, int(star["object_id"]), *position, float(star["ebmv_sfd"]), **choices.stamps)
     if not np.isfinite(stamp.flux).all():
         raise StampError("the stamp holds values that are not finite")
     return stamp

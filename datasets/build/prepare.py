@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from datasets.archives.interface import ArchiveDownError, ArchiveError
 from datasets.build.packing import BuildError, pack
-from datasets.build.parts import BYTES_PER_STAR, PART_SIZE, Job, make_part
+from datasets.build.parts import BYTES_PER_STAR, OURS, PART_SIZE, Choices, Job, make_part
 from datasets.build.recipe import provenance, recipe, work_folder_name
 from datasets.build.scan import select
 from datasets.build.workers import Workers, available_cpus
@@ -44,6 +44,7 @@ def build(
     seed: int = 0,
     workers: int | None = None,
     sources: Sources | None = None,
+    choices: Choices = OURS,
     beam_options: list[str] | None = None,
     progress: bool = True,
 ) -> Path:
@@ -57,6 +58,7 @@ def build(
         seed: of the mock sky, and of the drawing.
         workers: processes; by default one per CPU, and with 1 everything happens in this one.
         sources: services and files of the real sky; the cache is in `data_dir/cache` unless it says otherwise.
+        choices: how stamps are made and the sample is divided.
         beam_options: make the parts by Apache Beam with these options, instead of by `workers`.
         progress: whether to show progress bars.
 
@@ -68,7 +70,7 @@ def build(
     """
     n_workers = available_cpus() if workers is None else workers
     with _told_as_build_errors():
-        job, wanted = plan(config, n_stars, data_dir, seed, n_workers, sources)
+        job, wanted = plan(config, n_stars, data_dir, seed, n_workers, sources, choices)
         folder = prepared_folder(data_dir, config)
         if is_prepared(folder, wanted):
             return folder
@@ -83,7 +85,13 @@ def build(
 
 
 def selected_only(
-    config: str, n_stars: int | None, data_dir: str | Path, seed: int, workers: int | None, sources: Sources
+    config: str,
+    n_stars: int | None,
+    data_dir: str | Path,
+    seed: int,
+    workers: int | None,
+    sources: Sources,
+    choices: Choices = OURS,
 ) -> tuple[Job, int]:
     """Only select, as `build` would, which goes on from there.
 
@@ -94,6 +102,7 @@ def selected_only(
         seed: as of `build`.
         workers: as of `build`.
         sources: as of `build`.
+        choices: as of `build`.
 
     Returns:
         The job and the number of processes.
@@ -103,7 +112,7 @@ def selected_only(
     """
     n_workers = available_cpus() if workers is None else workers
     with _told_as_build_errors():
-        job, wanted = plan(config, n_stars, data_dir, seed, n_workers, sources)
+        job, wanted = plan(config, n_stars, data_dir, seed, n_workers, sources, choices)
         folder = prepared_folder(data_dir, config)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _only_build(folder), Workers(n_workers) as pool:
@@ -118,7 +127,13 @@ def prepared_folder(data_dir: str | Path, config: str) -> Path:
 
 
 def plan(
-    config: str, n_stars: int | None, data_dir: str | Path, seed: int, n_workers: int, sources: Sources | None
+    config: str,
+    n_stars: int | None,
+    data_dir: str | Path,
+    seed: int,
+    n_workers: int,
+    sources: Sources | None,
+    choices: Choices,
 ) -> tuple[Job, dict]:
     """Check a build's options and name its work folder.
 
@@ -129,6 +144,7 @@ def plan(
         seed: as of `build`.
         n_workers: processes that share the rate of requests.
         sources: as of `build`.
+        choices: as of `build`.
 
     Returns:
         The job, and the recipe.
@@ -141,6 +157,8 @@ def plan(
     n_stars = CONFIGS[config].n_stars if n_stars is None else n_stars
     if (n_stars is not None and n_stars < 1) or seed < 0 or n_workers < 1:
         raise BuildError("the number of stars and of workers must be positive, the seed not negative.")
+    if choices.splits == "paper" and len(CONFIGS[config].splits) == 1:
+        raise BuildError(f"--splits paper: the config {config} has no labels to train on and is not divided.")
     sources = sources or Sources()
     _check_sources(CONFIGS[config], sources)
     sources = dataclasses.replace(
@@ -149,9 +167,9 @@ def plan(
         rate_per_s=sources.rate_per_s / n_workers,  # each process keeps its share
         **{name: str(Path(path).absolute()) for name, path in sources.files().items()},
     )
-    wanted = recipe(config, n_stars, seed, sources)
+    wanted = recipe(config, n_stars, seed, sources, choices)
     folder = prepared_folder(data_dir, config)
-    return Job(config, seed, folder.with_name(work_folder_name(wanted)).absolute(), sources), wanted
+    return Job(config, seed, folder.with_name(work_folder_name(wanted)).absolute(), sources, choices), wanted
 
 
 def _check_sources(config: Config, sources: Sources) -> None:
@@ -210,7 +228,8 @@ def is_prepared(folder: Path, wanted: dict) -> bool:
     if not folder.exists():
         return False
     try:
-        prepared = json.loads((folder / "metadata.json").read_text())["provenance"]["recipe"]
+        # Before splits could be chosen, recipes did not name them.
+        prepared = {"splits": "7:1:2"} | json.loads((folder / "metadata.json").read_text())["provenance"]["recipe"]
     except (FileNotFoundError, KeyError, ValueError) as error:
         raise BuildError(f"{folder} is there but is not a dataset of this builder; move it away first.") from error
     differing = [key for key in wanted if prepared.get(key) != wanted[key]]

@@ -42,6 +42,8 @@ The table needs no more than `pandas.read_parquet("stars.parquet")`; TOPCAT show
 
 {split_rule}
 
+{stamps_rule}
+
 ## Selection
 
 {counts}
@@ -93,6 +95,7 @@ def prepared_readme(metadata: Mapping, n_of_split: Mapping[str, int], reasons: S
         splits=", ".join(f"`{split}` {n:,}" for split, n in n_of_split.items()),
         split=config.splits[0],
         split_rule=f"Splits: {metadata['split']}.",
+        stamps_rule=f"Stamps: {stamp_words(metadata)}.",
         fingerprint=metadata["fingerprint"],
         counts=_table(("", "stars"), _counts(metadata, n_of_split)),
         reasons=_reasons(reasons),
@@ -103,6 +106,22 @@ def prepared_readme(metadata: Mapping, n_of_split: Mapping[str, int], reasons: S
         sources="\n".join(f"- {source}" for source in its_terms.sources),
         citations=citations(config),
     )
+
+
+_SKY = {
+    "cutout": "the sky level under a star is fitted to its cutout, together with the star's wings",
+    "table": "the sky level under a star is that of the survey's table (`background`)",
+}
+_ALIGNER = {
+    "fast": "frames are aligned by a bicubic spline",
+    "reproject": "frames are aligned by astropy's reproject (`reproject_interp`, bicubic)",
+}
+
+
+def stamp_words(metadata: Mapping) -> str:
+    """How the stamps were made, where a build may choose."""
+    stamps = metadata["provenance"]["recipe"]["stamps"]
+    return f"{_SKY[stamps['sky']]}; {_ALIGNER[stamps['aligner']]}"
 
 
 def field_table(fields: Mapping[str, Field]) -> str:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from datasets.build.checksums import sha256
-from datasets.build.parts import STAMP_SETTINGS
+from datasets.build.parts import Choices
 from datasets.samples.selection import adql
 from datasets.smss_stamps.configs import CONFIGS, VERSION
 from datasets.surveys.base import Sources
@@ -21,7 +21,7 @@ MOCK_ARCHIVE = "mock sky"
 REAL_ARCHIVE = "SkyMapper Southern Survey DR4 (doi:10.25914/5M47-S621)"
 
 
-def recipe(config: str, n_stars: int | None, seed: int, sources: Sources) -> dict:
+def recipe(config: str, n_stars: int | None, seed: int, sources: Sources, choices: Choices) -> dict:
     """What determines a dataset besides the code and the archives: two builds of one recipe are one dataset.
 
     Args:
@@ -29,6 +29,7 @@ def recipe(config: str, n_stars: int | None, seed: int, sources: Sources) -> dic
         n_stars: to select; None for all.
         seed: of the mock sky and of drawing.
         sources: of the real sky; of files the content counts, not the path.
+        choices: how stamps are made and the sample is divided.
 
     Returns:
         JSON types.
@@ -43,7 +44,8 @@ def recipe(config: str, n_stars: int | None, seed: int, sources: Sources) -> dic
         "seed": seed,
         "files": {name: sha256(Path(path)) for name, path in sources.files().items()},
         "dust_map": sources.dust_map,
-        "stamps": STAMP_SETTINGS,
+        "stamps": choices.stamps,
+        "splits": choices.splits,
     }
 
 
@@ -67,7 +69,7 @@ def provenance(recipe: dict, sources: Sources) -> dict:
         "date": _today(),
         "services": sources.services(),
         "query": adql(config.cuts) if config.cuts else "the stars of the user's table",
-        "software": {name: metadata.version(name) for name in ("numpy", "scipy", "astropy")},
+        "software": {name: metadata.version(name) for name in ("numpy", "scipy", "astropy", "reproject")},
     }
 
 

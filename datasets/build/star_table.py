@@ -10,7 +10,7 @@ import numpy as np
 from datasets.build.parts import Job
 from datasets.files import Arrays
 from datasets.skymapper import BANDS
-from datasets.smss_stamps.configs import CONFIGS, Config
+from datasets.smss_stamps.configs import Config
 from datasets.smss_stamps.fields import Field
 
 STAR_TABLE = "stars.parquet"
@@ -46,7 +46,7 @@ def write_star_table(job: Job, n_stars: int, path: Path) -> None:
     # Here, because worker processes import the modules of a build too and need none of it.
     from astropy.table import Table
 
-    config = CONFIGS[job.config]
+    config = job.divided_config
     described = columns(config.fields())
     stars = _stars(job, n_stars, config, described)
     # astropy would write dex as 0.1ex.

@@ -17,7 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from datasets.archives.interface import Archive, ArchiveDownError, ArchiveError, Target
-from datasets.build.parts import STAMP_SETTINGS
+from datasets.build.parts import OURS
 from datasets.build.prepare import prepared_folder
 from datasets.build.star_table import STAR_TABLE
 from datasets.errors import DataError, run
@@ -45,10 +45,11 @@ class Star:
 
 @dataclass(frozen=True)
 class Sky:
-    """Which sky, in words, and who has photographed it."""
+    """Which sky, in words, who has photographed it, and how its stamps are made."""
 
     name: str
     archive: Archive
+    stamps: dict[str, Any] = dataclasses.field(default_factory=lambda: OURS.stamps)
 
 
 def figure_2_of(dataset_folder: str | Path, object_id: int, n_shown: int = 2, contact: str = "") -> Figure:
@@ -82,9 +83,11 @@ def sky_of(folder: Path, sources: Sources) -> Sky:
         provenance = json.loads((folder / "metadata.json").read_text())["provenance"]
         config, seed = provenance["recipe"]["config"], provenance["recipe"]["seed"]
     except (OSError, ValueError, KeyError) as error:
-        raise ShowError(f"{folder} holds no dataset: prepare one with `python -m datasets.build`.") from error
+        raise ShowError(
+            f"{folder} holds no dataset: prepare one, say by `python -m datasets.build --config mock`."
+        ) from error
     services = provenance.get("services", {})
-    return _sky(
+    sky = _sky(
         config,
         seed,
         dataclasses.replace(
@@ -94,6 +97,7 @@ def sky_of(folder: Path, sources: Sources) -> Sky:
             cutout_url=sources.cutout_url or services.get("cutouts", ""),
         ),
     )
+    return dataclasses.replace(sky, stamps=provenance["recipe"].get("stamps", sky.stamps))
 
 
 def _sky(config: str, seed: int, sources: Sources) -> Sky:
@@ -150,7 +154,7 @@ def figure_of(sky: Sky, star: Star, n_shown: int = 2) -> Figure:
     position = star.ra_deg, star.dec_deg
     with _told_as_show_errors(star.object_id):
         sky.archive.prefetch([Target(star.object_id, *position)], CUTOUT_SIZE_PX)
-        detections = align_detections(sky.archive, star.object_id, *position, star.ebmv_sfd, **STAMP_SETTINGS)
+        detections = align_detections(sky.archive, star.object_id, *position, star.ebmv_sfd, **sky.stamps)
     width_in, height_in = SIZE_IN
     with rc_context(STYLE):
         figure = Figure(figsize=(width_in, height_in * (3 * n_shown + 2) / 8), layout="constrained")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datasets.samples.selection import CATALOGUE, HIGH_QUALITY, LOW_QUALITY, Cut
 from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS, Field
@@ -11,6 +11,8 @@ from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS, Fiel
 NAME = "smss_stamps"
 VERSION = "2.0.0"
 TRAINING_SPLITS = ("train", "calibration", "validation")
+DIVISIONS = {"7:1:2": TRAINING_SPLITS, "paper": ("train", "validation")}
+"""The splits of a labelled sample, ours first; the paper divides 8:2."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,14 @@ class Config:
         """The fields of an example."""
         return FIELDS | (TRUTH_FIELDS if self.is_mock else {}) | (INPUT_FIELDS if self.has_input_row else {})
 
+    def divided(self, splits: str) -> Config:
+        """The same with the splits of this name in `DIVISIONS`; a sample without labels is never divided."""
+        return replace(self, splits=DIVISIONS[splits]) if len(self.splits) > 1 else self
+
     def split_of(self, object_id: int) -> str:
-        """The split that a star belongs to."""
-        return split_of(object_id) if self.splits == TRAINING_SPLITS else self.splits[0]
+        """The split that a star belongs to; without a calibration split its stars are trained on."""
+        split = split_of(object_id)
+        return split if split in self.splits else self.splits[0]
 
 
 CONFIGS = {
@@ -99,7 +106,8 @@ def split_of(object_id: int) -> str:
     """`train`, `calibration` or `validation` for 7, 1 and 2 tenths of all object_ids, whatever else is there.
 
     The paper divides 8 : 2. Its training part gives a tenth of all stars to what is chosen and fitted after training
-    (the best checkpoint, calibrated errors), so that the validation stars are touched by nothing.
+    (the best checkpoint, calibrated errors), so that the validation stars are touched by nothing. They are the same
+    under either division.
     """
     digest = hashlib.blake2b(int(object_id).to_bytes(8, "little", signed=True), digest_size=8).digest()
     tenth = int.from_bytes(digest, "little") % 10

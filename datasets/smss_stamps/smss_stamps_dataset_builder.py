@@ -91,7 +91,7 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(self, dl_manager: tfds.download.DownloadManager) -> dict[str, list[Callable]]:
         folder = Path(dl_manager.manual_dir)
         self.info.metadata.update(json.loads((folder / "metadata.json").read_text()))
-        config = CONFIGS[self.builder_config.name]
+        config = CONFIGS[self.builder_config.name].divided(self.info.metadata["provenance"]["recipe"]["splits"])
         places: dict[str, Places] = {split: [] for split in config.splits}
         for path in sorted(folder.glob("part-*.npz")):
             with np.load(path) as part:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import acf_jax
+from acf_jax.data.prepared import DatasetError
 from tests.acf_jax import tiny_dataset, tiny_run
 
 PUBLIC = [name for name in acf_jax.__all__ if name != "__version__"]
@@ -82,6 +83,13 @@ def test_a_split_of_other_bands_is_refused(network, tmp_path):
     other = acf_jax.open_dataset(tiny_dataset.write(tmp_path, {"validation": stars}, bands="griz"))
     with pytest.raises(ValueError, match="has stamps in griz, this network reads uvgriz"):
         network.predict_split(other, "validation")
+
+
+def test_a_split_with_another_sky_level_is_refused(network, tmp_path):
+    provenance = {"recipe": {"stamps": {"aligner": "fast", "sky": "table"}}}
+    folder = tiny_dataset.write(tmp_path, {"validation": tiny_dataset.make_stars(3, 0)}, provenance=provenance)
+    with pytest.raises(DatasetError, match="network was trained on stamps built with `--sky cutout`"):
+        network.predict_split(acf_jax.open_dataset(folder), "validation")
 
 
 def test_features_are_the_backbones_and_a_bad_stamp_has_none(network):

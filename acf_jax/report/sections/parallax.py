@@ -24,11 +24,16 @@ PAPER = {
 }
 """Standard deviations that the paper prints, and their ratio: of Teff and [Fe/H] it gives no other (Sec. 5.1)."""
 
-HOW_TO_GET = (
-    "`python train.py --config configs/demo.py --config.model.use_parallax=False --workdir runs/demo_acpf` trains one "
-    "(name the config and the seed of the network that is evaluated, if they are others), and `--acpf runs/demo_acpf` "
-    "tells evaluate.py of it."
-)
+
+def how_to_get(context: Context) -> str:
+    """How to train a network without parallax on the same sky, and to compare with it."""
+    sample = "" if context.is_mock else f" --config.dataset.config={context.dataset.config}"
+    config, run = ("demo", "runs/demo_acpf") if context.is_mock else ("acf", "runs/acpf")
+    return (
+        f"`python train.py --config configs/{config}.py{sample} --config.model.use_parallax=False --workdir {run}` "
+        "trains one (name the config and the seed of the network that is evaluated, if they are others), and `--acpf "
+        f"{run}` tells evaluate.py of it."
+    )
 
 
 def section(context: Context) -> Section:
@@ -74,9 +79,9 @@ def _with_parallax(context: Context) -> str:
     """The network to set against the one without: the ACF, or else the network in question."""
     without = context.networks.get(WITHOUT)
     if without is None:
-        raise MissingPieceError(f"There is no network without parallax to compare with: {HOW_TO_GET}")
+        raise MissingPieceError(f"There is no network without parallax to compare with: {how_to_get(context)}")
     if without.model.config.use_parallax:
-        raise MissingPieceError(f"The network given as {WITHOUT} was trained with the parallax: {HOW_TO_GET}")
+        raise MissingPieceError(f"The network given as {WITHOUT} was trained with the parallax: {how_to_get(context)}")
     name = "ACF" if "ACF" in context.networks else context.name
     if not context.networks[name].model.config.use_parallax:
         raise MissingPieceError(

@@ -25,7 +25,7 @@ from acf_jax.plots.predictions import (
 from acf_jax.plots.samples import draw_figure_1, plot_figure_6
 from acf_jax.report.context import Context
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number, percent
-from acf_jax.report.sections.parallax import HOW_TO_GET, WITHOUT
+from acf_jax.report.sections.parallax import WITHOUT, how_to_get
 from acf_jax.report.words import NAMES, enumerated, in_words, with_unit
 
 SPLITS = ("train", "validation")
@@ -142,7 +142,7 @@ def no_parallax_section(context: Context) -> Section:
         MissingPieceError: if there is none.
     """
     if WITHOUT not in context.networks:
-        raise MissingPieceError(f"There is no network without parallax: {HOW_TO_GET}")
+        raise MissingPieceError(f"There is no network without parallax: {how_to_get(context)}")
     found = _measured(WITHOUT, parameter_samples(context, WITHOUT))
     return Section(
         key="no_parallax",

@@ -17,10 +17,10 @@ from acf_jax.catalogue.columns import columns
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.files.formats import read_provenance
 from acf_jax.catalogue.flags import Flag
-from acf_jax.catalogue.making import Options
+from acf_jax.catalogue.making import Options, make_plan
 from acf_jax.catalogue.rows import Z_95
-from acf_jax.catalogue.star_facts import dataset_without_stamps
-from acf_jax.data.prepared import open_dataset
+from acf_jax.catalogue.star_facts import StarFacts, dataset_without_stamps
+from acf_jax.data.prepared import DatasetError, open_dataset
 from acf_jax.inference.fingerprint import network_fingerprint
 from acf_jax.inference.loading import load
 from tests.acf_jax.catalogue import tiny_catalogue
@@ -247,6 +247,13 @@ def test_networks_that_do_not_fit_are_refused(world, tmp_path):
     acf = world.networks["ACF"]
     with pytest.raises(CatalogueError, match=r"in the bands uvgrzi, those of .* are in uvgriz"):
         make({"ACF": dataclasses.replace(acf, bands="uvgrzi")}, world.dataset, tmp_path)
+    recipe = {"stamps": {"aligner": "fast", "sky": "table"}}
+    by_table = dataclasses.replace(world.dataset, metadata=world.dataset.metadata | {"provenance": {"recipe": recipe}})
+    with pytest.raises(DatasetError, match="trained on stamps built with `--sky cutout`"):
+        make({"ACF": acf}, by_table, tmp_path)
+    facts = StarFacts(by_table.folder, by_table.bands)
+    plan = make_plan({"ACF": acf}, by_table, facts, Options())
+    assert set(plan.dataset) == {"name", "config", "version", "fingerprint"}
     other = dataclasses.replace(world.networks["ACPF"], targets=("teff",))
     with pytest.raises(CatalogueError, match=r"different labels \(ACF: teff, logg, fe_h; ACPF: teff\)"):
         make({"ACF": acf, "ACPF": other}, world.dataset, tmp_path)

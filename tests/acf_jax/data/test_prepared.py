@@ -1,16 +1,25 @@
+import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 
 from acf_jax.data.prepared import (
+    SAMPLES,
     DatasetError,
     InMemoryExamples,
     find_dataset,
+    how_to_prepare,
     open_dataset,
     ordered_batches,
     training_batches,
 )
+from datasets.build import __main__ as build_command
+from datasets.build import prepare
+from datasets.build.packing import BuildError
+from datasets.build.parts import OURS
+from datasets.smss_stamps.configs import CONFIGS
 from tests.acf_jax import tiny_dataset
 
 STARS = {"train": tiny_dataset.make_stars(20, seed=1), "validation": tiny_dataset.make_stars(7, seed=2)}
@@ -47,6 +56,45 @@ def test_facts_of_the_dataset(folder):
     assert (dataset.bands, dataset.fingerprint, dataset.n_examples("validation")) == ("uvgriz", "abc", 7)
     facts = {"name": "smss_stamps", "config": "mock", "version": "1.0.0", "fingerprint": "abc", "folder": str(folder)}
     assert dataset.describe() == facts
+
+
+def test_a_dataset_says_how_its_stamps_were_made_and_refuses_a_network_of_another_sky_level(folder):
+    silent = open_dataset(folder)
+    recipes = [{"stamps": {"aligner": a, "sky": s}} for a, s in (("fast", "cutout"), ("reproject", "table"))]
+    plain, table = (
+        dataclasses.replace(silent, metadata=silent.metadata | {"provenance": {"recipe": recipe}}) for recipe in recipes
+    )
+    assert [plain.describe(), table.describe()] == [silent.describe() | recipe for recipe in recipes]
+    silent.check_stamps(table.describe())
+    plain.check_stamps(silent.describe())  # a checkpoint of the time when there was no choice
+    for dataset in (plain, table):
+        dataset.check_stamps(dataset.describe())
+    table.check_stamps({"stamps": {"aligner": "fast", "sky": "table"}})  # the aligners make the same stamps
+    words = "trained on stamps built with `--sky {}`, those of .* were built with `--sky {}`"
+    with pytest.raises(DatasetError, match=words.format("table", "cutout")):
+        plain.check_stamps(table.describe())
+    with pytest.raises(DatasetError, match=words.format("cutout", "table")):
+        table.check_stamps(plain.describe())
+
+
+def test_the_way_to_every_sample_can_be_gone_as_it_is_told(tmp_path, monkeypatch):
+    assert set(SAMPLES) == set(CONFIGS)
+    monkeypatch.chdir(tmp_path)
+    for name in SAMPLES:
+        way = how_to_prepare(name, "--data-dir here")
+        (command,) = re.findall("`python -m datasets.build (.*)`", way)
+        options = build_command._parser().parse_args(command.split())
+        assert (options.config, options.data_dir) == (name, "here")
+        if options.galah:  # to be downloaded first
+            with pytest.raises(BuildError, match="no such file"):
+                prepare.plan(name, 5, "here", 0, 1, build_command._sources(options), OURS)
+            assert way.startswith(f"download {options.galah} from https://")
+        files = [tmp_path / file for file in (options.galah, options.table) if file]
+        for file in files:
+            file.touch()
+        prepare.plan(name, 5, "here", 0, 1, build_command._sources(options), OURS)
+        for file in files:
+            file.unlink()
 
 
 def test_every_epoch_is_another_permutation_and_no_star_is_left_out(examples):
@@ -101,8 +149,13 @@ def test_the_newest_version_is_found(tmp_path):
 
 
 def test_refusals(folder, tmp_path):
-    with pytest.raises(DatasetError, match=r"not prepared .* `python -m datasets.build --config mock`"):
+    whole_way = (
+        r"not prepared .*: download GALAH\S+ from https\S+, then `python .* high_quality --galah GALAH.* Or train"
+    )
+    with pytest.raises(DatasetError, match=whole_way):
         find_dataset(tmp_path, "smss_stamps", "high_quality")
+    with pytest.raises(DatasetError, match=r"there is no such sample, see `python -m datasets.build --help`"):
+        find_dataset(tmp_path, "smss_stamps", "mok")
     with pytest.raises(DatasetError, match=r"no prepared dataset: `python -m datasets.build --config mock`"):
         open_dataset(tmp_path)
     with pytest.raises(DatasetError, match="no field age; it has fe_h, logg, object_id"):

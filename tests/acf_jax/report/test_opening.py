@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from acf_jax.data.prepared import DatasetError, PreparedDataset
 from acf_jax.inference.parts import NetworkParts
 from acf_jax.report import opening
 from acf_jax.report.opening import EvaluationError
@@ -18,6 +19,11 @@ def network(fingerprint="a" * 64, targets=("teff", "logg"), use_parallax=True, g
     network = SimpleNamespace(model=SimpleNamespace(config=config), targets=targets, sidecar=sidecar)
     network.name = NetworkParts.name.fget(network)
     return network
+
+
+def dataset(fingerprint="a" * 64, splits=SPLITS, config="mock", sky="cutout"):
+    metadata = {"fingerprint": fingerprint, "provenance": {"recipe": {"stamps": {"sky": sky}}}}
+    return PreparedDataset(Path("data"), "smss_stamps", config, "2.0.0", metadata, splits, ())
 
 
 RUNS = {
@@ -34,7 +40,7 @@ RUNS = {
 def _runs(monkeypatch):
     def open_same_dataset(trained, data_dir):
         fingerprint = trained.sidecar["dataset"]["fingerprint"]
-        return SimpleNamespace(folder=Path("data"), splits=SPLITS, fingerprint=fingerprint)
+        return dataset(fingerprint=fingerprint)
 
     monkeypatch.setattr(opening, "load", lambda folder: RUNS[Path(folder).name])
     monkeypatch.setattr(opening, "open_same_dataset", open_same_dataset)
@@ -66,8 +72,27 @@ def test_what_does_not_belong_together_is_refused(arguments, sentence):
         opening.open_context("runs/demo", **arguments)
 
 
-def test_a_dataset_of_two_splits_is_refused(monkeypatch):
-    two = SimpleNamespace(folder=Path("old"), splits={"train": 8, "validation": 2}, fingerprint="a" * 64)
-    monkeypatch.setattr(opening, "open_same_dataset", lambda trained, data_dir: two)
-    with pytest.raises(EvaluationError, match="old has no calibration stars"):
+def test_a_dataset_divided_as_the_papers_is_evaluated_and_one_without_training_stars_refused(monkeypatch):
+    splits = {"train": 8, "validation": 2}
+    monkeypatch.setattr(opening, "open_same_dataset", lambda trained, data_dir: dataset(splits=splits))
+    assert opening.open_context("runs/demo").dataset.splits == splits
+    splits.pop("train")
+    with pytest.raises(EvaluationError, match="data has no train stars"):
         opening.open_context("runs/demo")
+
+
+@pytest.mark.parametrize(("config", "wanted"), [("mock_large", "mock_low_quality"), ("high_quality", "low_quality")])
+def test_the_low_quality_sample_that_is_named_is_of_the_same_sky(monkeypatch, config, wanted):
+    monkeypatch.setattr(opening, "open_same_dataset", lambda trained, data_dir: dataset(config=config))
+    with pytest.raises(EvaluationError, match=rf"To prepare that: .*`python -m datasets.build --config {wanted}\b"):
+        opening.open_context("runs/demo", low_quality=["runs/seed_1"])
+
+
+def test_a_low_quality_sample_with_another_sky_level_is_refused(monkeypatch):
+    def open_same_dataset(trained, data_dir):
+        fingerprint = trained.sidecar["dataset"]["fingerprint"]
+        return dataset(fingerprint=fingerprint, sky="table" if fingerprint[0] == "b" else "cutout")
+
+    monkeypatch.setattr(opening, "open_same_dataset", open_same_dataset)
+    with pytest.raises(DatasetError, match="trained on stamps built with `--sky cutout`, those of data were built"):
+        opening.open_context("runs/demo", low_quality=["runs/low"])

@@ -145,6 +145,7 @@ def test_every_table_says_mock_sky(evaluated):
     assert all("mock sky, validation split" in line for line in headings)
     assert "fingerprint ffffffffffff" in text
     assert "2 stars have no prediction" in text
+    assert "judged by" not in text, "of a network that was chosen by other stars"
     network = evaluated.metrics["results"]["ACF"]["label"]["teff"]
     row = next(line for line in text.splitlines() if line.startswith("| Teff (K)"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
@@ -193,6 +194,7 @@ def test_a_network_of_one_target_on_real_stars(world, monkeypatch):
     world.dataset.fields = tuple(world.dataset.split_arrays["train"])
     world.dataset.config = world.trained.sidecar["dataset"]["config"] = "galah"
     world.trained.targets = ("teff",)
+    world.trained.sidecar["checkpoint_chosen_by"] = "validation"
 
     def predict(trained, stamps, *args, **kwargs):
         return Prediction(*np.ones((2, len(stamps), 1)), ("teff",), ("K",), np.ones(len(stamps), bool))
@@ -205,6 +207,8 @@ def test_a_network_of_one_target_on_real_stars(world, monkeypatch):
     text = (world.run / "elsewhere/metrics.md").read_text()
     assert "mock" not in text
     assert "truth" not in text
+    assert "the checkpoint was chosen by the validation stars that it is judged by here" in text
+    assert "its errors are not calibrated" in text
     assert not (world.run / "elsewhere/residuals_vs_g.png").exists()
 
 
@@ -247,12 +251,22 @@ def test_baselines_need_the_extinction_coefficients(world):
         ("ACPF", {"teff": 90, "logg": 0.2, "fe_h": 0.09}, "look at figure_8.png"),  # its rival has no parallax either
     ],
 )
-def test_the_next_step_depends_on_who_is_ahead(network, network_std, words):
+@pytest.mark.parametrize(
+    ("config", "commands"),
+    [
+        ("mock", ("python -m datasets.build --config mock_large", "configs/mock.py")),
+        ("low_quality", ("python -m datasets.build --config high_quality --galah", "configs/acf.py")),
+        ("high_quality", ("python train.py --config configs/acf.py",)),
+    ],
+)
+def test_the_next_step_depends_on_who_is_ahead_and_on_the_sky(network, network_std, words, config, commands):
     def result(**std):
         return {"label": {t: {"std": 0.0} for t in TARGETS}, "truth": {t: {"std": s} for t, s in std.items()}}
 
     metrics = {
         "network": network,
+        "mock": config == "mock",
+        "dataset": {"config": config},
         "results": {
             network: result(**network_std),
             "gradient boosting": result(teff=100, logg=0.1, fe_h=0.1),
@@ -262,6 +276,8 @@ def test_the_next_step_depends_on_who_is_ahead(network, network_std, words):
     sentence = report.next_step(metrics)
     assert re.search(words, sentence)
     assert sentence.startswith("Next: ")
+    assert all(command in sentence for command in commands)
+    assert ("mock" in sentence) == (config == "mock")
     assert sentence.endswith(".")
     assert "\n" not in sentence
 

@@ -51,12 +51,22 @@ def run(context, sections):
     return runner.run(context, {"drawn": sections.drawn, "lacking": sections.lacking, "failing": sections.failing})
 
 
+def test_a_checkpoint_chosen_by_the_stars_that_it_is_judged_by_is_confessed_first(context):
+    context.trained.sidecar["checkpoint_chosen_by"] = "validation"
+    page, _ = run(context, Sections())
+    first, second = json.loads((context.out_dir / "results.json").read_text())["verdict"]
+    assert "was chosen by the validation stars that it is judged by" in first
+    assert "was chosen by the validation stars" in page.read_text()
+    assert second == "It is 12 K."
+
+
 def test_a_section_that_fails_or_lacks_something_takes_no_other_with_it(context):
     page, made = run(context, Sections())
     assert [section.missing is None for section in made] == [True, False, False]
     assert runner.failed(made) == ["failing"]
     assert runner.verdict(made) == ("It is 12 K.",)
     html = page.read_text()
+    assert "was chosen by the validation stars" not in html
     for words in ("It is 12 K.", "There is no tea", "ZeroDivisionError"):
         assert words in html
     assert "1 / 0" in (context.out_dir / "failed_failing.txt").read_text()

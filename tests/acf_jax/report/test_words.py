@@ -3,7 +3,7 @@
 import pytest
 
 from acf_jax.metrics.bootstrap import Estimate
-from acf_jax.report.words import enumerated, in_words, ratio, with_interval, with_unit
+from acf_jax.report.words import enumerated, in_words, low_quality_way, ratio, with_interval, with_unit
 
 
 @pytest.mark.parametrize(
@@ -11,6 +11,17 @@ from acf_jax.report.words import enumerated, in_words, ratio, with_interval, wit
 )
 def test_words_are_enumerated(words, expected):
     assert enumerated(words) == expected
+
+
+def test_the_way_to_the_low_quality_sample_is_that_of_the_sky():
+    prepare, train, ask = low_quality_way(is_mock=True)
+    assert prepare == "`python -m datasets.build --config mock_low_quality`"
+    assert "configs/demo.py --config.dataset.config=mock_low_quality --workdir runs/demo_low_quality`" in train
+    assert "`--low-quality runs/demo_low_quality`" in ask
+    prepare, train, ask = low_quality_way(is_mock=False)
+    assert prepare.startswith("download GALAH_DR3_main_allstar_v2.fits from https://")
+    assert "configs/acf.py --config.dataset.config=low_quality --workdir runs/acf_low_quality`" in train
+    assert "mock" not in prepare + train + ask
 
 
 def test_moments_carry_unit_sign_and_interval():

@@ -201,6 +201,35 @@ def test_validation_metrics_are_in_physical_units_and_count_every_star_once(step
     assert validated[checkpoints.SCORE] == pytest.approx(2.5 / stepped.run.label_scaling.std[0] / 3, rel=1e-3)
 
 
+def test_without_a_calibration_split_the_validation_stars_choose_and_nothing_is_fitted_to_them(
+    tmp_path, monkeypatch, capsys
+):
+    stars = {"train": tiny_dataset.make_stars(80, 1), "validation": tiny_dataset.make_stars(60, 2)}
+    tiny_dataset.write(tmp_path / "data", stars)
+    run, examples = tiny_run.make_run(tmp_path / "data")
+    assert set(examples) == {"train", "validation"}
+    seen = []
+
+    def predict_step(params, batch):
+        seen.extend(batch["star"].reshape(-1, 2).tolist())
+        return batch["labels"]
+
+    assert loop.validate(run, predict_step, None)[checkpoints.SCORE] == 0
+    assert {tuple(pair) for pair in seen} == set(map(tuple, loop.split_ids(stars["validation"]["object_id"]).tolist()))
+    tiny_run.save_untrained(tmp_path / "data", tmp_path / "run")
+    monkeypatch.setattr(loop, "run_from", lambda run, records: None)
+    network = loop.train(tiny_run.make_config(), tmp_path / "run", tmp_path / "data")
+    assert network.sidecar["checkpoint_chosen_by"] == "validation"
+    assert "validation split" in repr(network)
+    assert (network.error_calibration, network.training_domain) == (None, None)
+    said = capsys.readouterr().out
+    assert "has no calibration split: the best checkpoint is chosen by the validation stars" in said
+    assert "errors are not calibrated" in said
+    tiny_dataset.write(tmp_path / "train_alone", {"train": stars["train"]})
+    with pytest.raises(TrainingError, match="has neither calibration nor validation stars"):
+        tiny_run.make_run(tmp_path / "train_alone")
+
+
 def test_predictions_that_are_not_finite_are_refused(stepped):
     with pytest.raises(TrainingError, match=r"not finite: lower optimizer\.learning_rate"):
         loop.validate(stepped.run, lambda _, batch: batch["labels"] + np.inf, None)
@@ -259,6 +288,8 @@ def test_a_run_of_another_kind_is_not_continued(stepped):
         config = as_training_config(tiny_run.make_config(num_steps=60, **changes))
         check_same_run(sidecar, config, dataset, "runs/x")
 
+    check()
+    sidecar["dataset"]["stamps"] = {"sky": "cutout"}  # which older checkpoints did not store of the same dataset
     check()
     check(log_every_steps=7, checkpoint_every_steps=7, microbatch_size=4, model__remat="blocks")
     with pytest.raises(TrainingError, match=r"runs/x holds .*\n  - model.embed_dim: 8\n  \+ model.embed_dim: 16\n"):

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from datasets.build.parts import PART_SIZE, Job
+from datasets.build.parts import OURS, PART_SIZE, Job
 from datasets.files import save
 from datasets.smss_stamps.configs import CONFIGS
 
@@ -14,14 +14,16 @@ PROVENANCE = {
     "date": "2026-05-17",
     "services": {"tap": "https://example.org/tap"},
     "query": "SELECT *\nFROM dr4.master\nWHERE flags = 0",
-    "recipe": {"seed": 0, "files": {"galah": "ab" * 32}},
+    "recipe": {"seed": 0, "files": {"galah": "ab" * 32}, "stamps": OURS.stamps, "splits": OURS.splits},
 }
 FIRST_ID = 4_611_686_018_427_387_904  # 2**62: no float has its neighbours
 
 
-def write_parts(folder, config, n_stars, rejected=lambda row: row % 10 == 4, reason="no | stamp\nfor <it>"):
+def write_parts(
+    folder, config, n_stars, rejected=lambda row: row % 10 == 4, reason="no | stamp\nfor <it>", choices=OURS
+):
     """A job of `n_stars` selected stars, and the examples' fields, stars first."""
-    job = Job(config, 0, folder)
+    job = Job(config, 0, folder, choices=choices)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(5)
     is_example = np.array([not rejected(row) for row in range(n_stars)], bool)
@@ -38,7 +40,9 @@ def write_parts(folder, config, n_stars, rejected=lambda row: row % 10 == 4, rea
     cuts = [{"cut": "flags", "description": "flags = 0", "removed": 7}]
     cuts += [{"cut": "bright", "description": "G < 16", "removed": None}]
     job.selection.write_text(json.dumps({"n_scanned": n_stars + 7 + 3, "cuts": cuts, "n_not_drawn": 3}))
-    (folder / "provenance.json").write_text(json.dumps(PROVENANCE))
+    recipe = PROVENANCE["recipe"] | {"stamps": choices.stamps, "splits": choices.splits}
+    provenance = PROVENANCE | {"recipe": recipe}
+    (folder / "provenance.json").write_text(json.dumps(provenance))
     return job, {name: values[is_example] for name, values in stars.items()}
 
 

@@ -34,6 +34,10 @@ def small_build(data_dir, **options):
     return build(n_stars=N_STARS, data_dir=data_dir, workers=1, progress=False, **options)
 
 
+def metadata_of(folder):
+    return json.loads((folder / "metadata.json").read_text())
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -120,6 +124,20 @@ def test_prepared_already(small_sky, tmp_path, capsys):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert main([*MAIN, str(tmp_path), "--seed", "3"]) == 1
     assert "is prepared already, with seed = 0; for seed = 3 delete" in capsys.readouterr().err
+    for option, told in (
+        ("--sky table", "'sky': 'table'"),
+        ("--aligner reproject", "'aligner': 'reproject'"),
+        ("--splits paper", "splits = paper"),
+    ):
+        assert main([*MAIN, str(tmp_path), *option.split()]) == 1
+        there, wanted = capsys.readouterr().err.split("; for ")
+        assert "is prepared already" in there
+        assert told not in there
+        assert told in wanted
+    recipe_before = metadata_of(folder)
+    del recipe_before["provenance"]["recipe"]["splits"]  # as builds wrote it before there was a choice
+    (folder / "metadata.json").write_text(json.dumps(recipe_before))
+    assert main([*MAIN, str(tmp_path)]) == 0
 
 
 def test_a_second_build_of_the_same_folder_refuses(small_sky, tmp_path, capsys):
@@ -167,6 +185,7 @@ def test_bad_requests_are_refused_in_a_sentence(small_sky, tmp_path, capsys):
         ([*MAIN, str(tmp_path), "--stars", "0"], "must be positive"),
         ([*MAIN, str(tmp_path), "--stars", "1"], "would be empty with 1 stars; ask for more"),
         ([*MAIN, str(tmp_path / "none"), "--verify"], "is not prepared"),
+        (["--config", "catalogue", "--splits", "paper"], "--splits paper: the config catalogue has no labels"),
     ]:
         assert main(options) == 1
         *_, error = capsys.readouterr().err.splitlines()
@@ -253,6 +272,36 @@ def test_stamps_hold_the_injected_flux(mock_dataset):
     extinction = np.outer([example["ebmv_sfd"] for example in examples], list(EXTINCTION_COEFFICIENTS.values()))
     # A star's noise is some 0.02 mag in u and v, and 64 stars have a median good to an eighth of that.
     np.testing.assert_allclose(np.median(23.9 - 2.5 * np.log10(flux) - (reddened - extinction), axis=0), 0, atol=0.015)
+
+
+def test_the_papers_way_makes_the_same_stars_with_another_sky_level(mock_dataset, tmp_path):
+    """By table and reproject, in 8:2: stamps differ by one number a band, mostly below 0.5 % of the whole flux."""
+    paper = parts.Choices(aligner="reproject", sky="table", splits="paper")
+    folder = build(n_stars=16, data_dir=tmp_path, workers=1, progress=False, choices=paper)
+    builder, ours = (tfds.builder_from_directory(each) for each in (folder, mock_dataset))
+    by_id = {e["object_id"]: (e["stamp"], s) for s in TRAINING_SPLITS for e in ours.as_data_source(s)}
+    assert list(builder.info.splits) == ["train", "validation"]
+    off = []
+    for split in builder.info.splits:
+        for example in builder.as_data_source(split):
+            stamp, our_split = by_id[example["object_id"]]
+            assert (split == "validation") == (our_split == "validation")
+            difference = example["stamp"] - stamp
+            core = difference[16:32, 16:32].reshape(-1, 6)  # farther out not every detection reaches
+            level = np.median(core, axis=0)
+            assert np.quantile(np.abs(core - level), 0.75) < 1e-6 * stamp.max()
+            off.append(48**2 * level / stamp.sum(axis=(0, 1)))
+    assert len(off) == 16
+    assert 0.0005 < np.median(np.abs(off)) < 0.005, "the sky's share of a star's flux that the two disagree about"
+    assert 0.005 < np.quantile(np.abs(off), 0.9) < 0.05, "of faint stars, mostly in u and v"
+    metadata, readme = metadata_of(folder), (folder / "README.md").read_text()
+    assert metadata["provenance"]["recipe"]["stamps"] == {"aligner": "reproject", "sky": "table"}
+    assert metadata["provenance"]["recipe"]["splits"] == "paper"
+    assert set(pyarrow.parquet.read_table(folder / "stars.parquet")["split"].to_pylist()) == {"train", "validation"}
+    description = json.loads((folder / "croissant.json").read_text())["description"]
+    for text in (readme, description):
+        assert "the survey's table (`background`); frames are aligned by astropy's reproject" in text
+        assert "% 10: train if below 8, validation if above" in text
 
 
 def test_killed_and_resumed_is_identical_for_any_number_of_workers(mock_dataset, tmp_path):

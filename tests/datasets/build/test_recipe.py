@@ -8,6 +8,7 @@ import pytest
 import datasets
 from datasets import stamps
 from datasets.build import recipe
+from datasets.build.parts import OURS, Choices
 from datasets.mock_sky.stars import stellar_tables
 from datasets.surveys.base import Sources
 
@@ -23,7 +24,7 @@ def copied_package(tmp_path, monkeypatch):
 
 
 def name():
-    return recipe.work_folder_name(recipe.recipe("mock", 75, 0, Sources()))
+    return recipe.work_folder_name(recipe.recipe("mock", 75, 0, Sources(), OURS))
 
 
 @pytest.mark.parametrize("file", [Path(stamps.__file__), Path(stellar_tables.__file__).parents[1] / "data"])
@@ -39,6 +40,12 @@ def test_another_code_has_another_work_folder(file, copied_package):
     assert name() == before
     changed.rename(changed.with_name(f"{changed.stem}_{changed.suffix}"))
     assert name() != before
+
+
+@pytest.mark.parametrize("choice", [{"sky": "table"}, {"aligner": "reproject"}, {"splits": "paper"}])
+def test_parts_made_otherwise_lie_in_another_folder(choice):
+    other = recipe.recipe("mock", 75, 0, Sources(), Choices(**choice))
+    assert recipe.work_folder_name(other) != name()
 
 
 def test_what_is_no_code_changes_nothing(copied_package):

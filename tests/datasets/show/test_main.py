@@ -199,6 +199,17 @@ def test_a_star_of_a_dataset_is_shown_as_it_was_built(tmp_path):
     assert peaks(figure) == [f"peak {peak:,.0f}" for peak in stamp.flux[18:30, 18:30].max(axis=(0, 1))]
 
 
+def test_stamps_are_shown_as_the_dataset_makes_them(tmp_path, monkeypatch):
+    folder, asked = prepare(tmp_path), []
+    monkeypatch.setattr(show, "align_detections", lambda *star, **settings: asked.append(settings) or 1 / 0)
+    for stamps in ({}, {"stamps": {"aligner": "reproject", "sky": "table"}}):
+        recipe = {"config": "mock", "seed": SKY.seed} | stamps
+        (folder / "metadata.json").write_text(json.dumps({"provenance": {"recipe": recipe}}))
+        with pytest.raises(ZeroDivisionError):
+            show.figure_2_of(folder, STAR.object_id)
+    assert asked == [{"aligner": "fast", "sky": "cutout"}, {"aligner": "reproject", "sky": "table"}]
+
+
 def test_a_star_outside_the_dataset_is_looked_up_in_the_catalogue(tmp_path):
     figure = show.figure_2_of(prepare(tmp_path, stars=(replace(STAR, object_id=1),)), STAR.object_id)
     assert f"E(B-V) = {STAR.ebmv_sfd:.3f}" in figure.get_suptitle()
@@ -233,7 +244,7 @@ def test_a_star_without_a_stamp_is_told_with_its_reason(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path):
-    with pytest.raises(show.ShowError, match="holds no dataset: prepare one with `python"):
+    with pytest.raises(show.ShowError, match="holds no dataset: prepare one, say by `python"):
         show.figure_2_of(tmp_path, STAR.object_id)
 
 

@@ -11,9 +11,9 @@ import tensorflow_datasets as tfds
 from astropy.table import Table
 
 from datasets import smss_stamps
-from datasets.build import packing
 from datasets.build.checksums import damaged_files
 from datasets.build.packing import BuildError, pack
+from datasets.build.parts import Choices
 from datasets.build.readme import field_table
 from datasets.smss_stamps.configs import CONFIGS, TRAINING_SPLITS, split_of
 from datasets.smss_stamps.fields import FIELDS, INPUT_FIELDS, TRUTH_FIELDS
@@ -141,7 +141,7 @@ def test_rejected_stars_are_listed_with_their_reasons(prepared):
     assert set(rejected["reason"]) == {"no | stamp\nfor <it>"}
 
 
-def test_fingerprint_is_of_the_content(tmp_path, monkeypatch):
+def test_fingerprint_is_of_the_content(tmp_path):
     def fingerprint(name, **options):
         return metadata_of(packed(tmp_path / name, **options)[0])["fingerprint"]
 
@@ -149,8 +149,9 @@ def test_fingerprint_is_of_the_content(tmp_path, monkeypatch):
     assert fingerprint("more", n_stars=N_STARS + 1) != first
     assert fingerprint("other", rejected=lambda row: row % 10 == 3) != first
     assert fingerprint("config", config="stars") != first
-    monkeypatch.setitem(packing.STAMP_SETTINGS, "sky", "table")
-    assert fingerprint("settings") != first
+    choices = [{"sky": "table"}, {"aligner": "reproject"}, {"splits": "paper"}]
+    others = [fingerprint(f"choice {i}", choices=Choices(**choice)) for i, choice in enumerate(choices)]
+    assert len({first, *others}) == 4
 
 
 def test_counts_that_do_not_add_up_are_refused(tmp_path):
@@ -205,6 +206,13 @@ def test_split_is_the_documented_hash(object_id, digest):
     number = int.from_bytes(bytes.fromhex(digest), "little")
     splits = [*["train"] * 7, "calibration", *["validation"] * 2]
     assert split_of(object_id) == splits[number % 10]
+
+
+def test_the_papers_division_has_the_same_validation_stars():
+    ours, paper = CONFIGS["high_quality"], CONFIGS["high_quality"].divided("paper")
+    pairs = {(ours.split_of(object_id), paper.split_of(object_id)) for object_id in range(100)}
+    assert pairs == {("train", "train"), ("calibration", "train"), ("validation", "validation")}
+    assert CONFIGS["stars"].divided("paper") == CONFIGS["stars"]
 
 
 @pytest.mark.parametrize(("split", "fraction"), [("train", 0.7), ("calibration", 0.1), ("validation", 0.2)])

@@ -20,6 +20,7 @@ from acf_jax.baselines import tuning
 from acf_jax.baselines.features import IMAGE_FEATURES, INPUTS, FeatureReduction, image_inputs, photometric_inputs, table
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS
 from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES, Labelled, fingerprint, fit, import_libraries
+from acf_jax.data.prepared import how_to_prepare
 from acf_jax.report.context import Context, network_facts, split_facts
 from acf_jax.report.section import MissingPieceError
 
@@ -97,7 +98,7 @@ def _check_dataset(context: Context) -> None:
         what = f"the split {missing[0]}" if missing else "extinction_coefficients in its metadata"
         raise MissingPieceError(
             f"The tree ensembles of Table 1 need {what}, which the dataset in {dataset.folder} lacks: prepare it anew, "
-            f"`python -m datasets.build --config {dataset.config}`, and train on it."
+            f"without `--splits paper` ({how_to_prepare(dataset.config)}), and train on it."
         )
     for one, other in combinations(SPLITS, 2):
         shared = np.intersect1d(context.stars(one)["object_id"], context.stars(other)["object_id"])

@@ -21,16 +21,10 @@ from acf_jax.report.residuals import references
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number
 from acf_jax.report.sections.low_quality import methods
 from acf_jax.report.sections.low_quality.methods import LOW, TREES, Method
-from acf_jax.report.words import NAMES, REFERENCES, enumerated, with_error, with_unit
+from acf_jax.report.words import NAMES, REFERENCES, enumerated, low_quality_way, with_error, with_unit
 
 PAPER_DEGRADATION = {"teff": 9.25, "logg": 0.01, "fe_h": 0.01}
 """By how much the paper's standard deviations grow from the high- to the low-quality sample, in K and dex."""
-
-HOW_TO_BUILD = "python -m datasets.build --config mock_low_quality"
-HOW_TO_TRAIN = (
-    "python train.py --config configs/demo.py --config.dataset.config=mock_low_quality --workdir runs/demo_low_quality"
-)
-HOW_TO_ASK = "evaluate.py --low-quality runs/demo_low_quality"
 
 
 def section(context: Context) -> Section:
@@ -64,9 +58,10 @@ def section(context: Context) -> Section:
 
 def _dataset(context: Context) -> PreparedDataset:
     if context.low_quality is None:
+        prepare, train, ask = low_quality_way(context.is_mock)
         raise MissingPieceError(
-            f"No low-quality sample was given: `{HOW_TO_BUILD}` prepares one, `{HOW_TO_TRAIN}` trains a network on it, "
-            f"and `{HOW_TO_ASK}` evaluates both."
+            f"No low-quality sample was given. To prepare one: {prepare}; {train} trains a network on it, and {ask} "
+            "evaluates both."
         )
     for name, trained in context.low_quality_networks.items():
         if trained.targets != context.targets:
@@ -90,9 +85,10 @@ def _explanations(context: Context, values: Mapping, found: Sequence[Measurement
             "datasets are not of one sky: its figures as it is flatter it."
         )
     if not context.low_quality_networks:
+        _, train, ask = low_quality_way(context.is_mock)
         paragraphs.append(
             "There is no network trained on this sample, which is what the paper's Table 2 shows: "
-            f"`{HOW_TO_TRAIN}` trains one, `{HOW_TO_ASK}` puts it here."
+            f"{train} trains one, {ask} puts it here."
         )
     if not select(found, quantity="std_ratio"):
         paragraphs.append(

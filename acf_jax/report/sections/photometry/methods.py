@@ -16,6 +16,7 @@ from acf_jax.baselines.features import table
 from acf_jax.baselines.gradient_boosting import photometric_features
 from acf_jax.baselines.stamp_photometry import StampPhotometry, ab_magnitude
 from acf_jax.data.batches import filled_batches
+from acf_jax.data.prepared import how_to_prepare
 from acf_jax.inference.split import STARS_AT_A_TIME
 from acf_jax.report.context import Context, labels_of, reddening, split_facts
 from acf_jax.report.quantities import is_crowded
@@ -59,8 +60,8 @@ def check(context: Context) -> None:
     missing += [f"field {name}" for name in ("psf_mag", "ebmv_sfd", "fwhm", "self_dist1") if name not in dataset.fields]
     if missing:
         raise MissingPieceError(
-            f"The dataset {dataset.config} {dataset.version} lacks {', '.join(missing)}: prepare it anew with "
-            f"`python -m datasets.build --config {dataset.config}` (more stars, should a split be empty)."
+            f"The dataset {dataset.config} {dataset.version} lacks {', '.join(missing)}: prepare it anew, "
+            f"without `--splits paper` ({how_to_prepare(dataset.config)}; more stars, should a split be empty)."
         )
 
 

@@ -24,7 +24,7 @@ from acf_jax.report.residuals import PREFIXES, references
 from acf_jax.report.section import FigureFile, Section, Table, number
 from acf_jax.report.sections.photometry import methods
 from acf_jax.report.sections.photometry.methods import Answer
-from acf_jax.report.words import NAMES, REFERENCES, with_unit
+from acf_jax.report.words import NAMES, REFERENCES, low_quality_way, with_unit
 
 IMAGES = "the stamps"
 
@@ -43,11 +43,6 @@ LIMITS = (
 RATIO = (
     "Beside each std, in brackets: std of {network} / that of the row, with the 95 % interval of a paired bootstrap "
     "over the stars ({n:,} resamples); below 1 {network} is ahead. It tells nothing of how another seed would do."
-)
-HOW_LOW_QUALITY = (
-    "Crowded stars are all in the low-quality sample: `python -m datasets.build --config mock_low_quality`, "
-    "`python train.py --config configs/demo.py --config.dataset.config=mock_low_quality --workdir "
-    "runs/demo_low_quality`, `evaluate.py --low-quality runs/demo_low_quality`."
 )
 
 
@@ -167,15 +162,18 @@ def _explanations(context: Context, samples: Mapping[str, Context]) -> list[str]
         *[LIMITS] * context.is_mock,
         RATIO.format(network=context.name, n=context.options.n_bootstrap),
     ]
+    how_low_quality = (
+        f"To have the low-quality sample, where crowded stars are: {'; '.join(low_quality_way(context.is_mock))}."
+    )
     if "crowded" not in _groups(context):
         paragraphs.append(
             f"No star ({context.sample()}) has a neighbour within {CROWDED_ARCSEC:g} arcsec: the sample's own cuts "
-            f"leave none. {'' if 'low_quality' in samples else HOW_LOW_QUALITY}".strip()
+            f"leave none. {'' if 'low_quality' in samples else how_low_quality}".strip()
         )
     if "low_quality" in samples and not context.low_quality_networks:
         paragraphs.append(
             f"No network trained on the low-quality sample was given, so there {context.name} stands as it is, without "
-            f"having seen crowded stars, against photometry that was fitted to them. {HOW_LOW_QUALITY}"
+            f"having seen crowded stars, against photometry that was fitted to them. {how_low_quality}"
         )
     for sample in samples.values():
         paragraphs += _failures(sample)

@@ -10,6 +10,7 @@ from itertools import product
 import numpy as np
 
 from acf_jax.baselines.gradient_boosting import photometric_features
+from acf_jax.data.prepared import how_to_prepare
 from acf_jax.explain import attributions as explain
 from acf_jax.explain import band_importance
 from acf_jax.metrics.bootstrap import std_ratio
@@ -58,7 +59,7 @@ def choose(context: Context) -> Sample:
     if lacking or coefficients is None:
         raise MissingPieceError(
             f"The dataset has no {', '.join(lacking) or 'extinction_coefficients'}, by which bands are compared: "
-            "prepare it anew with `python -m datasets.build`."
+            f"prepare it anew ({how_to_prepare(context.dataset.config)})."
         )
     prefix = "true_" if all(f"true_{name}" in fields for name in PARAMETERS) else ""
     inputs = _inputs(context, fields)
@@ -74,7 +75,7 @@ def choose(context: Context) -> Sample:
     if len(rows) < MIN_STARS:
         raise MissingPieceError(
             f"Only {len(rows)} validation stars have every magnitude, parallax and parameter, of {MIN_STARS} needed: "
-            "prepare a larger dataset with `python -m datasets.build` and train on it."
+            f"prepare a larger dataset ({how_to_prepare(context.dataset.config, '--stars N')}) and train on it."
         )
     catalogue = fields["true_mag"] if prefix and "true_mag" in fields else fields["psf_mag"]
     return Sample(
@@ -271,4 +272,4 @@ def _enough_stars() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise MissingPieceError(f"{error} `python -m datasets.build` prepares a larger dataset.") from error
+        raise MissingPieceError(f"{error} Prepare a larger dataset.") from error

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from acf_jax.calibration.errors import ErrorCalibration
+from acf_jax.data.prepared import how_to_prepare
 from acf_jax.inference.split import SplitPrediction
 from acf_jax.metrics.uncertainty import LEVELS, UncertaintyMetrics, coverage, gaussian_interval, uncertainty_metrics
 from acf_jax.report.context import Context, labels_of
@@ -38,8 +39,8 @@ def error_calibration(context: Context) -> tuple[ErrorCalibration | None, str]:
         return context.trained.error_calibration, "The calibrated errors are those stored with the checkpoint."
     if not context.dataset.splits.get(CALIBRATION):
         return None, (
-            "Calibrated errors are left out: the dataset has no `calibration` split to fit them to. Prepare it anew "
-            "(`python -m datasets.build`) and train on it."
+            "Calibrated errors are left out: the dataset has no `calibration` split to fit them to, as one built "
+            f"without `--splits paper` has. Prepare it so ({how_to_prepare(context.dataset.config)}) and train on it."
         )
     prediction = context.prediction(split=CALIBRATION)
     labels = labels_of(context.stars(CALIBRATION), context.targets)

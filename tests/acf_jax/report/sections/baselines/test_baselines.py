@@ -302,7 +302,10 @@ def test_what_a_dataset_lacks_is_said(tmp_path, lack):
     context = make_context(tmp_path, draw_splits())
     context.dataset.splits.pop(lack, None)
     context.dataset.metadata = {key: value for key, value in context.dataset.metadata.items() if key != lack}
-    with pytest.raises(MissingPieceError, match=rf"{lack}.*lacks: prepare it anew, `python -m datasets.build"):
+    with pytest.raises(
+        MissingPieceError,
+        match=rf"{lack}.*lacks: prepare it anew, without `--splits paper` \(`python -m datasets.build",
+    ):
         baselines.section(context)
 
 

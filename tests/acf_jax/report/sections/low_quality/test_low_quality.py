@@ -252,7 +252,7 @@ def test_stars_that_the_network_was_trained_on_are_confessed(world):
 
 
 def test_what_is_missing_is_said_with_how_to_get_it(world):
-    with pytest.raises(MissingPieceError, match=r"--config mock_low_quality.*train\.py.*evaluate\.py --low-quality"):
+    with pytest.raises(MissingPieceError, match=r"--config mock_low_quality`.*train\.py.*`--low-quality"):
         low_quality.section(without(world, low_quality=None))
     other = make_network(world.low, {}, targets=("teff",))
     with pytest.raises(MissingPieceError, match="predicts teff where ACF predicts teff, logg, fe_h"):

@@ -135,7 +135,7 @@ def test_without_a_network_of_that_sample_the_one_in_question_answers_as_it_is(f
     low = make_dataset(folder, **LOW_QUALITY)
     section = photometry.section(dataclasses.replace(context, low_quality=low))
     assert records(section.values, sample="low_quality", group="crowded", method="ACF, as it is,", reference="label")
-    assert any("`evaluate.py --low-quality runs/demo_low_quality`" in paragraph for paragraph in section.text)
+    assert any("`--low-quality runs/demo_low_quality` added" in paragraph for paragraph in section.text)
 
 
 def test_without_crowded_stars_it_says_so_and_how_to_get_them(section):

@@ -230,7 +230,7 @@ def test_what_is_missing_is_told(tmp_path, network):
         probes.choose(context)
     context = make_context(tmp_path / "few", n=60)
     context.dataset.split_arrays["train"] = draw_stars(40, 3)
-    with pytest.raises(MissingPieceError, match=r"40 stars have all .* prepares a larger dataset"):
+    with pytest.raises(MissingPieceError, match=r"40 stars have all .* Prepare a larger dataset"):
         physics.section(context)
 
 

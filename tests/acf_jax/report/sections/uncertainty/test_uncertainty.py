@@ -34,7 +34,7 @@ class StandInContext(SimpleNamespace):
         super().__init__(
             drawn=drawn, predictions=predictions, name="ACF", targets=TARGETS, is_mock=mock, saved={},
             trained=SimpleNamespace(error_calibration=stored),
-            dataset=SimpleNamespace(splits=dict(splits), bands="uvgriz"),
+            dataset=SimpleNamespace(splits=dict(splits), bands="uvgriz", config="mock"),
         )  # fmt: skip
 
     def stars(self, split="validation"):
