@@ -162,7 +162,7 @@ def _open_low_quality(
         if dataset.fingerprint == trained.sidecar["dataset"]["fingerprint"]:
             sample = "mock_low_quality" if dataset.config.startswith("mock") else "low_quality"
             raise EvaluationError(
-                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample. To prepare that: "
-                f"{how_to_prepare(sample)}."
+                f"{as_paths(folders[0])[0]} is of the dataset that is evaluated, not of the low-quality sample. To "
+                f"prepare that: {how_to_prepare(sample)}."
             )
     return dataset, networks
