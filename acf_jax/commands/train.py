@@ -81,12 +81,15 @@ def start(argv: list[str]) -> None:
 
 
 def run_folders(workdir: str, is_given: bool, labels_were_set: bool) -> dict[str, tuple[str, ...]]:
-    """The runs that the command asks for: the folder of each, and its labels.
+    """The runs that the command asks for.
 
     Args:
         workdir: what was given, or the default.
         is_given: whether it was given.
         labels_were_set: whether `--config.model.targets` was.
+
+    Returns:
+        The labels of each run, by its folder.
     """
     targets = tuple(CONFIG.value.model.targets)
     if PER_LABEL.value:

@@ -240,7 +240,16 @@ class Applied(Protocol):
     """An `ACF`, or several that were joined."""
 
     def apply(self, variables: dict[str, Any], *inputs: Any, **options: Any) -> Any:
-        """A method of the network, under these parameters."""
+        """A method of the network, under these parameters.
+
+        Args:
+            variables: `params`.
+            *inputs: of the method.
+            **options: `method`, its name, and `rngs`.
+
+        Returns:
+            What the method returns.
+        """
 
 
 def predict_per_star(
