@@ -69,8 +69,11 @@ def start(argv: list[str]) -> None:
     cores.split_cores(CONFIG.value.batch_size)
     keep_compiled_programs()
     device = f"{jax.local_device_count()} x {jax.local_devices()[0].device_kind}"
-    overridden = config_flags.get_override_values(flags.FLAGS["config"])
-    runs = run_folders(WORKDIR.value or f"runs/{config_file.stem}", bool(WORKDIR.value), "model.targets" in overridden)
+    labels_were_set = "model.targets" in config_flags.get_override_values(flags.FLAGS["config"])
+    workdir, targets = WORKDIR.value or f"runs/{config_file.stem}", tuple(CONFIG.value.model.targets)
+    if labels_were_set and not WORKDIR.value and not PER_LABEL.value:
+        workdir = "_".join((workdir, *targets))  # another network than the file's: not into its folder
+    runs = {f"{workdir}_{target}": (target,) for target in targets} if PER_LABEL.value else {workdir: targets}
     for workdir, targets in runs.items():
         print(f"{device}, run in {workdir}")
         config = copy.deepcopy(CONFIG.value)
@@ -78,25 +81,6 @@ def start(argv: list[str]) -> None:
         train(config, workdir, DATA_DIR.value)
     if len(runs) > 1:
         print(f"Evaluate them as one network: python evaluate.py --checkpoint {' '.join(runs)}")
-
-
-def run_folders(workdir: str, is_given: bool, labels_were_set: bool) -> dict[str, tuple[str, ...]]:
-    """The runs that the command asks for.
-
-    Args:
-        workdir: what was given, or the default.
-        is_given: whether it was given.
-        labels_were_set: whether `--config.model.targets` was.
-
-    Returns:
-        The labels of each run, by its folder.
-    """
-    targets = tuple(CONFIG.value.model.targets)
-    if PER_LABEL.value:
-        return {f"{workdir}_{target}": (target,) for target in targets}
-    if labels_were_set and not is_given:  # another network than that of the file: not into its folder
-        workdir = "_".join((workdir, *targets))
-    return {workdir: targets}
 
 
 def parse_flags(argv: list[str]) -> list[str]:
