@@ -1,6 +1,7 @@
 """The four algorithms against relations that are known, and against what no fit may do."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -17,7 +18,10 @@ every_boosting = pytest.mark.parametrize("name", ["XGBoost", "LightGBM", "CatBoo
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(tree_ensembles, "MAX_TREES", 100)
-    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", 20)
+    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", (10, 20))
+    forest = TREE_ENSEMBLES["random forest"]
+    few = replace(forest, start={**forest.start, "n_estimators": 20})
+    monkeypatch.setitem(TREE_ENSEMBLES, "random forest", few)
 
 
 def draw(n, seed):
@@ -95,6 +99,25 @@ def test_trees_are_added_while_the_stopping_stars_gain(name):
     noise = Labelled(STOPPING.features, np.random.default_rng(5).normal(size=200))
     stopped = start_fit(name, stopping=noise)(TEST.features)
     assert stopped.std() < 0.5 * start_fit(name)(TEST.features).std()
+
+
+@every_boosting
+def test_more_trees_than_it_has_gain_the_stopping_stars_nothing(name, monkeypatch):
+    """The number of trees is the best of all numbers, found here by growing each."""
+    monkeypatch.setattr(tree_ensembles, "MAX_TREES", 20)
+    monkeypatch.setattr(tree_ensembles, "EARLY_STOPPING_ROUNDS", 20)
+    stopping = Labelled(STOPPING.features, 0.5 * STOPPING.labels)  # what half of the trees would say
+    fitted, errors = start_fit(name, stopping=stopping), []
+    for n_trees in range(1, 21):
+        monkeypatch.setattr(tree_ensembles, "MAX_TREES", n_trees)
+        grown = start_fit(name, stopping=stopping)
+        errors.append(np.sqrt(np.mean((grown(STOPPING.features) - stopping.labels) ** 2)))
+    assert 1 < fitted.n_trees == np.argmin(errors) + 1 < 20
+
+
+def test_the_search_says_how_many_trees_a_forest_has():
+    parameters = {**TREE_ENSEMBLES["random forest"].start, "n_estimators": 13}
+    assert fit("random forest", parameters, TRAIN, STOPPING).n_trees == 13
 
 
 def test_the_forest_does_not_look_at_the_stopping_stars():
