@@ -15,7 +15,7 @@ from acf_jax.baselines.features import IMAGE_FEATURES, INPUTS, PHOTOMETRIC_INPUT
 from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES
 from acf_jax.baselines.tuning import N_RANDOM_TRIALS
 from acf_jax.labels import LABELS
-from acf_jax.metrics.bootstrap import Draws, Estimate, std_ratio
+from acf_jax.metrics.bootstrap import Estimate, std_ratio
 from acf_jax.metrics.measurements import Measurement, from_metrics, to_dicts, without_interval
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.report.context import Context
@@ -67,11 +67,11 @@ class Contest:
 class Comparison:
     """Residuals of every method, about every reference: all of the same stars."""
 
+    context: Context
     residuals: Mapping[tuple[Method, str, str], np.ndarray]  # (n,) by method, target and reference
     networks: tuple[Method, ...]  # those of the methods that are networks
     trees: Mapping[Study, Answer]
     predicted: np.ndarray  # (n_validation,) whether every network has a prediction
-    draws: Draws
 
     @property
     def methods(self) -> list[Method]:
@@ -85,12 +85,30 @@ class Comparison:
         return replace(self, residuals=residuals)
 
     def std(self, method: Method, target: str, reference: str) -> float | None:
-        """Standard deviation of the residuals, in the target's unit; None for a method that does not predict it."""
+        """Standard deviation of the residuals; None for a method that does not predict the target.
+
+        Args:
+            method: ensemble or network.
+            target: what it predicts.
+            reference: what the residuals are about.
+
+        Returns:
+            in the target's unit.
+        """
         residual = self.residuals.get((method, target, reference))
         return None if residual is None else float(np.std(residual[np.isfinite(residual)]))
 
     def best(self, target: str, inputs: Sequence[str], use_parallax: bool) -> Method:
-        """The trees with the smallest scatter on the calibration split, so not chosen by what is reported."""
+        """The trees with the smallest scatter on the calibration split, so not chosen by what is reported.
+
+        Args:
+            target: that they predict.
+            inputs: to choose from.
+            use_parallax: the side.
+
+        Returns:
+            the method.
+        """
         candidates = [m for m in methods() if m.inputs in inputs and m.use_parallax == use_parallax]
         return min(candidates, key=lambda method: self.trees[Study(method, target)].calibration_std)
 
@@ -104,10 +122,20 @@ class Comparison:
         return self.network(True) or self.networks[0]
 
     def contest(self, method: Method, rival: Method, target: str, reference: str) -> Contest:
-        """The scatter of one method in units of the rival's, on the same stars."""
+        """The scatter of one method in units of the rival's, on the same stars.
+
+        Args:
+            method: ensemble or network.
+            rival: another.
+            target: that both predict.
+            reference: what the residuals are about.
+
+        Returns:
+            the ratio, without interval with fewer than two stars.
+        """
         ours, theirs = (self.residuals[m, target, reference] for m in (method, rival))
         n = int(np.isfinite(ours - theirs).sum())
-        ratio = std_ratio(ours, theirs, self.draws) if n > 1 else without_interval(None, n)
+        ratio = std_ratio(ours, theirs, self.context.resamples) if n > 1 else without_interval(None, n)
         return Contest(method, rival, target, reference, ratio)
 
 
@@ -122,12 +150,12 @@ def section(context: Context) -> Section:
     return Section(
         key="baselines",
         title="Images against magnitudes and colours (Table 1)",
-        text=(verdict(context, results, paper), *left_out(results), method_words(context, results)),
+        text=(verdict(results, paper), *left_out(results), method_words(results)),
         tables=(
-            *(table_of_stds(context, results, r, "Table 1", PAPER) for r in references(context)),
-            *(table_of_ratios(context, results, r) for r in references(context)),
+            *(table_of_stds(results, r, "Table 1", PAPER) for r in references(context)),
+            *(table_of_ratios(results, r) for r in references(context)),
         ),
-        values=_values(context, results),
+        values=_values(results),
     )
 
 
@@ -154,23 +182,22 @@ def compare(context: Context, trees: Mapping[Study, Answer]) -> Comparison:
         for (method, target), prediction in (predictions | networks).items()
     }
     names = tuple(dict.fromkeys(method for method, _ in networks))
-    return Comparison(residuals, names, trees, predicted, context.resamples)
+    return Comparison(context, residuals, names, trees, predicted)
 
 
-def contests(context: Context, results: Comparison, reference: str) -> Iterator[Contest]:
+def contests(results: Comparison, reference: str) -> Iterator[Contest]:
     """The network of each side against the best tree ensemble on each input, parameter by parameter."""
-    for target, use_parallax, inputs in product(context.targets, (True, False), INPUTS):
+    for target, use_parallax, inputs in product(results.context.targets, (True, False), INPUTS):
         network = results.network(use_parallax)
         if network is not None and (network, target, reference) in results.residuals:
             best = results.best(target, (inputs,), use_parallax)
             yield results.contest(network, best, target, reference)
 
 
-def table_of_stds(context: Context, results: Comparison, reference: str, title: str, paper: Mapping) -> Table:
+def table_of_stds(results: Comparison, reference: str, title: str, paper: Mapping) -> Table:
     """Table 1, or 2: every method's standard deviation.
 
     Args:
-        context: the evaluation.
         results: of the methods.
         reference: what the residuals are about.
         title: of the table.
@@ -179,9 +206,8 @@ def table_of_stds(context: Context, results: Comparison, reference: str, title: 
     Returns:
         a row for each algorithm and input, and for each network.
     """
-    printed = paper if reference == "label" else {}
+    context, printed = results.context, paper if reference == "label" else {}
     return table_by_side(
-        context,
         results,
         f"{title}: standard deviation of the residuals about {REFERENCES[reference]}, without and with parallax "
         f"({context.sample()}). Rows of the paper are of the real sky: other stars, other labels.",
@@ -195,7 +221,6 @@ def table_of_stds(context: Context, results: Comparison, reference: str, title: 
 
 
 def table_by_side(
-    context: Context,
     results: Comparison,
     caption: str,
     cell: Callable[[Method, str], str],
@@ -204,7 +229,6 @@ def table_by_side(
     """A row for each algorithm and input, and for each network; columns without and with parallax of each label.
 
     Args:
-        context: the evaluation.
         results: of the methods.
         caption: of the table.
         cell: what to say of a method and target.
@@ -213,7 +237,7 @@ def table_by_side(
     Returns:
         the table, with a dash on the side that a network does not have.
     """
-    sides = list(product(context.targets, (False, True)))
+    sides = list(product(results.context.targets, (False, True)))
     rows = [
         (algorithm, inputs, *(
             cell(method, target) if (method := Method(algorithm, inputs, side)) in results.methods else "-"
@@ -225,19 +249,10 @@ def table_by_side(
     return Table(caption, ("algorithm", "inputs", *header), (*rows, *more), n_text=2)
 
 
-def table_of_ratios(context: Context, results: Comparison, reference: str) -> Table:
-    """The networks against the best ensemble on each input, about one reference.
-
-    Args:
-        context: the evaluation.
-        results: of the methods.
-        reference: what the residuals are about.
-
-    Returns:
-        a row for each label, side and input.
-    """
-    rows = []
-    for c in contests(context, results, reference):
+def table_of_ratios(results: Comparison, reference: str) -> Table:
+    """The networks against the best ensemble on each input, a row for each label, side and input."""
+    rows, context = [], results.context
+    for c in contests(results, reference):
         stds = (number(results.std(method, c.target, reference), LABELS[c.target]) for method in (c.method, c.rival))
         rows.append((
             with_unit(c.target), c.rival.inputs, "yes" if c.rival.use_parallax else "no", c.rival.algorithm,
@@ -254,19 +269,10 @@ def table_of_ratios(context: Context, results: Comparison, reference: str) -> Ta
     )  # fmt: skip
 
 
-def verdict(context: Context, results: Comparison, paper: str) -> str:
-    """Who wins, by how much: about the truth where it is known.
-
-    Args:
-        context: the evaluation.
-        results: of the methods.
-        paper: what the paper finds.
-
-    Returns:
-        sentences.
-    """
+def verdict(results: Comparison, paper: str) -> str:
+    """Who wins, by how much, about the truth where it is known; `paper` is what the paper finds."""
+    context, network = results.context, results.leading
     reference = references(context)[-1]
-    network = results.leading
     side = "with" if network.use_parallax else "without"
     photometric, images = (
         {target: results.best(target, inputs, network.use_parallax) for target in context.targets}
@@ -311,13 +317,13 @@ def left_out(results: Comparison) -> list[str]:
     ]
 
 
-def method_words(context: Context, results: Comparison) -> str:
+def method_words(results: Comparison) -> str:
     """How the tree ensembles are trained and tuned, and on which stars."""
-    components, dataset = image_components(context), context.dataset
+    components, dataset = image_components(results.context), results.context.dataset
     return METHOD.format(
         n_train=dataset.n_examples("train"), n_calibration=dataset.n_examples("calibration"),
-        search=_search_words(context.options.n_trials), n_components=components["train"].shape[1],
-        explained=percent(float(components["explained_variance"])), network=context.name,
+        search=_search_words(results.context.options.n_trials), n_components=components["train"].shape[1],
+        explained=percent(float(components["explained_variance"])), network=results.context.name,
         parallax=" and their parallaxes" if results.networks[0].use_parallax else "",
     )  # fmt: skip
 
@@ -344,14 +350,14 @@ def study_values(results: Comparison) -> list[dict]:
     ]  # fmt: skip
 
 
-def _values(context: Context, results: Comparison) -> dict:
+def _values(results: Comparison) -> dict:
     """Every figure of every method, the best hyperparameters, the ratios."""
-    measurements = []
+    measurements, context = [], results.context
     for (method, target, reference), residual in results.residuals.items():
         identity = {"target": target, "reference": reference, "inputs": method.all_inputs}
         metrics = residual_metrics(residual, np.zeros(len(residual)))
         measurements += from_metrics(metrics, method=method.algorithm, **identity)
-    ratios = [c.measurement() for reference in references(context) for c in contests(context, results, reference)]
+    ratios = [c.measurement() for reference in references(context) for c in contests(results, reference)]
     paper = [{"algorithm": a, "inputs": i, "use_parallax": p, "std": std} for (a, i), sides in PAPER.items()
              for p, std in sides.items()]  # fmt: skip
     return {

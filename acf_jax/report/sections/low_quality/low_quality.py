@@ -52,8 +52,8 @@ def section(context: Context) -> Section:
     low = low_quality_context(context)
     results, why_no_trees = _compared(low)
     groups = crowding(low.stars()["self_dist1"])
-    found = [*_moments(low, results, groups), *_high_quality_stds(context)]
-    found += [*_costs(context, results, found), *_ratios(low, results, groups)]
+    found = [*_moments(results, groups), *_high_quality_stds(context)]
+    found += [*_costs(context, results, found), *_ratios(results, groups)]
     values = {
         "n": {name: int(chosen.sum()) for name, chosen in groups.items()},
         "n_trained_on": n_trained_on(context),
@@ -66,11 +66,11 @@ def section(context: Context) -> Section:
         key="low_quality",
         title="The low-quality sample (Sec. 5.4, Table 2, Fig. 13)",
         text=(
-            _cost_words(low, results, found),
+            _cost_words(results, found),
             *_explanations(context, values),
-            *(_tree_words(low, results, found) if results.trees else [f"There are no trees here. {why_no_trees}"]),
+            *(_tree_words(results, found) if results.trees else [f"There are no trees here. {why_no_trees}"]),
         ),
-        tables=tuple(_tables(low, results, found)),
+        tables=tuple(_tables(results, found)),
         figures=(_figure(low),),
         values=values,
     )
@@ -93,13 +93,9 @@ def low_quality_context(context: Context) -> Context:
                 f"{name}, trained on the low-quality sample, predicts {', '.join(trained.targets)} where "
                 f"{context.name} predicts {', '.join(context.targets)}: train it with the same targets."
             )
-    networks = {**context.low_quality_networks, as_it_is(context): context.trained}
+    as_it_is = f"{context.name}, trained on the {HIGH} sample"
+    networks = {**context.low_quality_networks, as_it_is: context.trained}
     return dataclasses.replace(context, dataset=context.low_quality, networks=networks)
-
-
-def as_it_is(context: Context) -> str:
-    """What the network in question is called on the low-quality sample."""
-    return f"{context.name}, trained on the {HIGH} sample"
 
 
 def crowding(self_dist1_arcsec: np.ndarray) -> dict[str, np.ndarray]:
@@ -122,8 +118,9 @@ def _compared(context: Context) -> tuple[Comparison, str]:
         return baselines.compare(context, {}), str(error)
 
 
-def _moments(low: Context, results: Comparison, groups: Mapping[str, np.ndarray]) -> Iterator[Measurement]:
+def _moments(results: Comparison, groups: Mapping[str, np.ndarray]) -> Iterator[Measurement]:
     """Of every method on all stars; by crowding of the networks and, as `TREES`, of the best on photometry."""
+    low = results.context
     for (group, chosen), reference, target in product(groups.items(), references(low), low.targets):
         residuals = results.among(chosen).residuals
         shown = [(m.algorithm, m) for m in (results.methods if group == "all" else results.networks)]
@@ -167,17 +164,19 @@ def _costs(context: Context, results: Comparison, found: Sequence[Measurement]) 
             yield dataclasses.replace(m, quantity="std_difference", estimate=cost, against=like.method)
 
 
-def _ratios(low: Context, results: Comparison, groups: Mapping[str, np.ndarray]) -> Iterator[Measurement]:
+def _ratios(results: Comparison, groups: Mapping[str, np.ndarray]) -> Iterator[Measurement]:
     """Each network's standard deviation in units of that of the best trees on photometry; none without trees."""
-    for network, reference, target in product(results.networks if results.trees else (), references(low), low.targets):
+    low, networks = results.context, results.networks if results.trees else ()
+    for network, reference, target in product(networks, references(low), low.targets):
         rival = results.best(target, PHOTOMETRIC_INPUTS, network.use_parallax)
         for group, chosen in groups.items():
             contest = results.among(chosen).contest(network, rival, target, reference)
             yield contest.measurement(sample=LOW, group=group)
 
 
-def _cost_words(low: Context, results: Comparison, found: Sequence[Measurement]) -> str:
+def _cost_words(results: Comparison, found: Sequence[Measurement]) -> str:
     """A sentence for each network, and one for the best trees."""
+    low = results.context
     reference, sentences = references(low)[-1], []
     costs = {(m.method, m.inputs, m.target): m.estimate
              for m in select(found, reference=reference, quantity="std_difference")}  # fmt: skip
@@ -215,9 +214,10 @@ def _explanations(context: Context, values: Mapping) -> list[str]:
     return paragraphs
 
 
-def _tree_words(low: Context, results: Comparison, found: Sequence[Measurement]) -> Iterator[str]:
+def _tree_words(results: Comparison, found: Sequence[Measurement]) -> Iterator[str]:
     """Who wins, on which stars, and how the trees came about."""
-    yield baselines.verdict(low, results, "The paper finds images ahead here too.")
+    low = results.context
+    yield baselines.verdict(results, "The paper finds images ahead here too.")
     yield (
         "By crowding, the networks' standard deviation against that of the best trees on magnitudes, colours or both, "
         "on the same stars with 95 % intervals; less scatter means that the images are ahead:"
@@ -230,48 +230,46 @@ def _tree_words(low: Context, results: Comparison, found: Sequence[Measurement])
     yield from baselines.left_out(results)
     yield (
         "The paper splits the low-quality stars anew and trains the network on them; so do we, and the trees likewise, "
-        f"none of which has seen a {HIGH} star. {baselines.method_words(low, results)}"
+        f"none of which has seen a {HIGH} star. {baselines.method_words(results)}"
     )
 
 
-def _tables(low: Context, results: Comparison, found: Sequence[Measurement]) -> Iterator[Table]:
+def _tables(results: Comparison, found: Sequence[Measurement]) -> Iterator[Table]:
+    low = results.context
     for reference in references(low):
-        about = f"about {REFERENCES[reference]} ({low.sample()})"
-        yield baselines.table_of_stds(low, results, reference, "Table 2", PAPER)
+        where, about = f"about {REFERENCES[reference]} ({low.sample()})", select(found, reference=reference)
+        yield baselines.table_of_stds(results, reference, "Table 2", PAPER)
         if results.trees:
-            yield baselines.table_of_ratios(low, results, reference)
-        yield _crowding_table(low, select(found, reference=reference), about)
-        yield _cost_table(low, results, select(found, reference=reference), about)
+            yield baselines.table_of_ratios(results, reference)
+        yield _crowding_table(about, where, low.targets)
+        yield _cost_table(results, about, where)
 
 
-def _cost_table(low: Context, results: Comparison, found: Sequence[Measurement], where: str) -> Table:
+def _cost_table(results: Comparison, found: Sequence[Measurement], where: str) -> Table:
     costs = {(m.method, m.inputs, m.target): m.estimate for m in select(found, quantity="std_difference")}
 
     def cell(method: Method, target: str) -> str:
         cost = costs.get((method.algorithm, method.all_inputs, target))
         return "-" if cost is None else with_error(cost, target, "+")
 
-    printed = [f"+{PAPER_DEGRADATION[t]:g}" if side else "-" for t, side in product(low.targets, (False, True))]
+    printed = [
+        f"+{PAPER_DEGRADATION[t]:g}" if side else "-" for t, side in product(results.context.targets, (False, True))
+    ]
     caption = (
         "By how much the standard deviation exceeds that of the same method trained and tested on the high-quality "
         f"sample, {where}. The paper's row is of the real sky's labels."
     )
-    return baselines.table_by_side(low, results, caption, cell, [("ACF (paper, real sky)", STAMPS, *printed)])
+    return baselines.table_by_side(results, caption, cell, [("ACF (paper, real sky)", STAMPS, *printed)])
 
 
-def _crowding_table(low: Context, about: Sequence[Measurement], where: str) -> Table:
-    rows = []
-    for group, method in product(
-        ("isolated", "crowded"), distinct(select(about, group="crowded", quantity="std"), "method")
-    ):
-        stds = estimates(about, "target", method=method, group=group, quantity="std")
-        rows.append(
-            (group, method, f"{min(std.n for std in stds.values()):,}", *(with_error(s, t) for t, s in stds.items()))
-        )
-    caption = (
-        f"Standard deviations of isolated and crowded stars {where}. {TREES.capitalize()}: on magnitudes or colours."
-    )
-    return Table(caption, ("Stars", "Method", "n", *map(with_unit, low.targets)), tuple(rows), n_text=2)
+def _crowding_table(about: Sequence[Measurement], where: str, targets: Sequence[str]) -> Table:
+    rows, stds = [], select(about, quantity="std", sample=LOW)
+    for group, method in product(("isolated", "crowded"), distinct(select(stds, group="crowded"), "method")):
+        own = estimates(stds, "target", method=method, group=group)
+        n = min(std.n for std in own.values())
+        rows.append((group, method, f"{n:,}", *(with_error(std, t) for t, std in own.items())))
+    caption = f"Standard deviations of isolated and crowded stars {where}. Trees: on magnitudes, colours or both."
+    return Table(caption, ("Stars", "Method", "n", *map(with_unit, targets)), tuple(rows), n_text=2)
 
 
 def _figure(low: Context) -> FigureFile:

@@ -207,7 +207,7 @@ def test_the_verdict_names_who_is_ahead(evaluated):
 )  # fmt: skip
 def test_the_text_calls_the_search_what_it_is(evaluated, n_trials, words):
     context = replace(evaluated.context, options=replace(evaluated.context.options, n_trials=n_trials))
-    text = baselines.method_words(context, baselines.compare(context, evaluated.answers))
+    text = baselines.method_words(baselines.compare(context, evaluated.answers))
     assert words in text
     assert ("random search" in text) == (n_trials == 5)
     assert ("Bayesian optimisation with" in text) == (n_trials == 6)
