@@ -148,7 +148,7 @@ def test_any_suggestion_can_be_fitted(name):
         assert np.isfinite(fit(name, parameters, few, STOPPING)(TEST.features)).all()
 
 
-def test_the_fingerprint_knows_all_that_a_fit_depends_on():
+def test_the_fingerprint_knows_all_that_a_study_depends_on(monkeypatch):
     def changed(sample, **arrays):
         return Labelled(arrays.get("features", sample.features), arrays.get("labels", sample.labels))
 
@@ -161,6 +161,9 @@ def test_the_fingerprint_knows_all_that_a_fit_depends_on():
         fingerprint("XGBoost", changed(TRAIN, features=TRAIN.features[:, ::-1]), STOPPING, 0),
         fingerprint("XGBoost", TRAIN, changed(STOPPING, labels=STOPPING.labels[::-1]), 0),
     ]
+    digests.append(fingerprint("random forest", TRAIN, STOPPING, 0))
+    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", (10, 21))
+    digests.append(fingerprint("random forest", TRAIN, STOPPING, 0))
     assert len(set(digests)) == len(digests)
     assert fingerprint("XGBoost", TRAIN, STOPPING, 0) == digests[0]
 
