@@ -185,10 +185,11 @@ def _cost_words(results: Comparison, found: Sequence[Measurement]) -> str:
         answering[f"The {TREES} on magnitudes or colours"] = {t: _best(results, t) for t in low.targets}
     for title, methods in answering.items():
         own = {t: costs.get((method.algorithm, method.all_inputs, t)) for t, method in methods.items()}
-        words = enumerated(f"{with_error(c, t, '+')} {LABELS[t]} in {NAMES[t]}" for t, c in own.items() if c)
-        sentences.append(
-            f"{title}: the standard deviation about the {reference} exceeds the high-quality sample's by {words}."
-        )
+        if any(own.values()):
+            words = enumerated(f"{with_error(c, t, '+')} {LABELS[t]} in {NAMES[t]}" for t, c in own.items() if c)
+            sentences.append(
+                f"{title}: the standard deviation about the {reference} exceeds the high-quality sample's by {words}."
+            )
     paper = enumerated(f"+{PAPER_DEGRADATION[t]:g} {LABELS[t]}" for t in low.targets)
     paper = f"The paper's ACF, trained on its {LOW} sample: by {paper}, about the real sky's labels."
     return " ".join([f"On the {LOW} sample ({low.sample()}):", *sentences, paper])
