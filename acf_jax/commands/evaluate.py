@@ -117,8 +117,9 @@ def add_suite_arguments(group) -> None:
         help="its columns, where they are not called so: ra=RAJ2000,dec=DEJ2000,teff=Teff,logg=log_g_,fe_h=__Fe_H_",
     )  # fmt: skip
     group.add_argument(
-        "--trials", type=int, default=3, help="of each baseline's search for hyperparameters (default: 3)"
-    )
+        "--trials", type=int, default=20,
+        help="of each baseline's search for hyperparameters, which learns from the sixth on (default: 20)",
+    )  # fmt: skip
     group.add_argument("--bootstrap", type=int, default=1_000, help="resamples of the stars (default: 1000)")
 
 

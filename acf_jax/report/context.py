@@ -35,7 +35,7 @@ class Options:
 
     n_samples: int = 100  # Monte Carlo dropout samples a star
     seed: int = 0  # of the samples, the baselines, their studies and the bootstrap
-    n_trials: int = 3  # of each baseline's study
+    n_trials: int = 20  # of each baseline's study
     n_bootstrap: int = 1_000  # resamples of the stars
     progress: bool = True
 

@@ -1,6 +1,7 @@
 """The four algorithms against relations that are known, and against what no fit may do."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -17,7 +18,10 @@ every_boosting = pytest.mark.parametrize("name", ["XGBoost", "LightGBM", "CatBoo
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(tree_ensembles, "MAX_TREES", 100)
-    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", 20)
+    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", (10, 20))
+    forest = TREE_ENSEMBLES["random forest"]
+    few = replace(forest, start={**forest.start, "n_estimators": 20})
+    monkeypatch.setitem(TREE_ENSEMBLES, "random forest", few)
 
 
 def draw(n, seed):
@@ -97,6 +101,25 @@ def test_trees_are_added_while_the_stopping_stars_gain(name):
     assert stopped.std() < 0.5 * start_fit(name)(TEST.features).std()
 
 
+@every_boosting
+def test_more_trees_than_it_has_gain_the_stopping_stars_nothing(name, monkeypatch):
+    """The number of trees is the best of all numbers, found here by growing each."""
+    monkeypatch.setattr(tree_ensembles, "MAX_TREES", 20)
+    monkeypatch.setattr(tree_ensembles, "EARLY_STOPPING_ROUNDS", 20)
+    stopping = Labelled(STOPPING.features, 0.5 * STOPPING.labels)  # what half of the trees would say
+    fitted, errors = start_fit(name, stopping=stopping), []
+    for n_trees in range(1, 21):
+        monkeypatch.setattr(tree_ensembles, "MAX_TREES", n_trees)
+        grown = start_fit(name, stopping=stopping)
+        errors.append(np.sqrt(np.mean((grown(STOPPING.features) - stopping.labels) ** 2)))
+    assert 1 < fitted.n_trees == np.argmin(errors) + 1 < 20
+
+
+def test_the_search_says_how_many_trees_a_forest_has():
+    parameters = {**TREE_ENSEMBLES["random forest"].start, "n_estimators": 13}
+    assert fit("random forest", parameters, TRAIN, STOPPING).n_trees == 13
+
+
 def test_the_forest_does_not_look_at_the_stopping_stars():
     other = Labelled(STOPPING.features + 1, STOPPING.labels[::-1])
     np.testing.assert_array_equal(
@@ -125,7 +148,7 @@ def test_any_suggestion_can_be_fitted(name):
         assert np.isfinite(fit(name, parameters, few, STOPPING)(TEST.features)).all()
 
 
-def test_the_fingerprint_knows_all_that_a_fit_depends_on():
+def test_the_fingerprint_knows_all_that_a_study_depends_on(monkeypatch):
     def changed(sample, **arrays):
         return Labelled(arrays.get("features", sample.features), arrays.get("labels", sample.labels))
 
@@ -138,6 +161,9 @@ def test_the_fingerprint_knows_all_that_a_fit_depends_on():
         fingerprint("XGBoost", changed(TRAIN, features=TRAIN.features[:, ::-1]), STOPPING, 0),
         fingerprint("XGBoost", TRAIN, changed(STOPPING, labels=STOPPING.labels[::-1]), 0),
     ]
+    digests.append(fingerprint("random forest", TRAIN, STOPPING, 0))
+    monkeypatch.setattr(tree_ensembles, "FOREST_TREES", (10, 21))
+    digests.append(fingerprint("random forest", TRAIN, STOPPING, 0))
     assert len(set(digests)) == len(digests)
     assert fingerprint("XGBoost", TRAIN, STOPPING, 0) == digests[0]
 

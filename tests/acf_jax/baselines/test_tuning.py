@@ -10,6 +10,8 @@ import optuna
 import pytest
 
 from acf_jax.baselines import tuning
+from acf_jax.commands.evaluate import parse_arguments
+from acf_jax.report.context import Options
 
 START = {"x": -2.0, "k": 1}
 SCRIPT = """
@@ -73,6 +75,18 @@ def test_learns_where_the_minimum_is():
     assert (
         np.median([loss({"x": x, "k": k}) for x, k in tried[20:]]) < 1.75
     )  # half of what draws of even distributions give
+
+
+def test_from_the_sixth_on_trials_depend_on_what_those_before_came_to():
+    def tried_with(loss):
+        tried, storage = [], optuna.storages.InMemoryStorage()
+        tuning.tune(lambda p: tried.append(p) or loss(p), suggest, START, tuning.Study("a", storage, 6, seed=3))
+        return tried
+
+    one, other = tried_with(loss), tried_with(lambda _: 0.0)
+    assert one[:5] == other[:5]
+    assert one[5] != other[5]
+    assert Options().n_trials == parse_arguments(["--checkpoint", "runs/demo"]).trials >= 20
 
 
 def test_going_on_ends_where_doing_it_at_once_ends(storage, tmp_path):

@@ -65,7 +65,7 @@ def test_every_network_and_dataset_is_told_of(gathered):
     assert list(gathered["networks"]) == ["ACF", "ACPF", "ACF, low quality"]
     assert gathered["datasets"]["evaluated"]["splits"] == {"train": 70, "validation": 20}
     assert gathered["datasets"]["low_quality"]["fingerprint"] == "e" * 64
-    assert gathered["options"] == {"n_samples": 20, "seed": 3, "n_trials": 3, "n_bootstrap": 1000}
+    assert gathered["options"] == {"n_samples": 20, "seed": 3, "n_trials": 20, "n_bootstrap": 1000}
 
 
 def test_the_command_can_be_pasted_into_a_shell(gathered):

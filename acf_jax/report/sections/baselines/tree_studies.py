@@ -1,4 +1,4 @@
-"""Table 1's studies: each tree ensemble tuned and fitted for each of its inputs, with and without parallax.
+"""The studies of Tables 1 and 2: each tree ensemble tuned and fitted for each of its inputs, with and without parallax.
 
 Trees are grown on the training split; the calibration split says when to stop adding them and which hyperparameters
 are best, as it chooses the network's checkpoint. Of the validation split nothing but the inputs is looked at.
@@ -30,7 +30,7 @@ MIN_LABELLED = 10  # stars, below which neither trees nor their stopping mean an
 
 @dataclass(frozen=True)
 class Method:
-    """A row of Table 1, on one of its two sides."""
+    """A row of the tables, on one of its two sides."""
 
     algorithm: str
     inputs: str
@@ -56,11 +56,12 @@ class Answer:
 
     prediction: np.ndarray  # (n,) of the validation stars, in the label's unit
     parameters: dict[str, float | int]  # the best
+    n_trees: int
     calibration_std: float  # standard deviation of the residuals about the calibration stars' labels
 
 
 def methods() -> list[Method]:
-    """All of Table 1's; those that take longest first."""
+    """All of a table's; those that take longest first."""
     return [Method(*choice) for choice in product(TREE_ENSEMBLES, INPUTS, (False, True))]
 
 
@@ -78,10 +79,10 @@ def answers(context: Context) -> dict[Study, Answer]:
     # One thread a fit: at these sizes, and above all on shared cores, several threads in one fit wait for each other.
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         futures = {study: threads.submit(_answer, context, study, tables, storage) for study in studies}
-        ended = as_completed(futures.values())
+        ended, words = as_completed(futures.values()), f"trees, {context.dataset.config}"
         try:
             for future in tqdm(
-                ended, total=len(studies), desc="Table 1", unit="study", disable=not context.options.progress
+                ended, total=len(studies), desc=words, unit="study", disable=not context.options.progress
             ):
                 future.result()
         except BaseException:
@@ -97,8 +98,8 @@ def _check_dataset(context: Context) -> None:
     if missing or "extinction_coefficients" not in dataset.metadata:
         what = f"the split {missing[0]}" if missing else "extinction_coefficients in its metadata"
         raise MissingPieceError(
-            f"The tree ensembles of Table 1 need {what}, which the dataset in {dataset.folder} lacks: prepare it anew, "
-            f"without `--splits paper` ({how_to_prepare(dataset.config)}), and train on it."
+            f"The tree ensembles need {what}, which the dataset in {dataset.folder} lacks: prepare it anew "
+            f"({how_to_prepare(dataset.config)}), and train on it."
         )
     for one, other in combinations(SPLITS, 2):
         shared = np.intersect1d(context.stars(one)["object_id"], context.stars(other)["object_id"])
@@ -142,8 +143,8 @@ def _labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str
     known = np.isfinite(labels)
     if known.sum() < MIN_LABELLED:
         raise MissingPieceError(
-            f"{known.sum()} stars of the {split} split have a label {target}: Table 1 needs {MIN_LABELLED} at least, "
-            "so prepare a larger dataset and train on it."
+            f"{known.sum()} stars of the {split} split have a label {target}: the tree ensembles need {MIN_LABELLED} "
+            "at least, so prepare a larger dataset and train on it."
         )
     return Labelled(features[known], labels[known])
 
@@ -166,9 +167,10 @@ def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
         ensemble = TREE_ENSEMBLES[method.algorithm]
         kept_as = tuning.Study(name, storage, options.n_trials, options.seed)
         tuned = tuning.tune(calibration_std, ensemble.suggest, ensemble.start, kept_as)
-        predict = fit(method.algorithm, tuned.parameters, train, calibration, options.seed)
+        fitted = fit(method.algorithm, tuned.parameters, train, calibration, options.seed)
         return {
-            "prediction": predict(table_of[VALIDATION]),
+            "prediction": fitted(table_of[VALIDATION]),
+            "n_trees": np.array(fitted.n_trees),
             "parameters": np.array(json.dumps(tuned.parameters)),
             "calibration_std": np.array(tuned.loss),
         }
@@ -176,4 +178,4 @@ def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
     what = {"study": name, "n_trials": options.n_trials, **split_facts(context.dataset, VALIDATION)}
     arrays = context.cached("trees", what, compute)
     parameters = json.loads(str(arrays["parameters"]))
-    return Answer(arrays["prediction"], parameters, float(arrays["calibration_std"]))
+    return Answer(arrays["prediction"], parameters, int(arrays["n_trees"]), float(arrays["calibration_std"]))

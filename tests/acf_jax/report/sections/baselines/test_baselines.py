@@ -86,7 +86,10 @@ def make_context(folder, splits, *, n_trials=1, networks=None, fingerprint="f" *
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tree_ensembles, "MAX_TREES", 30)
-        patch.setattr(tree_ensembles, "FOREST_TREES", 6)
+        patch.setattr(tree_ensembles, "FOREST_TREES", (4, 8))
+        forest = TREE_ENSEMBLES["random forest"]
+        few = replace(forest, start={**forest.start, "n_estimators": 6})
+        patch.setitem(TREE_ENSEMBLES, "random forest", few)
         yield
 
 
@@ -169,6 +172,8 @@ def test_values_hold_everything_as_json(evaluated):
     study = values["studies"][0]
     assert (study["target"], study["hyperparameters"]) == ("teff", TREE_ENSEMBLES[study["algorithm"]].start)
     assert study["calibration_std"] > LABEL_NOISE["teff"] / 2
+    assert {s["n_trees"] for s in values["studies"] if s["algorithm"] == "random forest"} == {6}
+    assert all(1 <= s["n_trees"] <= 30 for s in values["studies"])
     assert {m["target"] for m in records(values, reference="truth", quantity="std_ratio")} == set(TARGETS)
     assert {"algorithm": "CatBoost", "inputs": "magnitudes + colours", "use_parallax": True,
             "std": {"teff": "99.331"}} in values["paper"]  # fmt: skip
@@ -192,13 +197,29 @@ def test_the_verdict_names_who_is_ahead(evaluated):
     assert f"log g (scatter {100 * (ratio['value'] - 1):+.1f} %" in last
 
 
+@pytest.mark.parametrize(
+    ("n_trials", "words"),
+    [
+        (1, "set to usual values"),
+        (5, "random search (5 trials a study: usual values, then 4 drawn at random"),
+        (6, "Parzen estimator (6 trials a study: usual values, then 4 drawn at random, and 1 where it expects a gain"),
+    ],
+)  # fmt: skip
+def test_the_text_calls_the_search_what_it_is(evaluated, n_trials, words):
+    context = replace(evaluated.context, options=replace(evaluated.context.options, n_trials=n_trials))
+    text = baselines.method_words(baselines.compare(context, evaluated.answers))
+    assert words in text
+    assert ("random search" in text) == (n_trials == 5)
+    assert ("Bayesian optimisation with" in text) == (n_trials == 6)
+
+
 def test_ranks_need_an_interval_that_excludes_equality():
     ratios = {
         "teff": Estimate(0.9, 0.85, 0.95, 0.02, 100),
         "logg": Estimate(1.2, 1.1, 1.3, 0.05, 100),
         "fe_h": Estimate(0.99, 0.97, 1.02, 0.01, 100),
     }
-    assert baselines._ranked(ratios) == (
+    assert baselines.ranked(ratios) == (
         "ahead in Teff (scatter -10.0 % [-15.0, -5.0]); behind in log g (scatter +20.0 % [+10.0, +30.0]); "
         "not to be told apart in [Fe/H] (scatter -1.0 % [-3.0, +2.0])"
     )
@@ -230,7 +251,7 @@ def test_trees_grow_on_training_stars_and_stop_on_calibration_stars(tmp_path, fe
 
     def spy(name, parameters, train, stopping, seed):
         fits.append((train.labels, stopping.labels))
-        return lambda features: np.zeros(len(features))
+        return tree_ensembles.Fitted(lambda features: np.zeros(len(features)), 0)
 
     monkeypatch.setattr(tree_studies, "fit", spy)
     tree_studies.answers(context)

@@ -1,26 +1,29 @@
 """The section on the low-quality sample, on networks of known errors and stars whose colours tell their labels."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from acf_jax.baselines.gradient_boosting import BASELINES, PhotometricBaselines
+from acf_jax.baselines import tree_ensembles
 from acf_jax.inference.split import SplitPrediction
 from acf_jax.report import context as contexts
-from acf_jax.report.context import Context, Options
+from acf_jax.report.context import Context, Options, labels_of
 from acf_jax.report.section import FigureFile, MissingPieceError
-from acf_jax.report.sections.low_quality import low_quality, methods
+from acf_jax.report.sections.baselines import baselines, tree_studies
+from acf_jax.report.sections.baselines.tree_studies import Answer, Method, Study
+from acf_jax.report.sections.low_quality import low_quality
 from tests.acf_jax.report.records import record, records
-from tests.acf_jax.report.stand_in_context import StandInDataset
+from tests.acf_jax.report.stand_in_context import COEFFICIENTS, StandInDataset, stand_in_network
 
 TARGETS = ("teff", "logg", "fe_h")
 UNIT_STD = np.array([10.0, 0.02, 0.02])
 LABEL_NOISE = np.array([30.0, 0.03, 0.04])
 HIGH_STD, AS_IT_IS_STD, TRAINED_STD = 8.0, 14.0, 11.0  # of the networks' errors, in UNIT_STD
 CROWDED_FACTOR = 1.5
-N_TRAIN, N_VALIDATION = 300, 500
+N_TRAIN, N_CALIBRATION, N_VALIDATION = 300, 150, 500
 
 
 def draw_stars(n, seed, crowded):
@@ -40,30 +43,44 @@ def draw_stars(n, seed, crowded):
 def make_dataset(folder, config, seed, crowded):
     splits = {
         "train": draw_stars(N_TRAIN, seed, crowded),
+        "calibration": draw_stars(N_CALIBRATION, seed + 2, crowded),
         "validation": draw_stars(N_VALIDATION, seed + 1, crowded),
     }
     return StandInDataset(folder / config, splits, config=config, fingerprint=f"{config}-{seed}")
 
 
 def make_network(dataset, std_by_config, targets=TARGETS):
-    sidecar = {"config": {"seed": 0}, "dataset": {"fingerprint": dataset.fingerprint}}
-    return SimpleNamespace(targets=targets, bands="uvgriz", step=10, sidecar=sidecar, std_by_config=std_by_config)
+    network = stand_in_network(targets=targets, fingerprint=dataset.fingerprint)
+    network.std_by_config = std_by_config
+    return network
 
 
-def least_squares(self, train, stars, targets):
-    """In place of the trees, which take seconds: a line through the training stars' magnitudes."""
+def features(self, name=None, split="validation"):
+    """What a backbone might make of the stamps: mixtures of magnitudes."""
+    return (self.stars(split)["psf_mag"] @ np.random.default_rng(9).normal(size=(6, 20))).astype(np.float32)
+
+
+def least_squares(context):
+    """In place of the studies, which take seconds: a line through the training stars' magnitudes, for every method."""
+    tree_studies._check_dataset(context)
+    train, stars = context.stars("train"), context.stars()
     design, to_predict = (np.column_stack([s["psf_mag"], np.ones(len(s["psf_mag"]))]) for s in (train, stars))
-    labels = np.stack([train[target] for target in targets], axis=1)
-    answer = to_predict @ np.linalg.lstsq(design, labels, rcond=None)[0]
-    return dict.fromkeys(BASELINES, answer)
+    answer = to_predict @ np.linalg.lstsq(design, labels_of(train, TARGETS))[0]
+    return {
+        Study(method, target): Answer(answer[:, i], {"depth": 3}, 7, 1.0 if method == BEST else 2.0)
+        for method in tree_studies.methods()
+        for i, target in enumerate(TARGETS)
+    }
 
 
-SAVE, PREDICT = Context.save, PhotometricBaselines.predict
+BEST = Method("CatBoost", "magnitudes + colours", use_parallax=True)
+SAVE, ANSWERS = Context.save, tree_studies.answers
 
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    monkeypatch.setattr(PhotometricBaselines, "predict", least_squares)
+    monkeypatch.setattr(low_quality, "answers", least_squares)
+    monkeypatch.setattr(Context, "features", features)
     monkeypatch.setattr(Context, "save", lambda self, figure, name, caption: FigureFile(name, caption))
     high = make_dataset(tmp_path, "mock", 10, crowded=False)
     low = make_dataset(tmp_path, "mock_low_quality", 20, crowded=True)
@@ -85,21 +102,17 @@ def world(tmp_path, monkeypatch):
     trained = make_network(low, {"mock_low_quality": TRAINED_STD})
     context = Context(
         dataset=high, networks={"ACF": as_it_is}, out_dir=tmp_path / "evaluation", low_quality=low,
-        low_quality_networks={"ACF": trained}, options=Options(n_bootstrap=100, progress=False),
+        low_quality_networks={TRAINED: trained}, options=Options(n_bootstrap=100, progress=False),
     )  # fmt: skip
     return SimpleNamespace(context=context, high=high, low=low, asked=asked)
 
 
-def without(world, **changes):
-    return Context(**{field: getattr(world.context, field) for field in Context.__dataclass_fields__} | changes)
-
-
 AS_IT_IS = "ACF, trained on the high-quality sample"
-TRAINED = "ACF, trained on the low-quality sample"
-TREES = "gradient boosting, trained on the low-quality sample"
+TRAINED = "ACF (low)"
+TREES = "best trees"
 
 
-def test_two_networks_of_one_name_are_told_apart_and_their_errors_found(world):
+def test_networks_trained_on_either_sample_are_told_apart_and_their_errors_found(world):
     section = low_quality.section(world.context)
     assert sorted(world.asked) == sorted(
         [("mock-10", "mock", "validation"), ("mock-10", "mock_low_quality", "validation"),
@@ -123,14 +136,13 @@ def test_every_star_is_in_one_group_and_used_or_counted(world):
     assert n["isolated"] + n["crowded"] == n["all"] == N_VALIDATION
     assert 0.5 < n["crowded"] / n["all"] < 0.7
     low = {"target": "teff", "sample": "low-quality", "reference": "label", "group": "all"}
-    counted = record(section.values, **low, method=AS_IT_IS, quantity="n_without_prediction")
-    assert (counted["n"], counted["value"]) == (N_VALIDATION - 1, 1)
-    trees = record(section.values, **low, method=TREES, quantity="std")
-    assert trees["n"] == N_VALIDATION  # trees need no stamp
+    assert section.values["n_left_out"] == 1
+    assert {m["n"] for m in records(section.values, **low, quantity="std")} == {N_VALIDATION - 1}
+    assert any("1 stars for which a network has no prediction are left out" in text for text in section.text)
 
 
 def test_a_neighbour_at_15_arcsec_crowds_nobody():
-    groups = methods.crowding(np.array([np.nan, 15.0, 14.99, 0.5]))
+    groups = low_quality.crowding(np.array([np.nan, 15.0, 14.99, 0.5]))
     assert groups["isolated"].tolist() == [True, True, False, False]
     assert groups["crowded"].tolist() == [False, False, True, True]
 
@@ -144,68 +156,147 @@ def test_the_cost_of_the_sample_is_the_injected_one_within_its_error(world):
             low = std * np.sqrt(1 - crowded + crowded * CROWDED_FACTOR**2)
             assert cost["value"] == pytest.approx((low - HIGH_STD) * UNIT_STD[i], abs=4 * cost["error"])
             assert cost["error"] == pytest.approx(np.hypot(low, HIGH_STD) * UNIT_STD[i] / np.sqrt(1000), rel=0.5)
-            assert cost["against"] == AS_IT_IS
-    table = section.tables[-1]
-    assert table.rows[-1] == ("ACF, paper, real sky", "low-quality", "label", "+9.25", "+0.01", "+0.01")
+            assert cost["against"] == "ACF"
+    table = section.tables[3]
+    assert table.rows[-1] == ("ACF (paper, real sky)", "stamps", "-", "+9.25", "-", "+0.01", "-", "+0.01")
     assert "low-quality sample, validation split, 500 stars" in table.caption
+    cost = record(section.values, method="LightGBM", inputs="colours, parallax", target="teff", reference="label",
+                  quantity="std_difference")  # fmt: skip
+    best = record(section.values, method="CatBoost", inputs="magnitudes + colours, parallax", target="teff",
+                  reference="truth", quantity="std_difference")  # fmt: skip
+    words = "The best trees on magnitudes or colours: the standard deviation about the truth exceeds the high-quality "
+    assert f"{words}sample's by {best['value']:+.1f} ± {best['error']:.1f} K in Teff" in section.text[0]
+    stds = []
+    for context in (world.context, low_quality.low_quality_context(world.context)):
+        answer = least_squares(context)[Study(Method("LightGBM", "colours", use_parallax=True), "teff")].prediction
+        stds.append((answer - context.stars()["teff"])[1:].std())  # the first has no stamp
+    assert cost["value"] == pytest.approx(stds[1] - stds[0])
+    assert next(row[3] for row in table.rows if row[:2] == ("LightGBM", "colours")).startswith(
+        f"{cost['value']:+.1f} ±"
+    )
 
 
-def test_the_trees_read_no_validation_label(world, monkeypatch):
-    monkeypatch.setattr(PhotometricBaselines, "predict", PREDICT)
-    world.context.trained.targets = ("teff",)
-    before = methods.tree_methods(world.context, world.low)
-    for dataset in (world.high, world.low):
-        dataset.fingerprint += "-poisoned"  # nothing is taken from the caches
-        for target in TARGETS:
-            dataset.split_arrays["validation"][target] = np.full(N_VALIDATION, 1e6)
-            dataset.split_arrays["validation"][f"true_{target}"] = np.full(N_VALIDATION, -1e6)
-    after = methods.tree_methods(world.context, world.low)
-    assert [m.title for m in after] == [
-        f"{name}, trained on the {sample} sample"
-        for sample in ("low-quality", "high-quality")
-        for name in ("gradient boosting", "gradient boosting, no parallax")
+def test_table_2_has_the_papers_sixteen_rows_and_the_networks(world):
+    table = low_quality.section(world.context).tables[0]
+    methods = [
+        (algorithm, inputs)
+        for inputs in ("magnitudes", "colours", "magnitudes + colours", "image features")
+        for algorithm in ("random forest", "XGBoost", "LightGBM", "CatBoost")
     ]
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one.low, other.low)
+    ours = [*methods, (TRAINED, "stamps"), (AS_IT_IS, "stamps")]
+    assert [row[:2] for row in table.rows] == [*ours, ("ACF (paper, real sky)", "stamps")]
+    assert all("-" not in row[2:] for row in table.rows[:16])
+    assert table.rows[-1][2:] == ("-", "104.27", "-", "0.08", "-", "0.15")
+
+
+@pytest.fixture
+def with_lightgbm(world, monkeypatch):
+    """The real studies, of one algorithm on one input."""
+    monkeypatch.setattr(low_quality, "answers", ANSWERS)
+    monkeypatch.setattr(tree_ensembles, "MAX_TREES", 15)
+    monkeypatch.setattr(tree_studies, "import_libraries", lambda: None)
+    for module in (tree_studies, baselines):
+        monkeypatch.setattr(module, "TREE_ENSEMBLES", {"LightGBM": tree_ensembles.TREE_ENSEMBLES["LightGBM"]})
+        monkeypatch.setattr(module, "INPUTS", ("colours",))
+    monkeypatch.setattr(baselines, "PHOTOMETRIC_INPUTS", ("colours",))
+    monkeypatch.setattr(baselines, "IMAGE_FEATURES", "colours")
+    monkeypatch.setattr(low_quality, "PHOTOMETRIC_INPUTS", ("colours",))
+    options = Options(n_trials=1, n_bootstrap=20, progress=False)
+    return replace(world.context, options=options)
+
+
+def colours(stars):
+    dereddened = stars["psf_mag"] - np.outer(stars["ebmv_sfd"], list(COEFFICIENTS.values()))
+    return -np.diff(dereddened, axis=1)
+
+
+def test_table_2s_trees_are_grown_tuned_and_judged_on_the_low_quality_sample(world, with_lightgbm):
+    section = low_quality.section(with_lightgbm)
+    splits, cells = world.low.split_arrays, section.tables[0].rows[0]
+    assert cells[:2] == ("LightGBM", "colours")
+    for i, target in enumerate(TARGETS):
+        train, calibration = (
+            tree_ensembles.Labelled(colours(splits[split]), splits[split][target]) for split in ("train", "calibration")
+        )
+        start = tree_ensembles.TREE_ENSEMBLES["LightGBM"].start  # the only trial
+        fitted = tree_ensembles.fit("LightGBM", start, train, calibration)
+        residual = fitted(colours(splits["validation"])) - splits["validation"][target]
+        expected = residual[1:].std()  # of the first star no network has a prediction
+        assert cells[2 + 2 * i] == f"{expected:.1f}" if target == "teff" else f"{expected:.3f}"
+        of_study = {"target": target, "use_parallax": False}
+        (study,) = (s for s in section.values["studies"] if s.items() >= of_study.items())
+        scored = np.std(fitted(calibration.features) - calibration.labels)
+        assert (study["calibration_std"], study["n_trees"]) == (pytest.approx(scored), fitted.n_trees)
+
+
+@pytest.mark.parametrize("start_is_better_on", ["train", "calibration", "validation"])
+def test_a_study_takes_what_is_best_on_the_calibration_stars(with_lightgbm, monkeypatch, start_is_better_on):
+    """Two trials: the one it starts with is worse everywhere but on one split, so only of calibration should it win."""
+    low = low_quality.low_quality_context(replace(with_lightgbm, options=Options(n_trials=2, progress=False)))
+    split_of = {low.dataset.n_examples(split): split for split in ("train", "calibration", "validation")}
+    start = dict(tree_ensembles.TREE_ENSEMBLES["LightGBM"].start)
+
+    def fit(name, parameters, train, stopping, seed):
+        def predict(features):
+            split = split_of[len(features)]
+            better = (parameters == start) == (split == start_is_better_on)
+            return np.resize([-1.0, 1.0], len(features)) * (1e3 if better else 1e6)
+
+        return tree_ensembles.Fitted(predict, 1)
+
+    monkeypatch.setattr(tree_studies, "fit", fit)
+    chosen = [answer.parameters == start for answer in tree_studies.answers(low).values()]
+    assert chosen == [start_is_better_on == "calibration"] * 2 * len(TARGETS)
 
 
 def test_the_verdict_says_who_is_ahead(world):
     bad = make_network(world.low, {"mock_low_quality": 2000.0})
     bad.step = 11
-    section = low_quality.section(without(world, low_quality_networks={"ACF": bad}))
+    section = low_quality.section(replace(world.context, low_quality_networks={TRAINED: bad}))
     sentence = next(words for words in section.text if words.startswith(f"{TRAINED}, all stars"))
-    assert any("over that of gradient boosting on magnitudes, colours and parallax" in words for words in section.text)
-    assert sentence.endswith("behind in Teff, log g and [Fe/H].")
+    assert sentence.count("scatter +") == 3
+    assert sentence.startswith(f"{TRAINED}, all stars: behind in Teff (scatter +")
+    assert not any(word in sentence for word in ("ahead", "told apart"))
     good = make_network(world.low, {"mock_low_quality": 0.1})
     good.step = 12
-    section = low_quality.section(without(world, low_quality_networks={"ACF": good}))
+    section = low_quality.section(replace(world.context, low_quality_networks={TRAINED: good}))
     sentence = next(words for words in section.text if words.startswith(f"{TRAINED}, crowded stars"))
-    assert sentence.endswith("ahead in Teff, log g and [Fe/H].")
+    assert sentence.startswith(f"{TRAINED}, crowded stars: ahead in Teff (scatter -")
+    assert "behind" not in sentence
+    assert "told apart" not in sentence
+    assert any("the best (by the calibration split) are in Teff CatBoost on magnitudes + colours" in words
+               for words in section.text)  # fmt: skip
+    best = record(section.values, method=TREES, target="teff", reference="truth", group="crowded", quantity="std")
+    ratio = record(section.values, method=TRAINED, target="teff", reference="truth", group="crowded",
+                   quantity="std_ratio")  # fmt: skip
+    network = record(section.values, method=TRAINED, target="teff", reference="truth", group="crowded", quantity="std")
+    assert ratio["value"] == pytest.approx(network["value"] / best["value"])
+    assert ratio["against"] == "CatBoost on magnitudes + colours, parallax"
 
 
 def test_tables_and_figure_name_their_sample(world, monkeypatch):
     monkeypatch.setattr(Context, "save", SAVE)
     section = low_quality.section(world.context)
-    assert [table.caption.split(";")[0] for table in section.tables[:4]] == [
-        "Table 2: offsets and standard deviations against the labels",
-        "Standard deviations of isolated and crowded stars against the labels",
-        "Table 2: offsets and standard deviations against the injected truth",
-        "Standard deviations of isolated and crowded stars against the injected truth",
+    assert [table.caption.split(" (mock")[0] for table in section.tables[:4]] == [
+        "Table 2: standard deviation of the residuals about the labels, without and with parallax",
+        "The network against the best tree ensemble on each input, about the labels",
+        "Standard deviations of isolated and crowded stars about the labels",
+        "By how much the standard deviation exceeds that of the same method trained and tested on the high-quality "
+        "sample, about the labels",
     ]
     for captioned in (*section.tables, *section.figures):
         assert "mock sky, low-quality sample, validation split, 500 stars" in captioned.caption
-    own = {"method": TRAINED, "target": "teff", "reference": "label", "group": "all"}
-    std, offset = (record(section.values, **own, quantity=name) for name in ("std", "offset"))
-    row = next(row for row in section.tables[0].rows if row[:2] == ("ACF", "low-quality"))
-    assert row[2:5] == ("499", f"{offset['value']:+.1f}", f"{std['value']:.1f} ± {std['error']:.1f}")
-    assert TRAINED in section.figures[0].caption
+    std = record(section.values, method=TRAINED, target="teff", reference="label", group="all", quantity="std")
+    row = next(row for row in section.tables[0].rows if row[:2] == (TRAINED, "stamps"))
+    assert row[2:4] == ("-", f"{std['value']:.1f}")
+    assert f"Predictions of {TRAINED} against" in section.figures[0].caption
     assert (world.context.out_dir / "figures/figure_13.png").exists()
     assert (world.context.out_dir / "figures/figure_13.pdf").exists()
     json.dumps(section.values, allow_nan=False)
 
 
 def test_without_a_network_of_the_sample_the_one_in_question_stands_alone(world):
-    section = low_quality.section(without(world, low_quality_networks={}))
+    section = low_quality.section(replace(world.context, low_quality_networks={}))
     assert not records(section.values, method=TRAINED)
     assert any("--workdir runs/demo_low_quality" in paragraph for paragraph in section.text)
     assert AS_IT_IS in section.figures[0].caption
@@ -218,18 +309,18 @@ def test_a_real_sky_without_extinction_coefficients_has_networks_and_labels_alon
         dataset.fields = tuple(name for name in dataset.fields if not name.startswith("true_"))
     for network in (*world.context.networks.values(), *world.context.low_quality_networks.values()):
         network.std_by_config = {name.replace("mock", "real"): std for name, std in network.std_by_config.items()}
-    labels = methods.labels_of
 
     def predict_split(trained, dataset, stars, **options):
-        mean = labels(stars, TARGETS) + trained.std_by_config[dataset.config] * UNIT_STD
+        mean = labels_of(stars, TARGETS) + trained.std_by_config[dataset.config] * UNIT_STD
         return SplitPrediction(mean, np.ones_like(mean), [None] * len(mean))
 
     contexts.predict_split = predict_split  # the fixture's monkeypatch puts the real one back
     section = low_quality.section(world.context)
-    assert {m["method"] for m in section.values["measurements"]} == {AS_IT_IS, TRAINED}
+    assert {m["method"] for m in records(section.values, sample="low-quality")} == {AS_IT_IS, TRAINED}
     assert {m["reference"] for m in section.values["measurements"]} == {"label"}
     assert not records(section.values, quantity="std_ratio")
-    assert any("no trees to compare with" in paragraph for paragraph in section.text)
+    assert any("There are no trees here. The tree ensembles need extinction_coeff" in text for text in section.text)
+    assert [row[0] for row in section.tables[0].rows] == [TRAINED, AS_IT_IS, "ACF (paper, real sky)"]
     assert "smss_stamps/real_low_quality, validation split, 500 stars" in section.tables[0].caption
 
 
@@ -243,7 +334,7 @@ def test_a_sample_may_have_no_crowded_star(world):
 
 
 def test_stars_that_the_network_was_trained_on_are_confessed(world):
-    assert methods.n_trained_on(world.context, world.low) == 0
+    assert low_quality.n_trained_on(world.context) == 0
     world.low.split_arrays["validation"]["object_id"][:7] = world.high.split_arrays["train"]["object_id"][:7]
     world.low.fingerprint += "-mixed"
     section = low_quality.section(world.context)
@@ -253,7 +344,7 @@ def test_stars_that_the_network_was_trained_on_are_confessed(world):
 
 def test_what_is_missing_is_said_with_how_to_get_it(world):
     with pytest.raises(MissingPieceError, match=r"--config mock_low_quality`.*train\.py.*`--low-quality"):
-        low_quality.section(without(world, low_quality=None))
+        low_quality.section(replace(world.context, low_quality=None))
     other = make_network(world.low, {}, targets=("teff",))
     with pytest.raises(MissingPieceError, match="predicts teff where ACF predicts teff, logg, fe_h"):
-        low_quality.section(without(world, low_quality_networks={"ACF": other}))
+        low_quality.section(replace(world.context, low_quality_networks={TRAINED: other}))
