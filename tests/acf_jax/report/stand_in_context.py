@@ -78,7 +78,8 @@ def stand_in_network(*, use_parallax: bool = True, targets=TARGETS, fingerprint:
     config = {"seed": 0, "model": {"use_parallax": use_parallax, "head_widths": [320, 160]}} | settings
     return SimpleNamespace(
         model=SimpleNamespace(config=SimpleNamespace(use_parallax=use_parallax)), targets=targets, bands="uvgriz",
-        step=100, sidecar={"config": config, "dataset": {"fingerprint": fingerprint}},
+        step=100, sidecar={"config": config, "dataset": {"fingerprint": fingerprint}}, members=(),
+        config_of=lambda target: config,
     )  # fmt: skip
 
 

@@ -21,7 +21,18 @@ from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.report.context import Context
 from acf_jax.report.residuals import PREFIXES, references
 from acf_jax.report.section import Section, Table, number, percent
-from acf_jax.report.sections.baselines.tree_studies import Answer, Method, Study, answers, image_components, methods
+from acf_jax.report.sections.baselines.tree_studies import (
+    CALIBRATION,
+    TRAIN,
+    TUNES_EVERY,
+    Answer,
+    Method,
+    Study,
+    answers,
+    image_components,
+    methods,
+    roles,
+)
 from acf_jax.report.words import NAMES, REFERENCES, enumerated, in_words, ratio, with_unit
 
 STAMPS = "stamps"  # what a network is given
@@ -35,13 +46,13 @@ PAPER = {
 
 METHOD = (
     "Each ensemble is tuned and fitted for each label and input anew, all on this sample: trees are grown on the "
-    "training split ({n_train:,} stars); the calibration split ({n_calibration:,} stars) says when to stop adding them "
+    "training split ({n_train:,} stars); {tuning} ({n_calibration:,} stars) says when to stop adding them "
     "to a boosted ensemble (a forest's number is among its hyperparameters), and which hyperparameters have the "
-    "smallest scatter, as it chooses the networks' checkpoints. They are sought by {search}. The validation split is "
+    "smallest scatter. They are sought by {search}. The validation split is "
     "looked at once, for these figures. Magnitudes are dereddened, and absolute (Eq. 17) where the parallax is used, "
     "which also enters by its logarithm and that of its error; colours are those of neighbouring bands; image features "
     "are {n_components} principal components ({explained} of the variance) of the features that the backbone of "
-    "{network} makes of the stamps. That backbone was trained on stars' labels{parallax}, as the paper's was."
+    "{network} makes of the stamps{of_label}. That backbone was trained on stars' labels{parallax}, as the paper's was."
 )
 
 
@@ -319,11 +330,17 @@ def left_out(results: Comparison) -> list[str]:
 
 def method_words(results: Comparison) -> str:
     """How the tree ensembles are trained and tuned, and on which stars."""
-    components, dataset = image_components(results.context), results.context.dataset
+    context = results.context
+    components = [image_components(context, target) for target in context.targets]
+    explained = dict.fromkeys(percent(float(part["explained_variance"])) for part in components)
+    tunes, rows = roles(context)[CALIBRATION]
     return METHOD.format(
-        n_train=dataset.n_examples("train"), n_calibration=dataset.n_examples("calibration"),
-        search=_search_words(results.context.options.n_trials), n_components=components["train"].shape[1],
-        explained=percent(float(components["explained_variance"])), network=results.context.name,
+        n_train=len(roles(context)[TRAIN][1]), n_calibration=len(rows),
+        tuning="the calibration split, which chooses the networks' checkpoints," if tunes == CALIBRATION
+        else f"every {TUNES_EVERY}th training star, which grows no trees, for lack of a calibration split",
+        search=_search_words(context.options.n_trials), n_components=components[0][TRAIN].shape[1],
+        explained=", ".join(explained), network=context.name,
+        of_label=" (each label's own network)" if context.trained.members else "",
         parallax=" and their parallaxes" if results.networks[0].use_parallax else "",
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The studies of Tables 1 and 2: each tree ensemble tuned and fitted for each of its inputs, with and without parallax.
 
 Trees are grown on the training split; the calibration split says when to stop adding them and which hyperparameters
-are best, as it chooses the network's checkpoint. Of the validation split nothing but the inputs is looked at.
+are best, as it chooses the network's checkpoint. A dataset divided 8:2 has none: there some training stars tune, and
+grow no trees. Of the validation split nothing but the inputs is looked at.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from acf_jax.report.context import Context, network_facts, split_facts
 from acf_jax.report.section import MissingPieceError
 
 TRAIN, CALIBRATION, VALIDATION = SPLITS = ("train", "calibration", "validation")
+TUNES_EVERY = 8  # training stars from one that tunes to the next, without a calibration split: 8:2 becomes 7:1:2
 MIN_LABELLED = 10  # stars, below which neither trees nor their stopping mean anything
 
 
@@ -72,7 +74,11 @@ def answers(context: Context) -> dict[Study, Answer]:
         MissingPieceError: if the dataset lacks what the studies need.
     """
     _check_dataset(context)
-    tables = {split: _split_tables(context, split) for split in SPLITS}
+    of_split = {split: _split_tables(context, split) for split in context.dataset.splits if split in SPLITS}
+    tables = {
+        role: {kind: table[rows] for kind, table in of_split[split].items()}
+        for role, (split, rows) in roles(context).items()
+    }
     import_libraries()
     storage = tuning.open_storage(context.out_dir / "cache" / "studies.sqlite3")
     studies = [Study(method, target) for method, target in product(methods(), context.targets)]
@@ -94,14 +100,14 @@ def answers(context: Context) -> dict[Study, Answer]:
 def _check_dataset(context: Context) -> None:
     """Refuse a dataset whose splits would not make the comparison fair."""
     dataset = context.dataset
-    missing = [split for split in SPLITS if not dataset.splits.get(split)]
+    missing = [split for split in (TRAIN, VALIDATION) if not dataset.splits.get(split)]
     if missing or "extinction_coefficients" not in dataset.metadata:
         what = f"the split {missing[0]}" if missing else "extinction_coefficients in its metadata"
         raise MissingPieceError(
             f"The tree ensembles need {what}, which the dataset in {dataset.folder} lacks: prepare it anew "
             f"({how_to_prepare(dataset.config)}), and train on it."
         )
-    for one, other in combinations(SPLITS, 2):
+    for one, other in combinations((split for split in SPLITS if dataset.splits.get(split)), 2):
         shared = np.intersect1d(context.stars(one)["object_id"], context.stars(other)["object_id"])
         if shared.size:
             raise MissingPieceError(
@@ -110,36 +116,59 @@ def _check_dataset(context: Context) -> None:
             )
 
 
-def _split_tables(context: Context, split: str) -> dict[tuple[str, bool], np.ndarray]:
-    """What every method gets of a split's stars: {(inputs, use_parallax): (n, n_columns)}."""
+def roles(context: Context) -> dict[str, tuple[str, np.ndarray]]:
+    """The stars that grow the trees, tune them and judge them: the split and (n,) rows of it, by `SPLITS`."""
+    found = {split: (split, np.arange(n)) for split, n in context.dataset.splits.items() if split in SPLITS and n}
+    if CALIBRATION not in found:
+        _, rows = found[TRAIN]
+        tunes = rows % TUNES_EVERY == 0
+        found |= {TRAIN: (TRAIN, rows[~tunes]), CALIBRATION: (TRAIN, rows[tunes])}
+    return found
+
+
+def _split_tables(context: Context, split: str) -> dict[tuple[str, bool, str], np.ndarray]:
+    """What every method gets of a split's stars: {(inputs, use_parallax, target): (n, n_columns)}."""
     stars = {field: context.stars(split)[field] for field in PHOTOMETRY_FIELDS}
-    coefficients, components = context.dataset.metadata["extinction_coefficients"], image_components(context)
-    tables = {}
+    coefficients, tables = context.dataset.metadata["extinction_coefficients"], {}
     for inputs, use_parallax in product(INPUTS, (False, True)):
-        if inputs == IMAGE_FEATURES:
-            columns = image_inputs(components[split], stars, use_parallax)
-        else:
-            columns = photometric_inputs(stars, context.dataset.bands, coefficients, inputs, use_parallax)
-        tables[inputs, use_parallax] = table(columns)
+        for target in context.targets:
+            if inputs == IMAGE_FEATURES:
+                columns = image_inputs(image_components(context, target)[split], stars, use_parallax)
+            else:
+                columns = photometric_inputs(stars, context.dataset.bands, coefficients, inputs, use_parallax)
+            tables[inputs, use_parallax, target] = table(columns)
     return tables
 
 
-def image_components(context: Context) -> dict[str, np.ndarray]:
-    """Principal components (n, 16) of every split, of the backbone in question; and their `explained_variance`."""
+def image_components(context: Context, target: str) -> dict[str, np.ndarray]:
+    """Principal components of what the backbone in question, of joined ones that of the label, makes of the stamps.
+
+    Args:
+        context: of the evaluation.
+        target: the label.
+
+    Returns:
+        (n, 16) for every split that there is; and their `explained_variance`, ().
+    """
+    trained, splits = context.trained, [split for split in SPLITS if context.dataset.splits.get(split)]
+    own, start = slice(None), 0
+    for member in trained.members:
+        end = start + sum(backbone.num_features for backbone in member.model.config.backbones)
+        own, start = (slice(start, end) if target in member.targets else own), end
 
     def compute() -> dict[str, np.ndarray]:
-        reduction = FeatureReduction(context.features(split=TRAIN))
-        components = {split: reduction(context.features(split=split)) for split in SPLITS}
+        reduction = FeatureReduction(context.features(split=TRAIN)[:, own])
+        components = {split: reduction(context.features(split=split)[:, own]) for split in splits}
         return components | {"explained_variance": np.array(reduction.explained_variance)}
 
-    return context.cached(
-        "components", network_facts(context.trained) | {"dataset": context.dataset.fingerprint}, compute
-    )
+    what = network_facts(trained) | {"dataset": context.dataset.fingerprint, "features": [own.start, own.stop]}
+    return context.cached("components", what, compute)
 
 
-def _labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str, split: str) -> Labelled:
-    """The features (n, n_columns) and labels of those stars of a split that have one; refused if they are few."""
-    labels = stars[target].astype(np.float64)
+def _labelled(features: np.ndarray, context: Context, target: str, role: str) -> Labelled:
+    """The features (n, n_columns) and labels of those stars of a role that have one; refused if they are few."""
+    split, rows = roles(context)[role]
+    labels = context.stars(split)[target][rows].astype(np.float64)
     known = np.isfinite(labels)
     if known.sum() < MIN_LABELLED:
         raise MissingPieceError(
@@ -152,10 +181,8 @@ def _labelled(features: np.ndarray, stars: Mapping[str, np.ndarray], target: str
 def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
     """Tune, fit and predict, unless that was done before."""
     method, options = study.method, context.options
-    table_of = {split: tables[split][method.inputs, method.use_parallax] for split in SPLITS}
-    train, calibration = (
-        _labelled(table_of[split], context.stars(split), study.target, split) for split in (TRAIN, CALIBRATION)
-    )
+    table_of = {role: tables[role][method.inputs, method.use_parallax, study.target] for role in SPLITS}
+    train, calibration = (_labelled(table_of[role], context, study.target, role) for role in (TRAIN, CALIBRATION))
     words = (method.algorithm, method.all_inputs, study.target)
     name = ", ".join((*words, fingerprint(method.algorithm, train, calibration, options.seed)))
 

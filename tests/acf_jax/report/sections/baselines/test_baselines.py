@@ -240,14 +240,15 @@ def test_components_and_standardisation_see_the_training_stars_alone(evaluated, 
     context = make_context(tmp_path, draw_splits())
     for split in ("calibration", "validation"):
         context.stamps_features[split][1:] = 1e6 * np.random.default_rng(0).normal(size=(N_STARS[split] - 1, 30))
-    poisoned, clean = (tree_studies.image_components(c) for c in (context, evaluated.context))
+    poisoned, clean = (tree_studies.image_components(c, "teff") for c in (context, evaluated.context))
     np.testing.assert_array_equal(poisoned["train"], clean["train"])
     for split in ("calibration", "validation"):
         np.testing.assert_allclose(poisoned[split][0], clean[split][0], rtol=1e-9)
 
 
-def test_trees_grow_on_training_stars_and_stop_on_calibration_stars(tmp_path, few_methods, monkeypatch):
-    context, fits = make_context(tmp_path, draw_splits(), n_trials=2), []
+def labels_fitted(context, monkeypatch):
+    """The labels that each fit of the studies grows on and stops by."""
+    fits = []
 
     def spy(name, parameters, train, stopping, seed):
         fits.append((train.labels, stopping.labels))
@@ -255,6 +256,28 @@ def test_trees_grow_on_training_stars_and_stop_on_calibration_stars(tmp_path, fe
 
     monkeypatch.setattr(tree_studies, "fit", spy)
     tree_studies.answers(context)
+    return fits
+
+
+def test_image_features_are_those_of_the_labels_own_network(tmp_path):
+    members, found = [], []
+    for target, num_features in (("teff", 18), ("logg", 12)):
+        config = SimpleNamespace(backbones=[SimpleNamespace(num_features=num_features)])
+        members.append(SimpleNamespace(targets=(target,), model=SimpleNamespace(config=config)))
+    for seed in (0, 1):
+        context = make_context(tmp_path / str(seed), draw_splits())
+        context.trained.members = tuple(members)
+        for features in context.stamps_features.values():  # those of Teff's network differ
+            features[:, :18] = np.random.default_rng(seed).normal(size=(len(features), 18))
+        found.append({target: tree_studies.image_components(context, target)["train"] for target in ("teff", "logg")})
+    np.testing.assert_array_equal(found[0]["logg"], found[1]["logg"])
+    assert not np.array_equal(found[0]["teff"], found[1]["teff"])
+    assert found[0]["logg"].shape[1] == 12  # all that there are
+
+
+def test_trees_grow_on_training_stars_and_stop_on_calibration_stars(tmp_path, few_methods, monkeypatch):
+    context = make_context(tmp_path, draw_splits(), n_trials=2)
+    fits = labels_fitted(context, monkeypatch)
     assert len(fits) == 8 * 3
     for train, stopping in fits:
         target = "teff" if train.mean() > 100 else "logg"
@@ -318,16 +341,23 @@ def test_labels_and_magnitudes_may_be_missing(tmp_path, few_methods):
     assert {m["n"] for m in labelled} == {n_validation - 39}  # every fifth, but the first of the first five
 
 
-@pytest.mark.parametrize("lack", ["calibration", "extinction_coefficients"])
+@pytest.mark.parametrize("lack", ["validation", "extinction_coefficients"])
 def test_what_a_dataset_lacks_is_said(tmp_path, lack):
     context = make_context(tmp_path, draw_splits())
     context.dataset.splits.pop(lack, None)
     context.dataset.metadata = {key: value for key, value in context.dataset.metadata.items() if key != lack}
-    with pytest.raises(
-        MissingPieceError,
-        match=rf"{lack}.*lacks: prepare it anew, without `--splits paper` \(`python -m datasets.build",
-    ):
-        baselines.section(context)
+    with pytest.raises(MissingPieceError, match=rf"{lack}.*lacks: prepare it anew \(`python -m datasets.build"):
+        tree_studies.answers(context)
+
+
+def test_without_a_calibration_split_some_training_stars_tune_and_grow_no_trees(tmp_path, few_methods, monkeypatch):
+    context = make_context(tmp_path, draw_splits(), n_trials=2)
+    del context.dataset.splits["calibration"]
+    for train, stopping in labels_fitted(context, monkeypatch):
+        both = np.concatenate([train, stopping])
+        labels = context.stars("train")["teff" if train.mean() > 100 else "logg"]
+        np.testing.assert_array_equal(np.sort(both), np.sort(labels))  # each star has one of the two tasks
+        assert len(stopping) == len(labels) // 8 + (len(labels) % 8 > 0)
 
 
 def test_a_star_in_two_splits_is_refused(tmp_path):
