@@ -120,7 +120,7 @@ class Scaling(abc.ABC):
 
     def network_inputs(
         self, stamps: Stamps, parallax: PerStar | None, parallax_error: PerStar | None, use_parallax: bool
-    ) -> tuple[Float[Array, "star y x band"], Float[Array, "star scalar"] | None, Bool[Array, " star"]]:
+    ) -> tuple[Float[Array, "star y x channel"], Float[Array, "star scalar"] | None, Bool[Array, " star"]]:
         """What the network reads of stars (n,): scaled, with zeros for stars that have an input that is not finite.
 
         Args:
