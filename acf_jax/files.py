@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -91,3 +91,25 @@ def without_folders(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_folders(inner) for inner in value]
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
+
+
+Folders = str | Path | Sequence[str | Path]
+"""Of a network, or of the networks that are joined."""
+
+
+def as_paths(folders: Folders) -> tuple[Path, ...]:
+    """One folder or several as a tuple."""
+    return (Path(folders),) if isinstance(folders, str | os.PathLike) else tuple(map(Path, folders))
+
+
+def results_folder(checkpoint_dir: Folders, out_dir: str | Path | None) -> Path:
+    """Where the results go: by default `evaluation` in the run's folder; of joined networks, beside their folders."""
+    if out_dir is not None:
+        return Path(out_dir)
+    first, *others = as_paths(checkpoint_dir)
+    return (first.parent / folder_name(checkpoint_dir) if others else first) / "evaluation"
+
+
+def folder_name(folders: Folders) -> str:
+    """`acf` of runs/acf; `acf_teff+acf_logg` of two."""
+    return "+".join(path.resolve().name for path in as_paths(folders))

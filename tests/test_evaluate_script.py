@@ -56,7 +56,7 @@ def calls(monkeypatch):
 def test_prints_the_table_and_what_to_do_next(calls, capsys):
     assert evaluate.main(["--checkpoint", "runs/demo"]) == 0
     assert calls == [
-        (("runs/demo", None, Path("runs/demo/evaluation")), {"n_samples": 100, "seed": 0, "baselines": True})
+        ((["runs/demo"], None, Path("runs/demo/evaluation")), {"n_samples": 100, "seed": 0, "baselines": True})
     ]
     lines = capsys.readouterr().out.splitlines()
     row = next(line for line in lines if line.startswith("| Teff (K)"))
@@ -70,7 +70,7 @@ def test_prints_the_table_and_what_to_do_next(calls, capsys):
 def test_options_reach_the_evaluation(calls):
     options = ["--data_dir", "elsewhere", "--out", "results", "--samples", "20", "--seed", "3", "--no-baselines"]
     evaluate.main(["--checkpoint", "runs/demo", *options])
-    assert calls == [(("runs/demo", "elsewhere", Path("results")), {"n_samples": 20, "seed": 3, "baselines": False})]
+    assert calls == [((["runs/demo"], "elsewhere", Path("results")), {"n_samples": 20, "seed": 3, "baselines": False})]
 
 
 @pytest.mark.parametrize(

@@ -16,15 +16,14 @@ from acf_jax.bundle import model_card
 from acf_jax.bundle.example_stars import made_up_stars
 from acf_jax.bundle.export import N_SAMPLES, PLATFORMS, STAMP_SIZE_PX, export_prediction
 from acf_jax.errors import ACFError
-from acf_jax.files import whole_folder, without_folders
+from acf_jax.files import Folders, as_paths, results_folder, whole_folder, without_folders
 from acf_jax.inference import bundle_files, mc_dropout
 from acf_jax.inference.bundle_files import write_checksums
 from acf_jax.inference.fingerprint import named_parameters, network_fingerprint
-from acf_jax.inference.loading import Folders, as_paths, is_bundle, load
+from acf_jax.inference.loading import is_bundle, load
 from acf_jax.inference.network import Network
 from acf_jax.keys import split_ids
 from acf_jax.labels import LABELS
-from acf_jax.report.opening import results_folder
 from acf_jax.version import __version__
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -41,6 +41,7 @@ import numpy as np
 
 from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
+from acf_jax.files import results_folder
 from acf_jax.running import run
 
 if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for it
@@ -136,14 +137,13 @@ def main(arguments: list[str] | None = None, prog: str = "acf-evaluate", of_clon
     """
     options = parse_arguments(arguments, prog)
 
+    out_dir = results_folder(options.checkpoint, options.out)
+
     def evaluate() -> int:
         keep_compiled_programs()
-        from acf_jax.report.opening import results_folder
-
-        out_dir = results_folder(options.checkpoint, options.out)
         return run_suite(options, out_dir, of_clone) if options.suite else run_quick(options, out_dir)
 
-    return run(evaluate, prog, out=options.out or options.checkpoint[0])
+    return run(evaluate, prog, out=out_dir)
 
 
 def run_quick(options: argparse.Namespace, out_dir: Path) -> int:

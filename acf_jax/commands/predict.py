@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING
 from acf_jax.catalogue.files.formats import SUFFIXES
 from acf_jax.commands.shared import help_text, keep_compiled_programs
 from acf_jax.errors import ACFError
+from acf_jax.files import Folders
 from acf_jax.running import run
 
 if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for it
@@ -45,7 +46,6 @@ if TYPE_CHECKING:  # importing these takes seconds, and --help must not wait for
 
     from acf_jax.catalogue.making import Options
     from acf_jax.data.prepared import PreparedDataset
-    from acf_jax.inference.loading import Folders
     from acf_jax.inference.network import Network
 
 PrepareStars = Callable[..., "Path | pyarrow.Table"]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +15,12 @@ from acf_jax import checkpoints
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import TrainingDomain
 from acf_jax.checkpoints import CheckpointError
+from acf_jax.files import Folders, as_paths
 from acf_jax.inference import bundle_files, fitted
 from acf_jax.inference.bundle_files import CHECKSUMS, damaged_files, recorded_files
 from acf_jax.inference.fingerprint import network_fingerprint
 from acf_jax.inference.joining import join
 from acf_jax.inference.network import Network
-
-Folders = str | Path | Sequence[str | Path]
-"""Of a network, or of the networks that are joined."""
-
-
-def as_paths(folders: Folders) -> tuple[Path, ...]:
-    """One folder or several as a tuple."""
-    return (Path(folders),) if isinstance(folders, str | os.PathLike) else tuple(map(Path, folders))
 
 
 def load(folders: Folders, which: str = "best") -> Network:

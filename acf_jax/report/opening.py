@@ -7,7 +7,8 @@ from pathlib import Path
 
 from acf_jax.data.prepared import PreparedDataset, how_to_prepare, open_dataset
 from acf_jax.errors import ACFError
-from acf_jax.inference.loading import Folders, as_paths, load
+from acf_jax.files import Folders, as_paths, folder_name, results_folder
+from acf_jax.inference.loading import load
 from acf_jax.inference.network import Network
 from acf_jax.report.context import Context, Options
 
@@ -62,19 +63,6 @@ def open_context(
         low_quality=low_quality_dataset,
         low_quality_networks=low_quality_networks,
     )
-
-
-def results_folder(checkpoint_dir: Folders, out_dir: str | Path | None) -> Path:
-    """Where the results go: by default `evaluation` in the run's folder; of joined networks, beside their folders."""
-    if out_dir is not None:
-        return Path(out_dir)
-    first = as_paths(checkpoint_dir)[0]
-    return first.with_name(folder_name(checkpoint_dir)) / "evaluation"
-
-
-def folder_name(folders: Folders) -> str:
-    """`acf` of runs/acf; `acf_teff+acf_logg` of two."""
-    return "+".join(path.resolve().name for path in as_paths(folders))
 
 
 def open_same_dataset(trained: Network, data_dir: str | Path | None = None) -> PreparedDataset:

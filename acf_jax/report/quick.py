@@ -12,14 +12,14 @@ import pyarrow.parquet
 from matplotlib.figure import Figure
 
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, PhotometricBaselines
-from acf_jax.files import whole_file
-from acf_jax.inference.loading import Folders, as_paths, load
+from acf_jax.files import Folders, as_paths, results_folder, whole_file
+from acf_jax.inference.loading import load
 from acf_jax.labels import LABELS
 from acf_jax.metrics.residuals import NOMINAL_COVERAGE, residual_metrics
 from acf_jax.plots import predictions as prediction_plots
 from acf_jax.report import quick_markdown as report
 from acf_jax.report.context import Context, Options
-from acf_jax.report.opening import SPLIT, EvaluationError, open_same_dataset, results_folder
+from acf_jax.report.opening import SPLIT, EvaluationError, open_same_dataset
 from acf_jax.report.residuals import PREFIXES
 from acf_jax.report.sections.sample import g_magnitude, parameter_samples, residuals_by_g
 from acf_jax.version import __version__

@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from acf_jax.files import whole_file, whole_folder, without_folders
+from acf_jax.files import results_folder, whole_file, whole_folder, without_folders
 
 KILLED = """
 import os, sys
@@ -176,3 +177,16 @@ def test_all_is_on_the_disk_before_it_takes_its_place(tmp_path, monkeypatch):
 def test_folders_of_this_machine_are_cut_off_at_any_depth():
     value = {"a": "/home/me/x.txt", "b": [{"c": ("~/y", "z/w", 3, None)}]}
     assert without_folders(value) == {"a": "x.txt", "b": [{"c": ["y", "z/w", 3, None]}]}
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        ("runs/acf", "runs/acf/evaluation"),
+        (["runs/acf_teff/", Path("runs/acf_logg")], "runs/acf_teff+acf_logg/evaluation"),
+        (".", "evaluation"),
+    ],
+)
+def test_results_lie_in_the_runs_folder_or_beside_those_of_joined_networks(folders, expected):
+    assert results_folder(folders, None) == Path(expected)
+    assert results_folder(folders, "elsewhere") == Path("elsewhere")
