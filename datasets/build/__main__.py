@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     ways("--sky", choices=("cutout", "table"), default=OURS.sky,
          help="a star's sky level: fitted to its cutout, or the survey's table's (default: %(default)s)")  # fmt: skip
     ways("--aligner", choices=("fast", "reproject"), default=OURS.aligner,
-         help="ours, or astropy's reproject: alike to 1e-6, three times slower (default: %(default)s)")  # fmt: skip
+         help="ours, or astropy's reproject: the same stamps, three times slower (default: %(default)s)")  # fmt: skip
     ways("--splits", choices=DIVISIONS, default=OURS.splits,
          help="train:calibration:validation, or the paper's 8:2 alone (default: %(default)s)")  # fmt: skip
     real = parser.add_argument_group("the real sky").add_argument
