@@ -8,6 +8,7 @@ import jax
 
 from acf_jax.catalogue.plan import Plan
 from acf_jax.data.prepared import PreparedDataset
+from acf_jax.inference.fingerprint import network_fingerprint
 from acf_jax.inference.network import Network
 from acf_jax.version import __version__
 
@@ -44,6 +45,7 @@ def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDat
                 "code_version": trained.sidecar["code_version"],
                 "config": trained.sidecar["config"],
                 "errors": "calibrated on stars not trained on" if trained.error_calibration else "not calibrated",
+                **_members(trained),
             }
             for name, trained in networks.items()
         },
@@ -51,6 +53,15 @@ def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDat
         "seed": plan.seed,
         "batch_size": plan.batch_size,
     }
+
+
+def _members(trained: Network) -> dict:
+    """The networks that were joined, by the labels that each predicts: fingerprint and step."""
+    members = {
+        "_".join(member.targets): {"fingerprint": network_fingerprint(member), "step": member.step}
+        for member in trained.members
+    }
+    return {"joined_of": members} if members else {}
 
 
 def sample(dataset: PreparedDataset, n_stars: int) -> str:
