@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from acf_jax.catalogue.files import formats
 from acf_jax.catalogue.flags import TABLE, Flag
 from acf_jax.labels import LABELS
 
+IMAGE = re.compile(r"\b[a-z] \d{14}-\d+: ")  # as in "u 20170120125856-10: the star's core is masked"
 MAX_REASONS = 50
 """Reasons counted separately: one may name a star's own value, so there can be as many as stars."""
 
@@ -105,8 +107,9 @@ def as_text(found: Mapping) -> str:
 
 
 def _count_reasons(counts: Counter, reasons: np.ndarray) -> None:
-    """Count the reasons given; once there are many different ones, a new one counts as another."""
+    """Count the reasons given, whatever the image; once there are many different ones, a new one counts as another."""
     for reason in filter(None, reasons):
+        reason = IMAGE.sub("", reason)
         counts[reason if reason in counts or len(counts) < MAX_REASONS else "other reasons"] += 1
 
 

@@ -122,6 +122,12 @@ def test_info_counts_rows_results_flags_and_reasons(catalogue, capsys):
     assert "  10.00 %" in printed
 
 
+def test_info_counts_a_reason_once_for_all_images(tmp_path):
+    rows = galaxy.rows_of(3)
+    rows["reason"] = np.array([f"no usable detection (u 2017012012585{i}-1{i}: masked)" for i in range(3)], object)
+    assert survey(galaxy.write(tmp_path / "images.parquet", rows))["reasons"] == {"no usable detection (masked)": 3}
+
+
 def test_info_of_an_empty_catalogue_and_of_as_many_reasons_as_stars(tmp_path, capsys):
     rows = galaxy.rows_of()
     empty = galaxy.write(tmp_path / "empty.parquet", {name: values[:0] for name, values in rows.items()})
