@@ -46,7 +46,7 @@ PAPER = {
 
 METHOD = (
     "Each ensemble is tuned and fitted for each label and input anew, all on this sample: trees are grown on the "
-    "training split ({n_train:,} stars); {tuning} ({n_calibration:,} stars) says when to stop adding them "
+    "training split ({n_train:,} stars); {tuning} says when to stop adding them "
     "to a boosted ensemble (a forest's number is among its hyperparameters), and which hyperparameters have the "
     "smallest scatter. They are sought by {search}. The validation split is "
     "looked at once, for these figures. Magnitudes are dereddened, and absolute (Eq. 17) where the parallax is used, "
@@ -334,10 +334,12 @@ def method_words(results: Comparison) -> str:
     components = [image_components(context, target) for target in context.targets]
     explained = dict.fromkeys(percent(float(part["explained_variance"])) for part in components)
     tunes, rows = roles(context)[CALIBRATION]
+    n_tune = f"({len(rows):,} stars)"
+    tuning = f"every {TUNES_EVERY}th training star {n_tune}, which grows no trees, for lack of a calibration split,"
+    if tunes == CALIBRATION:
+        tuning = f"the calibration split {n_tune}, which chooses the networks' checkpoints,"
     return METHOD.format(
-        n_train=len(roles(context)[TRAIN][1]), n_calibration=len(rows),
-        tuning="the calibration split, which chooses the networks' checkpoints," if tunes == CALIBRATION
-        else f"every {TUNES_EVERY}th training star, which grows no trees, for lack of a calibration split",
+        n_train=len(roles(context)[TRAIN][1]), tuning=tuning,
         search=_search_words(context.options.n_trials), n_components=components[0][TRAIN].shape[1],
         explained=", ".join(explained), network=context.name,
         of_label=" (each label's own network)" if context.trained.members else "",
