@@ -46,6 +46,8 @@ def load(folders: Folders, which: str = "best") -> Network:
             networks cannot be joined.
     """
     paths = as_paths(folders)
+    if not paths:
+        raise CheckpointError("No folder was given: name a run's or a bundle's.")
     networks = [_load_bundle(path) if is_bundle(path) else _load_run(path, which) for path in paths]
     try:
         return join(networks)

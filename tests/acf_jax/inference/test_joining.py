@@ -96,6 +96,11 @@ def test_networks_that_do_not_fit_are_refused_in_a_sentence(runs, tmp_path, chan
         load([runs[1], other])
 
 
+def test_no_folder_is_refused_in_a_sentence():
+    with pytest.raises(CheckpointError, match="No folder was given"):
+        load([])
+
+
 def test_networks_of_two_datasets_are_refused(runs, tmp_path, monkeypatch):
     monkeypatch.setattr("tests.acf_jax.bundle.tiny_bundle.FINGERPRINT", "f" * 64)
     other = make_run(tmp_path / "other", model__targets=("fe_h",), model__heteroscedastic=True)
