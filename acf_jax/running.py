@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from acf_jax.errors import ACFError
 
@@ -71,3 +72,8 @@ def _lost_the_reader() -> bool:
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
     return True
+
+
+def bar_options(shown: bool) -> dict[str, Any]:
+    """Options of a tqdm bar; `disable`, given always, would overrule the user's `TQDM_DISABLE`."""
+    return {} if shown else {"disable": True}

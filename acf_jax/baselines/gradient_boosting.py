@@ -13,6 +13,8 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 from tqdm import tqdm
 
+from acf_jax.running import bar_options
+
 PHOTOMETRY_FIELDS = ("psf_mag", "ebmv_sfd", "parallax", "parallax_error")
 """Fields of the dataset that the features are made of."""
 
@@ -92,7 +94,7 @@ class PhotometricBaselines:
         predictions = {name: np.empty((n_stars, len(targets))) for name in BASELINES}
         fits = list(product(BASELINES.items(), enumerate(targets)))
         for (name, use_parallax), (i, target) in tqdm(
-            fits, desc="gradient boosting", unit="fit", disable=not self.progress
+            fits, desc="gradient boosting", unit="fit", **bar_options(self.progress)
         ):
             train_features, features = (self._features(s, use_parallax) for s in (train, stars))
             labelled = np.isfinite(train[target])

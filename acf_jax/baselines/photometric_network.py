@@ -21,6 +21,7 @@ from acf_jax.inference import mc_dropout
 from acf_jax.labels import LabelScaling
 from acf_jax.models.acf import ACF, ACFConfig
 from acf_jax.models.cswin import CSWinConfig
+from acf_jax.running import bar_options
 from acf_jax.training.config import OptimizerConfig
 from acf_jax.training.losses import smooth_l1
 from acf_jax.training.optimizer import adam_with_l2, learning_rate_schedule
@@ -134,7 +135,7 @@ def fit(
     state = optimizer.init(params)
     best = (np.inf, 0, params)
     batches = _batches(len(inputs), settings)
-    with tqdm(total=settings.num_steps, desc="network on magnitudes", unit="step", disable=not progress) as bar:
+    with tqdm(total=settings.num_steps, desc="network on magnitudes", unit="step", **bar_options(progress)) as bar:
         for step, rows in batches:
             params, state = _train(model, settings, (params, state), (inputs, labels), (step, rows))
             score = float(_score(model, params, *checked))

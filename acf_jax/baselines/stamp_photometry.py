@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from acf_jax.running import bar_options
+
 APERTURE_RADII_PX = (3.0, 6.0, 12.0)
 FIT_RADIUS_PX = 6.0
 """Around the stamp's centre lie the pixels that a profile is fitted to.
@@ -179,7 +181,7 @@ def measure(
     n_processes = n_processes or joblib.cpu_count()
     pool = joblib.Parallel(n_processes, return_as="generator", pre_dispatch="2 * n_jobs", batch_size=1)
     parts = []
-    with tqdm(total=n_stars, desc="photometry of the stamps", unit="star", disable=not progress) as bar:
+    with tqdm(total=n_stars, desc="photometry of the stamps", unit="star", **bar_options(progress)) as bar:
         for part in pool(joblib.delayed(measure_stamps)(*batch) for batch in batches):
             parts.append(part)
             bar.update(len(part.psf_flux))

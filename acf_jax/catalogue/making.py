@@ -15,7 +15,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 from tqdm import tqdm
@@ -35,6 +34,7 @@ from acf_jax.catalogue.star_facts import StarFacts
 from acf_jax.data.prepared import PreparedDataset
 from acf_jax.inference.fingerprint import errors_fingerprint, network_fingerprint
 from acf_jax.inference.network import Network
+from acf_jax.running import bar_options
 
 SHARD_SIZE = 10_000  # stars; a few seconds of a GPU: the most that an interruption may cost
 BATCH_SIZE_ON_CPU, BATCH_SIZE = 128, 512  # stars on each device at a time
@@ -86,9 +86,9 @@ def make_catalogue(
     mine = plan.shards_of(options.process, options.n_processes)
     missing = [shard for shard in mine if not is_whole(shard_path(folder, shard), plan, shard)]
     n_mine, n_missing = (sum(len(plan.rows(shard)) for shard in numbers) for numbers in (mine, missing))
-    # Given always, it would overrule TQDM_DISABLE.
-    shown: dict[str, Any] = {} if options.progress else {"disable": True}
-    with tqdm(total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **shown) as bar:
+    with tqdm(
+        total=n_mine, initial=n_mine - n_missing, unit="star", desc="Predicting", **bar_options(options.progress)
+    ) as bar:
         if missing:
             job = Job(networks, StampReader(dataset) if facts.n_examples else None, facts.take, plan)
             predict_shards(job, missing, lambda shard: shard_path(folder, shard), bar)

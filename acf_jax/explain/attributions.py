@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from acf_jax.data.batches import filled_batches
 from acf_jax.inference.parts import NetworkParts
+from acf_jax.running import bar_options
 
 STARS_AT_A_TIME = 32  # on the device; always as many, so that one compilation serves all
 LN_FLUX_PER_MAG = -0.4 * np.log(10)
@@ -84,7 +85,7 @@ class Explainer:
     def _batches(self, n: int, what: str) -> Iterable[tuple[np.ndarray, int]]:
         n_batches = -(-n // STARS_AT_A_TIME)
         batches = filled_batches(n, STARS_AT_A_TIME)
-        return tqdm(batches, total=n_batches, desc=what, unit="batch", disable=not self._progress)
+        return tqdm(batches, total=n_batches, desc=what, unit="batch", **bar_options(self._progress))
 
     def gradients(self, stars: Stars) -> np.ndarray:
         """Of the answers to each pixel's flux: (n, n_targets, y, x, band), in the targets' units per uJy / pix."""

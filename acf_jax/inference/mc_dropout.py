@@ -29,6 +29,7 @@ from acf_jax.inference.prediction import Prediction
 from acf_jax.keys import sample_keys, split_ids, star_keys
 from acf_jax.labels import LABELS
 from acf_jax.models.acf import predict_per_star
+from acf_jax.running import bar_options
 
 Params = dict[str, Any]
 """A network's parameters, as Flax nests them."""
@@ -342,9 +343,7 @@ def features(network: NetworkParts, stamps: np.ndarray, batch_size: int = 64) ->
 
 def progress_bar(n_stars: int, shown: bool) -> tqdm[Any]:
     """A progress bar over stars, from `PROGRESS_AFTER_S` on."""
-    # Otherwise `disable` is not set: it would overrule the user's TQDM_DISABLE.
-    options: dict[str, Any] = {} if shown else {"disable": True}
-    return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **options)
+    return tqdm(total=n_stars, desc="predicting", unit="star", delay=PROGRESS_AFTER_S, **bar_options(shown))
 
 
 def one_behind(items: Iterable[T]) -> Iterator[T]:

@@ -20,6 +20,7 @@ from acf_jax.report.sections.low_quality import low_quality
 from acf_jax.report.sections.photometry import photometry
 from acf_jax.report.sections.physics import physics
 from acf_jax.report.sections.uncertainty import uncertainty
+from acf_jax.running import bar_options
 from acf_jax.surveys.matching import Matched
 
 MakeSection = Callable[[Context], Section]
@@ -62,7 +63,7 @@ def run(
         The page, and the sections.
     """
     made = []
-    with tqdm(total=len(sections), unit="section", disable=not context.options.progress) as bar:
+    with tqdm(total=len(sections), unit="section", **bar_options(context.options.progress)) as bar:
         for key, make in sections.items():
             bar.set_description(key)
             made.append(_kept(context, key, make))

@@ -77,3 +77,11 @@ def test_a_reader_that_goes_away_ends_it_without_a_word(n_lines, unbuffered):
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize(("shown", "variable", "disabled"), [(True, "", False), (True, "1", True), (False, "", True)])
+def test_a_bar_can_be_switched_off_by_the_user_too(shown, variable, disabled):
+    asks = f"import tqdm; from acf_jax.running import bar_options; print(tqdm.tqdm(**bar_options({shown})).disable)"
+    environment = os.environ | {"TQDM_DISABLE": variable}
+    done = subprocess.run([sys.executable, "-c", asks], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{disabled}\n"

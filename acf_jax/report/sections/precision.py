@@ -18,6 +18,7 @@ from acf_jax.report.context import Context, labels_of, network_facts, split_fact
 from acf_jax.report.residuals import PREFIXES, references, residuals
 from acf_jax.report.section import Section, Table, percent
 from acf_jax.report.words import NAMES, REFERENCES, enumerated, in_words, with_interval, with_unit
+from acf_jax.running import bar_options
 
 LABELS_THEMSELVES = "the labels themselves"  # as a method that answers for the truth
 
@@ -36,7 +37,7 @@ def section(context: Context) -> Section:
     """Offset, standard deviation, MAD, RMSE and outliers of every network, with bootstrap intervals."""
     found: list[Measurement] = []
     jobs = list(product(context.networks, references(context)))
-    for name, reference in tqdm(jobs, desc="bootstrap", unit="table", disable=not context.options.progress):
+    for name, reference in tqdm(jobs, desc="bootstrap", unit="table", **bar_options(context.options.progress)):
         found += _moments(context, name, reference)
     found += _label_noise(context)
     return Section(

@@ -110,7 +110,7 @@ class Comparison:
         return None if residual is None else float(np.std(residual[np.isfinite(residual)]))
 
     def best(self, target: str, inputs: Sequence[str], use_parallax: bool) -> Method:
-        """The trees with the smallest scatter on the calibration split, so not chosen by what is reported.
+        """The trees with the smallest scatter on the stars that tune them, so not chosen by what is reported.
 
         Args:
             target: that they predict.
@@ -271,7 +271,7 @@ def table_of_ratios(results: Comparison, reference: str) -> Table:
         ))  # fmt: skip
     return Table(
         caption=f"The network against the best tree ensemble on each input, about {REFERENCES[reference]} "
-        f"({context.sample()}). The best has the smallest scatter on the calibration split. In brackets: 95 % paired "
+        f"({context.sample()}). The best has the smallest scatter on the stars that tune it. In brackets: 95 % paired "
         f"bootstrap intervals, {context.options.n_bootstrap:,} resamples; below 1 the network is more precise.",
         header=("parameter", "inputs", "parallax", "best ensemble", "network", "std, network", "std, ensemble",
                 "ratio", "n"),
@@ -300,8 +300,8 @@ def verdict(results: Comparison, paper: str) -> str:
         if (network, t, reference) in results.residuals
     }
     return (
-        f"Of the tree ensembles {side} parallax on magnitudes or colours, the best (by the calibration split) are in "
-        f"{words}, about {REFERENCES[reference]} ({context.sample()}). Against these, the same ensembles on the "
+        f"Of the tree ensembles {side} parallax on magnitudes or colours, the best (by the stars that tune them) are "
+        f"in {words}, about {REFERENCES[reference]} ({context.sample()}). Against these, the same ensembles on the "
         f"image's features are {ranked(features)}. {paper} Against these, {network.algorithm} itself is {ranked(own)}."
     )
 

@@ -24,6 +24,7 @@ from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES, Labelled, fingerpri
 from acf_jax.data.prepared import how_to_prepare
 from acf_jax.report.context import Context, network_facts, split_facts
 from acf_jax.report.section import MissingPieceError
+from acf_jax.running import bar_options
 
 TRAIN, CALIBRATION, VALIDATION = SPLITS = ("train", "calibration", "validation")
 TUNES_EVERY = 8  # training stars from one that tunes to the next, without a calibration split: 8:2 becomes 7:1:2
@@ -88,7 +89,7 @@ def answers(context: Context) -> dict[Study, Answer]:
         ended, words = as_completed(futures.values()), f"trees, {context.dataset.config}"
         try:
             for future in tqdm(
-                ended, total=len(studies), desc=words, unit="study", disable=not context.options.progress
+                ended, total=len(studies), desc=words, unit="study", **bar_options(context.options.progress)
             ):
                 future.result()
         except BaseException:

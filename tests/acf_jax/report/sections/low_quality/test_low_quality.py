@@ -264,7 +264,7 @@ def test_the_verdict_says_who_is_ahead(world):
     assert sentence.startswith(f"{TRAINED}, crowded stars: ahead in Teff (scatter -")
     assert "behind" not in sentence
     assert "told apart" not in sentence
-    assert any("the best (by the calibration split) are in Teff CatBoost on magnitudes + colours" in words
+    assert any("the best (by the stars that tune them) are in Teff CatBoost on magnitudes + colours" in words
                for words in section.text)  # fmt: skip
     best = record(section.values, method=TREES, target="teff", reference="truth", group="crowded", quantity="std")
     ratio = record(section.values, method=TRAINED, target="teff", reference="truth", group="crowded",
