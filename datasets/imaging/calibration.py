@@ -29,7 +29,8 @@ def flux_scale(zpapprox: float, band: str, ebmv_sfd: float) -> float:
     """Dereddened flux of one ADU, in microjansky: 10^(0.4 (23.9 - zpapprox + A_f)) with A_f = R_f E(B-V)_SFD.
 
     Args:
-        zpapprox: AB magnitude of one ADU over the whole exposure.
+        zpapprox: AB magnitude of one ADU over the whole exposure, as stars of a real frame show
+            (tests/datasets/imaging/test_first_light.py): were it per second, they would be 2.5 log10(EXPTIME) mag off.
         band: one of `BANDS`.
         ebmv_sfd: raw SFD reddening, mag.
 

@@ -1,8 +1,6 @@
 """Survey tables in every form: ids digit by digit, units as the file states them, what is missing, and refusals."""
 
-import os
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +12,7 @@ from astropy.table import MaskedColumn, Table
 
 from acf_jax.surveys.known import ERRORS, SurveyError, columns_from
 from acf_jax.surveys.reading import read_entries
+from tests.real_data import REAL, needs_real_data
 
 ID = 4_611_686_018_427_387_905  # a float64 rounds it
 
@@ -186,11 +185,8 @@ def test_a_file_with_other_column_names_is_read_when_they_are_said(tmp_path):
             columns_from(text)
 
 
-REAL = Path(os.environ.get("ACF_REAL_DATA", "/nowhere"))
-
-
 @pytest.mark.real
-@pytest.mark.skipif(not REAL.is_dir(), reason="ACF_REAL_DATA names no folder of real tables")
+@needs_real_data
 def test_real_tables():
     apogee = read_entries("apogee", REAL / "apogee/APOGEE-allStar-v603-Hipparcos.fits.gz").columns
     raw = fits.getdata(REAL / "apogee/APOGEE-allStar-v603-Hipparcos.fits.gz", 1)
