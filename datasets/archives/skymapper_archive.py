@@ -14,7 +14,6 @@ import numpy as np
 from astropy.table import Table, unique, vstack
 
 from datasets.archives import detections as skymapper_detections
-from datasets.archives import siap
 from datasets.archives.cache import Cache
 from datasets.archives.http import Client, TransientError
 from datasets.archives.interface import (
@@ -29,7 +28,7 @@ from datasets.archives.interface import (
 from datasets.archives.tap import TapService, TruncatedError
 from datasets.imaging.alignment import AlignmentError, pixel_of
 from datasets.imaging.cutouts import CutoutError, CutoutImage, read_image, read_mask
-from datasets.skymapper import BANDS, PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
+from datasets.skymapper import PIXEL_SCALE_ARCSEC, STAMP_SIZE_PX
 
 SKYMAPPER_TAP_URL = "https://api.skymapper.nci.org.au/public/tap"
 SKYMAPPER_CUTOUT_URL = "https://api.skymapper.nci.org.au/public/siap/dr4"
@@ -178,33 +177,6 @@ class SkyMapperArchive:
                 requests += [(d, target) for d in self.detections(star) if d.use_in_clipped == 1]
         self._in_threads(lambda r: self.cutout(r[0], r[1].ra_deg, r[1].dec_deg, size_px), requests)
 
-    def frames_around(self, ra_deg: float, dec_deg: float, bands: Sequence[str] = BANDS) -> Table:
-        """The frames that show a position with its whole stamp, as `siap.frames` gives them.
-
-        Args:
-            ra_deg: right ascension.
-            dec_deg: declination.
-            bands: of the frames.
-
-        Returns:
-            A frame a row.
-
-        Raises:
-            ServiceError: if the service fails to list them.
-            ArchiveDownError: if nothing can be had at all.
-        """
-        params = {"POS": _position(ra_deg, dec_deg), "SIZE": _degrees(STAMP_SIZE_PX), "BAND": ",".join(bands)}
-        params |= {"FORMAT": "image/fits", "INTERSECT": "COVERS", "VERB": "3", "RESPONSEFORMAT": "VOTABLE"}
-
-        def check(data: bytes) -> None:
-            try:
-                siap.frames(data)
-            except siap.SiapError as error:
-                raise TransientError(str(error)) from None
-
-        what = f"the frames around ({ra_deg:.5f}, {dec_deg:.5f})"
-        return siap.frames(self._get("frames", "query", params, what, siap.MAX_ANSWER_BYTES, check))
-
     def _answers(self, query: str, ids: list[int]) -> Iterator[tuple[list[int], Table | ArchiveError]]:
         """The rows about all objects, in parts where the service cannot give them in one, with the ids of each part.
 
@@ -259,24 +231,13 @@ class SkyMapperArchive:
     def _file(
         self, kind: str, params: Mapping[str, str], what: str, size_px: int, check: Callable[[bytes], None]
     ) -> bytes:
-        max_bytes = 500_000 + 8 * (3 * size_px) ** 2  # a long header, and far more pixels than were asked for
-        return self._get(kind, "get_image", params, what, max_bytes, check)
-
-    def _get(
-        self,
-        kind: str,
-        path: str,
-        params: Mapping[str, str],
-        what: str,
-        max_bytes: int,
-        check: Callable[[bytes], None],
-    ) -> bytes:
-        url = f"{self._url}/{path}"
+        url = f"{self._url}/get_image"
         key = f"{url} {json.dumps(params, sort_keys=True)}"
         kept = self._cache.get(kind, key)
         if kept is not None:
             return kept
         self._raise_failure(key)
+        max_bytes = 500_000 + 8 * (3 * size_px) ** 2  # a long header, and far more pixels than were asked for
         try:
             data = self._client.get(url, params, what=what, max_bytes=max_bytes, check=check)
         except ArchiveError as error:

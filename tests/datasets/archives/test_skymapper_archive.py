@@ -323,23 +323,6 @@ def test_two_processes_share_a_cache(server, tmp_path):
     assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".gz"}
 
 
-def test_frames_around(server, tmp_path):
-    target = targets()[2]
-    finder = archive(server, tmp_path)
-    for bands in ("uvgriz", "ri"):
-        found = finder.frames_around(target.ra_deg, target.dec_deg, bands)
-        photometry = SKY.table("dr4.photometry", [target.object_id])
-        inside = (np.abs(photometry["x_img"] - 1024) < 995) & (np.abs(photometry["y_img"] - 2048) < 2019)
-        expected = [row for row in photometry[inside] if row["filter"] in bands]
-        assert list(zip(found["image_id"], found["ccd"], found["band"], strict=True)) == [
-            (row["image_id"], row["ccd"], row["filter"]) for row in expected
-        ]
-    assert len(server.requests) == 2
-    server.faults = Faults(plan=[("/query", "cut_short", 1), ("/query", "html", 1)])
-    assert len(finder.frames_around(targets()[3].ra_deg, targets()[3].dec_deg)) > 0
-    assert len(server.requests) == 5
-
-
 @pytest.mark.remote
 def test_the_real_service(tmp_path):
     """One well-observed star of 13th magnitude."""
@@ -356,4 +339,3 @@ def test_the_real_service(tmp_path):
     assert {d.filter for d in real.detections(target.object_id)} == set("uvgriz")
     stamp = make_stamp(real, *target, ebmv_sfd=float(star["ebmv_sfd"]))
     assert np.isfinite(stamp.flux).all()
-    assert len(real.frames_around(target.ra_deg, target.dec_deg, "r")) > 0
