@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 
 from acf_jax.catalogue.errors import CatalogueError
 from acf_jax.catalogue.figures.figure_files import save_figure
@@ -26,15 +23,12 @@ from acf_jax.labels import LABELS, NAMES
 from acf_jax.metrics.bootstrap import Draws
 from acf_jax.metrics.measurements import Measurement, to_dicts
 from acf_jax.plots import external as external_plots
-from acf_jax.plots.predictions import ParameterSample
 from acf_jax.surveys import comparing
 from acf_jax.surveys.matching import Matched, match
 from acf_jax.surveys.reading import Entries
 
 NOT_TRAINED_ON, TRAINED_ON, ALL = "not trained on", "trained on", "all"
 """The groups of stars that are measured; the last two on demand."""
-
-_TITLE_INCHES = 0.45
 
 
 def write_comparison(
@@ -113,16 +107,11 @@ def write_comparison(
         "counts": counts,
         "paper": {"n": entries.survey.paper_n, "std": dict(entries.survey.paper_std)},
         "measurements": to_dicts(found),
-        "trends": [
-            {"target": target, "along": along, **asdict(point)}
-            for target, of_target in trends.items()
-            for along, points in of_target.items()
-            for point in points
-        ],
+        "trends": comparing.trend_records(trends),
         "figures": {},
     }
     if compared.any():
-        told["figures"] = _write_figures(matched, targets, groups, trends, out_dir, sample)
+        told["figures"] = _write_figures(matched, groups, trends, out_dir, sample)
     with whole_file(out_dir / "compare.json", "x") as file:
         file.write(json.dumps(told, indent=2, allow_nan=False) + "\n")
     return told | {"table": _table(entries, found, targets, list(groups))}
@@ -160,39 +149,22 @@ def _of_another_dataset(provenance: Mapping) -> bool:
 
 
 def _write_figures(
-    matched: Matched,
-    targets: list[str],
-    groups: Mapping[str, np.ndarray],
-    trends: Mapping,
-    out_dir: Path,
-    sample: str,
+    matched: Matched, groups: Mapping[str, np.ndarray], trends: Mapping, out_dir: Path, sample: str
 ) -> dict[str, dict[str, Any]]:
-    survey, name = matched.survey.name, comparing.figure_name(matched.survey)
-    samples = {}
-    for group, rows in groups.items():
-        labels, answers = _of(matched, targets, rows)
-        samples[group] = [ParameterSample(t, LABELS[t], labels[t], answers[t]) for t in targets]
-    width, height = external_plots.FIGURE_INCHES
-    width = max(width * len(targets) / 3, 2.8)
-    comparison = Figure(figsize=(width, height + _TITLE_INCHES), layout="constrained")
-    external_plots.draw_comparison(comparison, samples[NOT_TRAINED_ON], survey, samples.get(TRAINED_ON, ()))
-    height = external_plots.TREND_INCHES * len(targets) + _TITLE_INCHES
-    along = Figure(figsize=(width, height), layout="constrained")
-    external_plots.draw_trends(along, *_of(matched, targets, groups[NOT_TRAINED_ON]), trends, survey)
+    survey, name, targets = matched.survey.name, comparing.figure_name(matched.survey), list(trends)
     told = f"{survey}{' (mock)' if matched.is_mock else ''}; catalogue: {sample}"
-    for figure in (comparison, along):
-        figure.suptitle(textwrap.fill(told, round(18 * figure.get_figwidth())), fontsize=external_plots.FONT_PT)
-    what = f"the labels of {told}"
-    marked = (
-        "; grey: stars that the network was trained on, which the numbers leave out" if TRAINED_ON in groups else ""
+    trained_on = _of(matched, targets, groups[TRAINED_ON]) if TRAINED_ON in groups else None
+    figures = external_plots.draw(
+        *_of(matched, targets, groups[NOT_TRAINED_ON]), trends, survey, trained_on=trained_on, title=told
     )
+    marked = "; grey: stars that the network was trained on, which the numbers leave out" if trained_on else ""
     captions = {
-        name: (comparison, f"Parameters against {what}. Dashed: one to one; colour: density of stars{marked}."),
-        f"{name}_trends": (along, f"Residuals along {what}. {comparing.TRENDS_IN_WORDS}"),
+        name: f"Parameters against the labels of {told}. Dashed: one to one; colour: density of stars{marked}.",
+        f"{name}_trends": f"Residuals along the labels of {told}. {comparing.TRENDS_IN_WORDS}",
     }
     return {
         stem: {"files": save_figure(figure, out_dir, stem), "caption": caption}
-        for stem, (figure, caption) in captions.items()
+        for figure, (stem, caption) in zip(figures, captions.items(), strict=True)
     }
 
 

@@ -1,7 +1,8 @@
-"""The paper's Figs. 11 and 12, predictions against another survey's labels, on a given figure; the caller saves."""
+"""The paper's Figs. 11 and 12, predictions against another survey's labels, the caller saves."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,13 +25,54 @@ from acf_jax.plots.predictions import (
 )
 
 FIGURE_INCHES = (7.1, 2.8)
-"""The width of a page of two columns."""
+"""The width of a page of two columns, for three panels."""
 
 TREND_INCHES = 1.6  # the height of a row of trends
+TITLE_INCHES = 0.45
+Columns = Mapping[str, np.ndarray]
+"""Values by target, (m,) each."""
 
 FONT_PT = 8
 MARGIN = 0.06  # of the labels' range
 OUTLINE = patheffects.withStroke(linewidth=2.6, foreground="white")  # the line crosses points of nearly its colour
+
+
+def draw(
+    labels: Columns,
+    answers: Columns,
+    trends: Mapping[str, Mapping[str, Sequence[TrendPoint]]],
+    survey: str,
+    *,
+    trained_on: tuple[Columns, Columns] | None = None,
+    title: str = "",
+) -> tuple[Figure, Figure]:
+    """Parameters against a survey's labels, and the residuals along these.
+
+    Args:
+        labels: the survey's.
+        answers: ours.
+        trends: points by target and label: for each target a panel, and a row of panels.
+        survey: its name, for the axes.
+        trained_on: labels and answers of the stars that the network was trained on, to be marked; none by default.
+        title: above both; none by default.
+
+    Returns:
+        the two figures.
+    """
+    samples, marked = (
+        [ParameterSample(t, LABELS[t], of[0][t], of[1][t]) for t in trends] if of else []
+        for of in ((labels, answers), trained_on)
+    )
+    width = max(FIGURE_INCHES[0] * len(samples) / 3, FIGURE_INCHES[1])
+    comparison, along = (
+        Figure(figsize=(width, height + (TITLE_INCHES if title else 0)), layout="constrained")
+        for height in (FIGURE_INCHES[1], TREND_INCHES * len(samples))
+    )
+    draw_comparison(comparison, samples, survey, marked)
+    draw_trends(along, labels, answers, trends, survey)
+    for figure in (comparison, along) if title else ():
+        figure.suptitle(textwrap.fill(title, round(18 * width)), fontsize=FONT_PT)
+    return comparison, along
 
 
 def draw_comparison(
@@ -60,8 +102,8 @@ def draw_comparison(
 
 def draw_trends(
     figure: Figure,
-    labels: Mapping[str, np.ndarray],
-    answers: Mapping[str, np.ndarray],
+    labels: Columns,
+    answers: Columns,
     trends: Mapping[str, Mapping[str, Sequence[TrendPoint]]],
     survey: str,
 ) -> dict[tuple[str, str], Drawn]:
@@ -69,8 +111,8 @@ def draw_trends(
 
     Args:
         figure: empty, of `TREND_INCHES` a row, with constrained layout.
-        labels: the survey's, (m,) by name.
-        answers: by target, (m,).
+        labels: the survey's.
+        answers: ours.
         trends: points by target and label.
         survey: its name, for the axes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -51,18 +52,14 @@ def measure(
         label, own = np.asarray(labels[target], np.float64), {"target": target, **identity}
         about_labels = moments(np.asarray(answer, np.float64), label, draws, **own)
         std = estimates(about_labels, "quantity")["std"]
-        error = _label_error(labels[f"e_{target}"][np.isfinite(answer) & np.isfinite(label)])
+        errors = np.asarray(labels[f"e_{target}"], np.float64)
+        errors = errors[np.isfinite(errors) & np.isfinite(answer) & np.isfinite(label)]
+        error = float(np.sqrt(np.mean(errors**2))) if errors.size else float("nan")
         without = float(np.sqrt(std.value**2 - error**2)) if error < std.value else float("nan")
         for quantity, value in (("label_error", error), ("std_without_it", without)):
             about_labels.append(Measurement(quantity=quantity, estimate=without_interval(value, std.n), **own))
         found += about_labels
     return found
-
-
-def _label_error(error: np.ndarray) -> float:
-    """Root mean square of the errors that the survey quotes for the stars used; NaN if it quotes none."""
-    error = np.asarray(error, np.float64)[np.isfinite(error)]
-    return float(np.sqrt(np.mean(error**2))) if error.size else float("nan")
 
 
 def table_row(found: Iterable[Measurement], survey: Survey, target: str, **wanted: str) -> tuple[str, ...]:
@@ -106,3 +103,13 @@ def trends(
         target: {along: running_median(answers[target] - labels[target], labels[along]) for along in targets}
         for target in targets
     }
+
+
+def trend_records(trends: Mapping[str, Mapping[str, Sequence[TrendPoint]]], **identity: str) -> list[dict]:
+    """The points of `trends` as JSON types, each with its target and label; `identity` says of what they are."""
+    return [
+        {**identity, "target": target, "along": along, **asdict(point)}
+        for target, of_target in trends.items()
+        for along, points in of_target.items()
+        for point in points
+    ]

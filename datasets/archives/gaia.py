@@ -37,7 +37,7 @@ SYNCHRONOUS_ROWS = 1000
 
 
 class Gaia:
-    """Rows of gaia_source by id or position.
+    """Rows of gaia_source by id.
 
     Args:
         service: the archive's TAP service; or
@@ -72,42 +72,10 @@ class Gaia:
         if self._service is None:
             found = self._local_rows()
             return found[np.isin(found["source_id"], ids)]
-        chunks = [rows for some in self._chunks(len(ids)) for rows in self._ask_ids(ids[some])]
+        starts = range(0, len(ids), self._chunk_size)
+        chunks = [rows for start in starts for rows in self._ask_ids(ids[start : start + self._chunk_size])]
         table = vstack(chunks, metadata_conflicts="silent") if chunks else _with_units(Table())
         return table[np.argsort(table["source_id"])]
-
-    def around(self, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: float) -> Table:
-        """All sources within `radius_arcsec` of each position at Gaia's epoch, 2016.0.
-
-        Args:
-            ra_deg: (n,) right ascensions, ICRS.
-            dec_deg: (n,) declinations.
-            radius_arcsec: on the sphere.
-
-        Returns:
-            The columns of `UNITS` and `position_index` (int64), the row of the position, by which they are
-            ordered, and then by `source_id`. A source near two positions comes twice.
-
-        Raises:
-            ValueError: if a position is not on the sky.
-            QueryError, ServiceError, ArchiveDownError, TableError: as `rows`.
-        """
-        ra_deg, dec_deg = _positions(ra_deg, dec_deg)
-        if self._service is None:
-            table = _near(self._local_rows(), ra_deg, dec_deg, radius_arcsec)
-        else:
-            chunks = [
-                rows
-                for some in self._chunks(len(ra_deg))
-                for rows in self._ask_positions(
-                    np.arange(len(ra_deg))[some], ra_deg[some], dec_deg[some], radius_arcsec
-                )
-            ]
-            table = vstack(chunks, metadata_conflicts="silent") if chunks else _with_units(Table(), indexed=True)
-        return table[np.lexsort((table["source_id"], table["position_index"]))]
-
-    def _chunks(self, n: int) -> Iterator[slice]:
-        return (slice(start, start + self._chunk_size) for start in range(0, n, self._chunk_size))
 
     def _ask_ids(self, ids: np.ndarray) -> Iterator[Table]:
         adql = f"SELECT {_selected()} FROM {SOURCE} AS g JOIN TAP_UPLOAD.stars AS u ON g.source_id = u.source_id"
@@ -116,20 +84,6 @@ class Gaia:
             if not np.isin(answered, ids).all():
                 raise ServiceError("Gaia answered about stars that it was not asked for")
             yield _with_units(rows[first])
-
-    def _ask_positions(
-        self, index: np.ndarray, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: float
-    ) -> Iterator[Table]:
-        adql = (
-            f"SELECT u.position_index, {_selected()} FROM {SOURCE} AS g JOIN TAP_UPLOAD.stars AS u"
-            " ON 1 = CONTAINS(POINT('ICRS', g.ra, g.dec),"
-            f" CIRCLE('ICRS', u.ra, u.dec, {radius_arcsec / 3600:.12f}))"
-        )
-        for rows in self._in_parts(adql, Table({"position_index": index, "ra": ra_deg, "dec": dec_deg})):
-            rows["position_index"] = np.asarray(rows["position_index"], np.int64)
-            if not np.isin(rows["position_index"], index).all():
-                raise ServiceError("Gaia answered about positions that it was not asked for")
-            yield _with_units(rows, indexed=True)
 
     def _in_parts(self, adql: str, stars: Table) -> Iterator[Table]:
         """The answer for all stars, in halves where the service cannot give it at once."""
@@ -173,31 +127,7 @@ def _wanted_ids(source_ids: Sequence[int] | np.ndarray) -> np.ndarray:
     return np.unique(ids.astype(np.int64))
 
 
-def _positions(ra_deg: np.ndarray, dec_deg: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    ra_deg, dec_deg = np.asarray(ra_deg, np.float64), np.asarray(dec_deg, np.float64)
-    on_sky = (ra_deg >= 0) & (ra_deg <= 360) & (np.abs(dec_deg) <= 90)
-    if not on_sky.all():
-        row = int(np.argmin(on_sky))
-        raise ValueError(f"position {row}, ({ra_deg[row]}, {dec_deg[row]}) deg, is not on the sky")
-    return ra_deg, dec_deg
-
-
-def _near(table: Table, ra_deg: np.ndarray, dec_deg: np.ndarray, radius_arcsec: float) -> Table:
-    if not len(table) or not len(ra_deg):
-        return _with_units(table[:0], indexed=True)
-    import astropy.units as u  # with the next, 0.5 s that worker processes need not spend
-    from astropy.coordinates import SkyCoord, search_around_sky
-
-    placed = np.flatnonzero(~(np.ma.getmaskarray(table["ra"]) | np.ma.getmaskarray(table["dec"])))
-    sources = SkyCoord(np.asarray(table["ra"])[placed], np.asarray(table["dec"])[placed], unit="deg")
-    asked = SkyCoord(ra_deg, dec_deg, unit="deg")
-    index, source, _, _ = search_around_sky(asked, sources, radius_arcsec * u.arcsec)
-    found = table[placed[source]]
-    found["position_index"] = index.astype(np.int64)
-    return _with_units(found, indexed=True)
-
-
-def _with_units(rows: Table, indexed: bool = False) -> Table:
+def _with_units(rows: Table) -> Table:
     """The same columns whatever the source named, in order; one that it lacks is masked throughout."""
     table = Table()
     for name, unit in UNITS.items():
@@ -211,6 +141,4 @@ def _with_units(rows: Table, indexed: bool = False) -> Table:
             table[name] = MaskedColumn(np.zeros(len(rows), dtype), mask=np.ones(len(rows), bool))
         if table[name].unit is None and unit is not None:
             table[name].unit = unit
-    if indexed:
-        table["position_index"] = rows["position_index"] if "position_index" in rows.colnames else np.zeros(0, np.int64)
     return table

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import product
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from acf_jax.labels import LABELS
 from acf_jax.metrics.measurements import Measurement, estimates, from_metrics, select, to_dicts
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.plots import external as external_plots
-from acf_jax.plots.predictions import ParameterSample
 from acf_jax.report.context import Context
 from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number
 from acf_jax.report.words import NAMES, in_words, with_unit
@@ -50,11 +47,9 @@ def section(context: Context) -> Section:
                 for survey, matched in context.external.items()
             ],
             "trends": [
-                {"survey": matched.survey.name, "target": target, "along": along, **asdict(point)}
+                record
                 for matched in compared
-                for target, of_target in _trends(context, matched).items()
-                for along, points in of_target.items()
-                for point in points
+                for record in comparing.trend_records(_trends(context, matched), survey=matched.survey.name)
             ],
             "measurements": to_dicts(found),
         },
@@ -179,23 +174,16 @@ def _selection_table(context: Context) -> Table:
 
 
 def _figures(context: Context, matched: Matched) -> tuple[FigureFile, FigureFile]:
-    answers, survey = _answers(context, matched), matched.survey
-    samples = [
-        ParameterSample(target, LABELS[target], matched.labels[target], answer) for target, answer in answers.items()
-    ]
-    figure = Figure(figsize=external_plots.FIGURE_INCHES, layout="constrained")
-    external_plots.draw_comparison(figure, samples, survey.name)
-    name = comparing.figure_name(survey)
+    survey, name = matched.survey, comparing.figure_name(matched.survey)
+    comparison, along = external_plots.draw(
+        matched.labels, _answers(context, matched), _trends(context, matched), survey.name
+    )
     what = f"the labels of {survey.name}{' (mock)' if matched.is_mock else ''}: "
     what += f"{len(matched):,} stars of the {context.sample()}."
-    along = Figure(
-        figsize=(external_plots.FIGURE_INCHES[0], external_plots.TREND_INCHES * len(samples)), layout="constrained"
-    )
-    external_plots.draw_trends(along, matched.labels, answers, _trends(context, matched), survey.name)
     paper = f" As the paper's Fig. {survey.paper_figure}." if survey.paper_figure else ""
     return (
         context.save(
-            figure,
+            comparison,
             name,
             f"{context.name}'s predictions against {what} Dashed: one to one; colour: density of stars.{paper}",
         ),

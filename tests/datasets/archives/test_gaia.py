@@ -1,7 +1,6 @@
 import astropy.units as u
 import numpy as np
 import pytest
-from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 
 from datasets.archives import gaia as module
@@ -81,44 +80,17 @@ def test_ids_unknown_repeated_or_masked(gaia, truth):
     assert gaia.rows([first])["source_id"].tolist() == [first]
 
 
-def test_no_ids_and_no_positions_have_no_rows(gaia):
+def test_no_ids_have_no_rows(gaia):
     rows = gaia.rows([])
     assert len(rows) == 0
     assert rows["source_id"].dtype == np.int64
     assert rows["parallax"].unit == u.mas
     assert len(gaia.rows(np.ma.masked_all(3, np.int64))) == 0
-    around = gaia.around([], [], 1.0)
-    assert len(around) == 0
-    assert around["position_index"].dtype == np.int64
 
 
 def test_ids_that_went_through_a_float_are_refused(gaia):
     with pytest.raises(ValueError, match="integers"):
         gaia.rows(np.array([1.0, 2.0]))
-
-
-@pytest.mark.parametrize("radius_arcsec", [1.0, 400.0])
-def test_sources_around_positions_are_those_of_astropy_s_separations(gaia, truth, radius_arcsec):
-    rng = np.random.default_rng(2)
-    ra_deg = np.asarray(truth["ra"])[:150]
-    dec_deg = np.asarray(truth["dec"])[:150] + rng.uniform(-1.5, 1.5, 150) / 3600
-    dec_deg = np.append(dec_deg, -90.0)
-    ra_deg = np.append(ra_deg, 0.0)
-    rows = gaia.around(ra_deg, dec_deg, radius_arcsec)
-
-    sources = SkyCoord(np.asarray(truth["ra"]), np.asarray(truth["dec"]), unit="deg")
-    separation = SkyCoord(ra_deg, dec_deg, unit="deg")[:, None].separation(sources[None, :]).arcsec
-    position, source = np.nonzero(separation <= radius_arcsec)
-    assert 0 < len(position) < 151 * len(truth)
-    assert rows["position_index"].tolist() == position.tolist()
-    assert rows["position_index"].dtype == np.int64
-    assert_rows(rows, truth[source])
-
-
-@pytest.mark.parametrize(("ra_deg", "dec_deg"), [(361.0, 0.0), (-1.0, 0.0), (0.0, 91.0), (np.nan, 0.0), (0.0, np.nan)])
-def test_positions_off_the_sky_are_named(gaia, ra_deg, dec_deg):
-    with pytest.raises(ValueError, match="position 1"):
-        gaia.around([0.0, ra_deg], [0.0, dec_deg], 1.0)
 
 
 def test_large_chunks_are_jobs_and_leave_none_behind(archive, truth, monkeypatch):
@@ -140,9 +112,9 @@ def test_answers_cut_off_by_the_service_are_asked_for_in_halves(archive, truth, 
         assert_rows(gaia.rows(truth["source_id"]), truth)
 
 
-def test_one_position_with_more_sources_than_the_service_returns(archive, truth):
-    with serve(archive, max_rows=3) as server, pytest.raises(TruncatedError):
-        Gaia(service(server.gaia_tap_url)).around(truth["ra"][:1], truth["dec"][:1], 180 * 3600.0)
+def test_a_source_whose_row_the_service_never_returns_whole(archive, truth):
+    with serve(archive, max_rows=0) as server, pytest.raises(TruncatedError):
+        Gaia(service(server.gaia_tap_url)).rows(truth["source_id"][:1])
 
 
 def test_the_same_rows_through_faults(archive, truth):
@@ -167,10 +139,6 @@ class Answering:
 def test_answers_about_other_stars_are_refused(truth):
     with pytest.raises(ServiceError, match="not asked for"):
         Gaia(Answering(truth[:2])).rows([int(truth["source_id"][0])])
-    strange = truth[:2].copy()
-    strange["position_index"] = np.array([0, 1])
-    with pytest.raises(ServiceError, match="not asked for"):
-        Gaia(Answering(strange)).around([0.0], [0.0], 1.0)
 
 
 def test_a_row_that_comes_twice_counts_once(truth):
@@ -195,15 +163,13 @@ def test_a_local_table_may_lack_what_is_not_needed(truth, tmp_path):
     assert rows["parallax"].tolist() == truth["parallax"].tolist()
 
 
-def test_sources_without_a_position_are_near_nothing(truth, tmp_path):
+def test_a_source_without_a_position_has_a_masked_one(truth, tmp_path):
     path = tmp_path / "holes.fits"
     holes = truth[:5].copy()
     holes["ra"][1] = np.nan
     holes.write(path)
     gaia = Gaia(table=path)
     assert gaia.rows(holes["source_id"])["ra"].mask.tolist() == [False, True, False, False, False]
-    rows = gaia.around(truth["ra"][:5], truth["dec"][:5], 1e-3)
-    assert rows["source_id"].tolist() == truth["source_id"][[0, 2, 3, 4]].tolist()
 
 
 def test_a_local_table_must_have_what_is_needed(truth, tmp_path):
@@ -237,6 +203,3 @@ def test_gaia_itself():
     assert rows["source_id"].tolist() == [proxima]
     assert abs(rows["parallax"][0] - 768.07) < 0.1
     assert rows["parallax"].unit == u.mas
-    around = gaia.around(rows["ra"], rows["dec"], 1.0)
-    assert proxima in around["source_id"]
-    assert around["position_index"].tolist() == [0] * len(around)
