@@ -132,8 +132,13 @@ def _open_low_quality(
     networks: dict[str, Network] = {}
     trained = next(iter(others.values()))
     for folder in folders:
-        first = as_paths(folder)[0]
-        if (first / "dataset_info.json").exists():
+        first, *further = paths = as_paths(folder)
+        if any((path / "dataset_info.json").exists() for path in paths):
+            if further:
+                raise EvaluationError(
+                    f"{' '.join(map(str, paths))} are joined, of which one is a prepared dataset: give that alone, "
+                    "and runs by a further --low-quality."
+                )
             opened = open_dataset(first)
         else:
             other = load(folder)

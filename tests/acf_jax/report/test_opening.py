@@ -88,6 +88,13 @@ def test_the_low_quality_sample_that_is_named_is_of_the_same_sky(monkeypatch, co
         opening.open_context("runs/demo", low_quality=["runs/seed_1"])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_beside_the_low_quality_dataset_is_not_dropped_in_silence(tmp_path, order):
+    (tmp_path / "dataset_info.json").write_text("{}")
+    with pytest.raises(EvaluationError, match="give that alone, and runs by a further --low-quality"):
+        opening.open_context("runs/demo", low_quality=[[str(tmp_path), "runs/low"][::order]])
+
+
 def test_a_low_quality_sample_with_another_sky_level_is_refused(monkeypatch):
     def open_same_dataset(trained, data_dir):
         fingerprint = trained.sidecar["dataset"]["fingerprint"]
