@@ -120,7 +120,7 @@ def describe(trained: Network, n_samples: int, size_px: int) -> dict:
         What `bundle.json` holds, in JSON types.
     """
     calibration, domain = trained.error_calibration, trained.training_domain
-    members = {"members": list(member_folders(trained))} if trained.members else {}
+    members = {"members": list(trained.named_members)} if trained.members else {}
     return {
         "format_version": bundle_files.FORMAT_VERSION if members else 1,  # which older code reads, too
         **members,
@@ -151,7 +151,7 @@ def _published_sidecar(trained: Network) -> dict:
 
 def _write_files(folder: Path, trained: Network, metrics: dict | None, n_samples: int, size_px: int) -> None:
     described = describe(trained, n_samples, size_px)
-    for name, member in member_folders(trained).items():
+    for name, member in trained.named_members.items():
         (folder / name).mkdir()
         _write_network(folder / name, member, describe(member, n_samples, size_px) | {"exported": None})
         write_checksums(folder / name)
@@ -164,11 +164,6 @@ def _write_files(folder: Path, trained: Network, metrics: dict | None, n_samples
         _write_json(folder / bundle_files.METRICS, metrics)
     (folder / bundle_files.MODEL_CARD).write_text(model_card.markdown(described, metrics))
     write_checksums(folder)
-
-
-def member_folders(trained: Network) -> dict[str, Network]:
-    """The networks that were joined, by the subfolders that are their own bundles: the labels that each predicts."""
-    return {"_".join(member.targets): member for member in trained.members}
 
 
 def _write_network(folder: Path, trained: Network, described: dict) -> None:

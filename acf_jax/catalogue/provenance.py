@@ -58,8 +58,8 @@ def provenance(plan: Plan, networks: Mapping[str, Network], dataset: PreparedDat
 def _members(trained: Network) -> dict:
     """The networks that were joined, by the labels that each predicts: fingerprint and step."""
     members = {
-        "_".join(member.targets): {"fingerprint": network_fingerprint(member), "step": member.step}
-        for member in trained.members
+        name: {"fingerprint": network_fingerprint(member), "step": member.step}
+        for name, member in trained.named_members.items()
     }
     return {"joined_of": members} if members else {}
 

@@ -258,7 +258,7 @@ class InputScaling(Scaling):
 class JoinedScaling(Scaling):
     """What each network reads of the same stars, in a row; as `InputScaling`, which see."""
 
-    members: tuple[InputScaling, ...]
+    members: tuple[Scaling, ...]
 
     def stamps(self, stamps: Float[AnyArray, "*pixels band"]) -> Float[Array, "*pixels channel"]:
         """Stamps in uJy / pix as the members' inputs, in a row."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from acf_jax.calibration.errors import ErrorCalibration
 from acf_jax.calibration.training_domain import JoinedDomain, TrainingDomain
-from acf_jax.data.scaling import InputScaling, JoinedScaling
+from acf_jax.data.scaling import JoinedScaling
 from acf_jax.inference.network import Network
 from acf_jax.labels import LABELS, LabelScaling
 from acf_jax.models.acf import ACFConfig
@@ -47,7 +47,7 @@ def join(networks: Sequence[Network]) -> Network:
             for name in ("mean", "std")
         ),
     )
-    input_scaling = JoinedScaling(tuple(_input_scaling(member) for member in members))
+    input_scaling = JoinedScaling(tuple(member.input_scaling for member in members))
     calibrations = [member.error_calibration for member in members if member.error_calibration]
     domains = [member.training_domain for member in members if isinstance(member.training_domain, TrainingDomain)]
     return Network(
@@ -71,7 +71,7 @@ def _joined_sidecar(members: Sequence[Network], config: JoinedConfig) -> dict[st
     sidecars = [member.sidecar for member in members]
     validations = [sidecar.get("validation", {}) for sidecar in sidecars]
     together = {
-        kind: _merged(validation[kind] for validation in validations)
+        kind: {target: moments for validation in validations for target, moments in validation[kind].items()}
         for kind in ("labels", "truth")
         if all(kind in validation for validation in validations)
     }
@@ -92,12 +92,3 @@ def _config(member: Network) -> ACFConfig:
     if isinstance(config, JoinedConfig):
         raise ValueError("joined networks cannot be joined again: give the networks of which they consist.")
     return config
-
-
-def _input_scaling(member: Network) -> InputScaling:
-    assert isinstance(member.input_scaling, InputScaling)  # as `_config` has made sure
-    return member.input_scaling
-
-
-def _merged(mappings: Any) -> dict[str, Any]:
-    return {name: value for mapping in mappings for name, value in mapping.items()}

@@ -136,7 +136,8 @@ def _check_files(folder: Path, described: dict[str, Any]) -> None:
 
 def _assemble(folder: Path, described: dict[str, Any]) -> Network:
     if "members" in described:
-        return join([_load_bundle(folder / name) for name in described["members"]])
+        # Their files are among those that were checked, their parameters in the fingerprint.
+        return join([_assemble(folder / name, read_description(folder / name)) for name in described["members"]])
     calibration, domain = described["error_calibration"], None
     if described["training_domain"] is not None:
         with np.load(folder / bundle_files.TRAINING_DOMAIN) as arrays:

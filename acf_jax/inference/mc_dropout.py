@@ -332,8 +332,7 @@ def features(network: NetworkParts, stamps: np.ndarray, batch_size: int = 64) ->
         ValueError: if the stamps do not fit the network.
     """
     stamps, params = check_stamps(network, stamps), on_all_devices(network.params)
-    n_features = sum(backbone.num_features for backbone in network.model.config.backbones)
-    parts = [np.zeros((0, n_features), np.float32)]
+    parts = [np.zeros((0, network.model.config.num_features), np.float32)]
     for rows, n_real in filled_batches(len(stamps), batch_size * n_devices()):
         batch = spread_over_devices(as_float32(stamps[rows]))
         encoded, finite = encode_stamps(network.model, network.input_scaling, params, batch)

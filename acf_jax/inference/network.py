@@ -156,13 +156,12 @@ class Network(NetworkParts):
         trained_on = "/".join(dataset[name] for name in ("name", "config", "version") if name in dataset)
         validated = self.sidecar.get("validation", {}).get("labels", {})
         stds = ", ".join(f"{target} {validated[target]['std']:.3g} {LABELS[target]}" for target in validated)
-        n_features = sum(backbone.num_features for backbone in config.backbones)
         joined = f"{len(self.members)} joined, " if self.members else ""
         n_calibrated = self.error_calibration and min(fitted.n_stars for fitted in self.error_calibration.parameters)
         chosen_by = self.sidecar.get("checkpoint_chosen_by", "calibration")
         return [
             (self.name, f"{reads} -> {gives}"),
-            ("network", f"{joined}{n_parameters:,} parameters, {n_features} features, step {self.step:,}"),
+            ("network", f"{joined}{n_parameters:,} parameters, {config.num_features} features, step {self.step:,}"),
             ("trained on", trained_on or "unknown"),
             ("residuals", f"{stds or 'unknown'} (standard deviation about the labels, {chosen_by} split)"),
             ("errors", f"calibrated on {n_calibrated:,} stars" if n_calibrated else "not calibrated"),

@@ -61,6 +61,12 @@ class NetworkParts:
         )
 
     @property
+    def named_members(self) -> dict[str, Self]:
+        """The networks that were joined, by the labels that each predicts; empty for a network that is one."""
+        names = self.model.config.names if isinstance(self.model, JoinedACF) else ()
+        return dict(zip(names, self.members, strict=True))
+
+    @property
     def name(self) -> str:
         """The paper's name of the framework: ACF, or ACPF without parallax; a variant has its own."""
         config = self.model.config

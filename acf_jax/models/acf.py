@@ -83,6 +83,11 @@ class ACFConfig:
         return (self.backbone,)
 
     @property
+    def num_features(self) -> int:
+        """Of a stamp."""
+        return self.backbone.num_features
+
+    @property
     def num_scalars(self) -> int:
         """Numbers a star that the scalar branch reads; 0: there is no such branch."""
         parallax = 2 if self.use_parallax else 0

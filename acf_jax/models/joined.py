@@ -60,6 +60,11 @@ class JoinedConfig:
         return self.members[0].heteroscedastic
 
     @property
+    def num_features(self) -> int:
+        """Of a stamp, by all members."""
+        return sum(member.num_features for member in self.members)
+
+    @property
     def num_scalars(self) -> int:
         """Numbers a star that all scalar branches read."""
         return sum(member.num_scalars for member in self.members)
@@ -119,7 +124,7 @@ def _width(member: ACFConfig, kind: str) -> int:
     """How much of a kind of input a member reads, along the last axis."""
     widths = {
         "stamps": member.backbone.num_bands,
-        "features": member.backbone.num_features,
+        "features": member.num_features,
         "scalars": member.num_scalars,
     }
     return widths[kind]

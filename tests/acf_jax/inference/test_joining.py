@@ -66,7 +66,10 @@ def test_a_star_is_as_far_from_the_training_stars_as_the_network_furthest_away_s
         for network, part in zip(alone, (features[:, :n], features[:, n:]), strict=True)
     ]
     np.testing.assert_array_equal(joined.training_domain.distance(features, stars["stamp"]), np.maximum(*distances))
-    assert joined.training_domain.error_limits == {"teff": 310, "logg": 0.3, "fe_h": 310}  # as make_run fits them
+    # As make_run has them, by the place of a label in its network; flags of the catalogue read them by label.
+    assert joined.training_domain.error_limits == {"teff": 310, "logg": 0.3, "fe_h": 310}
+    assert joined.training_domain.label_min == {"teff": 3900, "logg": 0.5, "fe_h": 3900}
+    assert joined.training_domain.label_max == {"teff": 7900, "logg": 4.9, "fe_h": 7900}
 
 
 def test_the_order_of_the_folders_does_not_matter(runs, joined):
