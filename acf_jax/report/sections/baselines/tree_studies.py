@@ -75,11 +75,8 @@ def answers(context: Context) -> dict[Study, Answer]:
         MissingPieceError: if the dataset lacks what the studies need.
     """
     _check_dataset(context)
-    of_split = {split: _split_tables(context, split) for split in context.dataset.splits if split in SPLITS}
-    tables = {
-        role: {kind: table[rows] for kind, table in of_split[split].items()}
-        for role, (split, rows) in roles(context).items()
-    }
+    components = {target: image_components(context, target) for target in context.targets}
+    tables = {split: _split_tables(context, split, components) for split, _ in roles(context).values()}
     import_libraries()
     storage = tuning.open_storage(context.out_dir / "cache" / "studies.sqlite3")
     studies = [Study(method, target) for method, target in product(methods(), context.targets)]
@@ -127,17 +124,17 @@ def roles(context: Context) -> dict[str, tuple[str, np.ndarray]]:
     return found
 
 
-def _split_tables(context: Context, split: str) -> dict[tuple[str, bool, str], np.ndarray]:
+def _split_tables(context: Context, split: str, components: Mapping) -> dict[tuple[str, bool, str], np.ndarray]:
     """What every method gets of a split's stars: {(inputs, use_parallax, target): (n, n_columns)}."""
     stars = {field: context.stars(split)[field] for field in PHOTOMETRY_FIELDS}
     coefficients, tables = context.dataset.metadata["extinction_coefficients"], {}
     for inputs, use_parallax in product(INPUTS, (False, True)):
-        for target in context.targets:
-            if inputs == IMAGE_FEATURES:
-                columns = image_inputs(image_components(context, target)[split], stars, use_parallax)
-            else:
-                columns = photometric_inputs(stars, context.dataset.bands, coefficients, inputs, use_parallax)
-            tables[inputs, use_parallax, target] = table(columns)
+        if inputs == IMAGE_FEATURES:
+            for target, of_target in components.items():
+                tables[inputs, use_parallax, target] = table(image_inputs(of_target[split], stars, use_parallax))
+        else:
+            columns = photometric_inputs(stars, context.dataset.bands, coefficients, inputs, use_parallax)
+            tables |= dict.fromkeys(((inputs, use_parallax, target) for target in components), table(columns))
     return tables
 
 
@@ -154,7 +151,7 @@ def image_components(context: Context, target: str) -> dict[str, np.ndarray]:
     trained, splits = context.trained, [split for split in SPLITS if context.dataset.splits.get(split)]
     own, start = slice(None), 0
     for member in trained.members:
-        end = start + sum(backbone.num_features for backbone in member.model.config.backbones)
+        end = start + member.model.config.num_features
         own, start = (slice(start, end) if target in member.targets else own), end
 
     def compute() -> dict[str, np.ndarray]:
@@ -182,7 +179,8 @@ def _labelled(features: np.ndarray, context: Context, target: str, role: str) ->
 def _answer(context: Context, study: Study, tables: Mapping, storage) -> Answer:
     """Tune, fit and predict, unless that was done before."""
     method, options = study.method, context.options
-    table_of = {role: tables[role][method.inputs, method.use_parallax, study.target] for role in SPLITS}
+    kind = method.inputs, method.use_parallax, study.target
+    table_of = {role: tables[split][kind][rows] for role, (split, rows) in roles(context).items()}
     train, calibration = (_labelled(table_of[role], context, study.target, role) for role in (TRAIN, CALIBRATION))
     words = (method.algorithm, method.all_inputs, study.target)
     name = ", ".join((*words, fingerprint(method.algorithm, train, calibration, options.seed)))

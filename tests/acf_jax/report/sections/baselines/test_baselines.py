@@ -262,7 +262,7 @@ def labels_fitted(context, monkeypatch):
 def test_image_features_are_those_of_the_labels_own_network(tmp_path):
     members, found = [], []
     for target, num_features in (("teff", 18), ("logg", 12)):
-        config = SimpleNamespace(backbones=[SimpleNamespace(num_features=num_features)])
+        config = SimpleNamespace(num_features=num_features)
         members.append(SimpleNamespace(targets=(target,), model=SimpleNamespace(config=config)))
     for seed in (0, 1):
         context = make_context(tmp_path / str(seed), draw_splits())
