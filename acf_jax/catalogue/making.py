@@ -164,7 +164,7 @@ def make_plan(networks: Mapping[str, Network], dataset: PreparedDataset, facts: 
         n_samples=options.n_samples,
         seed=options.seed,
         batch_size=options.batch_size or default_batch_size(),
-        dataset={name: value for name, value in dataset.describe().items() if name not in ("folder", "stamps")},
+        dataset=dataset.identity,
         networks={name: network_fingerprint(trained) for name, trained in networks.items()},
         errors={name: errors_fingerprint(trained) for name, trained in networks.items()},
         targets=next(iter(networks.values())).targets,

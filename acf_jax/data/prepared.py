@@ -27,6 +27,8 @@ SAMPLES = (
     "mock", "mock_large", "mock_low_quality", "high_quality", "low_quality", "catalogue", "stars", "mock_stars"
 )  # fmt: skip
 """The configs of `datasets.build`, which this package does not import."""
+IDENTITY = ("name", "config", "version", "fingerprint")
+"""What tells one dataset from another."""
 GALAH_FILE = "GALAH_DR3_main_allstar_v2.fits"
 GALAH_URL = "https://cloud.datacentral.org.au/teamdata/GALAH/public/GALAH_DR3/"
 
@@ -62,15 +64,19 @@ class PreparedDataset:
         """How its stamps were made, `sky` and `aligner`; empty where the builder did not say."""
         return dict(self.metadata.get("provenance", {}).get("recipe", {}).get("stamps", {}))
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """What tells it from others: `IDENTITY`."""
+        return {name: getattr(self, name) for name in IDENTITY}
+
     def describe(self) -> dict:
         """What a checkpoint stores about its dataset."""
-        facts = {name: getattr(self, name) for name in ("name", "config", "version", "fingerprint")}
-        return facts | {"folder": str(self.folder)} | ({"stamps": self.stamps} if self.stamps else {})
+        return self.identity | {"folder": str(self.folder)} | ({"stamps": self.stamps} if self.stamps else {})
 
     def check_stamps(self, trained_on: Mapping) -> None:
         """Refuse a network, whose checkpoint stored `trained_on`, that learned on stamps with another sky level.
 
-        Which aligner made them does not matter: all make the same stamps to 1e-6 of the peak.
+        Which aligner made them does not matter: both make the same stamps (docs/real-data.md).
 
         Raises:
             DatasetError: naming both.

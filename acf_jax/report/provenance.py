@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 
-from acf_jax.data.prepared import PreparedDataset
+from acf_jax.data.prepared import IDENTITY, PreparedDataset
 from acf_jax.files import without_folders
 from acf_jax.inference.network import Network
 from acf_jax.report.context import Context
@@ -65,7 +65,7 @@ def network_record(trained: Network) -> dict:
         "n_parameters": sum(leaf.size for leaf in jax.tree.leaves(trained.params)),
         "code_version": sidecar.get("code_version"),
         "jax_version": sidecar.get("jax_version"),
-        "dataset": {name: sidecar["dataset"][name] for name in ("name", "config", "version", "fingerprint")},
+        "dataset": {name: sidecar["dataset"][name] for name in IDENTITY},
         "config": without_folders(sidecar["config"]),
     }
 
@@ -73,8 +73,7 @@ def network_record(trained: Network) -> dict:
 def dataset_record(dataset: PreparedDataset) -> dict:
     """Its identity and what its builder recorded of its making."""
     recorded = {name: dataset.metadata[name] for name in ("provenance", "selection") if name in dataset.metadata}
-    facts = {name: getattr(dataset, name) for name in ("name", "config", "version", "fingerprint")}
-    return {**facts, "splits": dict(dataset.splits), **without_folders(recorded)}
+    return {**dataset.identity, "splits": dict(dataset.splits), **without_folders(recorded)}
 
 
 def git_state(folder: Path) -> dict | None:

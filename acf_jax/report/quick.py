@@ -12,6 +12,7 @@ import pyarrow.parquet
 from matplotlib.figure import Figure
 
 from acf_jax.baselines.gradient_boosting import PHOTOMETRY_FIELDS, PhotometricBaselines
+from acf_jax.data.prepared import IDENTITY
 from acf_jax.files import Folders, as_paths, results_folder, whole_file
 from acf_jax.inference.loading import load
 from acf_jax.labels import LABELS
@@ -106,7 +107,7 @@ def describe(context: Context, checkpoint_dir: Folders) -> dict:
         "n_stars": dataset.n_examples(SPLIT),
         "network": context.name,
         "checkpoint": {"folder": " ".join(map(str, as_paths(checkpoint_dir))), "step": trained.step},
-        "dataset": {name: trained.sidecar["dataset"][name] for name in ("name", "config", "version", "fingerprint")},
+        "dataset": {name: trained.sidecar["dataset"][name] for name in IDENTITY},
         "mc_dropout": {"n_samples": options.n_samples, "seed": options.seed},
         "code_version": {"training": trained.sidecar.get("code_version"), "evaluation": __version__},
         "units": {target: LABELS[target] for target in trained.targets},
