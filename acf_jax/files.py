@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, after a power failure and beside other processes too."""
+"""Files and folders that are whole or not there, after a power failure and beside other processes; folders of runs."""
 
 from __future__ import annotations
 

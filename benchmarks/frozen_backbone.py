@@ -21,11 +21,10 @@ import numpy as np
 from acf_jax.baselines import photometric_network
 from acf_jax.data.batches import filled_batches
 from acf_jax.devices import compilation_cache
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.report.context import STARS_AT_A_TIME, Context, Options, labels_of, network_facts, split_facts
 from acf_jax.report.markdown import markdown_table
 from acf_jax.report.opening import open_context
-from acf_jax.report.section import number
 from acf_jax.report.words import NAMES
 from acf_jax.running import run
 from benchmarks.command import make_parser, print_json

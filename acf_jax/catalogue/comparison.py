@@ -132,12 +132,12 @@ def _of(matched: Matched, targets: list[str], rows: np.ndarray) -> tuple[dict[st
 def _trained_ids(folder: Path) -> np.ndarray:
     """The object_ids of a prepared dataset's training split."""
     try:
-        rows = pq.read_table(folder / STARS, columns=["object_id", "split"])
+        rows = pq.read_table(folder / STARS, columns=["object_id"], filters=[("split", "=", TRAINING_SPLIT)])
     except (OSError, pyarrow.ArrowException) as error:
         raise CatalogueError(
             f"{folder / STARS} cannot be read: give the folder of a prepared dataset, smss_stamps/CONFIG/VERSION."
         ) from error
-    return rows.filter(pyarrow.compute.equal(rows["split"], TRAINING_SPLIT))["object_id"].to_numpy()
+    return rows["object_id"].to_numpy()
 
 
 def _of_another_dataset(provenance: Mapping) -> bool:

@@ -136,7 +136,6 @@ def main(arguments: list[str] | None = None, prog: str = "acf-evaluate", of_clon
         The exit status.
     """
     options = parse_arguments(arguments, prog)
-
     out_dir = results_folder(options.checkpoint, options.out)
 
     def evaluate() -> int:

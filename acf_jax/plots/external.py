@@ -1,4 +1,4 @@
-"""The paper's Figs. 11 and 12, predictions against another survey's labels, the caller saves."""
+"""The paper's Figs. 11 and 12, predictions against another survey's labels; the caller saves."""
 
 from __future__ import annotations
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from acf_jax.data.prepared import how_to_prepare
+from acf_jax.labels import number
 from acf_jax.metrics.residuals import NOMINAL_COVERAGE
 from acf_jax.report.markdown import markdown_table
-from acf_jax.report.section import number, percent
+from acf_jax.report.section import percent
 from acf_jax.report.words import NAMES, REFERENCES, enumerated
 
 

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from acf_jax.errors import ACFError
-from acf_jax.labels import number as number  # beside `percent`
 
 
 class MissingPieceError(ACFError):

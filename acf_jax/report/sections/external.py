@@ -11,12 +11,12 @@ from itertools import product
 
 import numpy as np
 
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.metrics.measurements import Measurement, estimates, from_metrics, select, to_dicts
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.plots import external as external_plots
 from acf_jax.report.context import Context
-from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number
+from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table
 from acf_jax.report.words import NAMES, in_words, with_unit
 from acf_jax.surveys import comparing
 from acf_jax.surveys.matching import Matched

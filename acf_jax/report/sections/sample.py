@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy import stats as statistics
 
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.metrics.measurements import Measurement, estimates, from_metrics, to_dicts
 from acf_jax.metrics.residuals import ResidualBin, binned_residuals, magnitude_edges, residual_metrics
 from acf_jax.plots.predictions import (
@@ -24,7 +24,7 @@ from acf_jax.plots.predictions import (
 )
 from acf_jax.plots.samples import draw_figure_1, plot_figure_6
 from acf_jax.report.context import Context
-from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, number, percent
+from acf_jax.report.section import FigureFile, MissingPieceError, Section, Table, percent
 from acf_jax.report.sections.parallax import WITHOUT, how_to_get
 from acf_jax.report.words import NAMES, enumerated, in_words, with_unit
 

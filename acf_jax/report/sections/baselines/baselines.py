@@ -14,13 +14,13 @@ import numpy as np
 from acf_jax.baselines.features import IMAGE_FEATURES, INPUTS, PHOTOMETRIC_INPUTS
 from acf_jax.baselines.tree_ensembles import TREE_ENSEMBLES
 from acf_jax.baselines.tuning import N_RANDOM_TRIALS
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.metrics.bootstrap import Estimate, std_ratio
 from acf_jax.metrics.measurements import Measurement, from_metrics, to_dicts, without_interval
 from acf_jax.metrics.residuals import residual_metrics
 from acf_jax.report.context import Context
 from acf_jax.report.residuals import PREFIXES, references
-from acf_jax.report.section import Section, Table, number, percent
+from acf_jax.report.section import Section, Table, percent
 from acf_jax.report.sections.baselines.tree_studies import (
     CALIBRATION,
     TRAIN,

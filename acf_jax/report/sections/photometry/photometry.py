@@ -14,14 +14,14 @@ import numpy as np
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.metrics.bootstrap import bootstrap_moments, std_ratio
 from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
 from acf_jax.plots.predictions import BLUE, VERMILION
 from acf_jax.report.context import Context, labels_of
 from acf_jax.report.quantities import CROWDED_ARCSEC, is_crowded
 from acf_jax.report.residuals import PREFIXES, references
-from acf_jax.report.section import FigureFile, Section, Table, number
+from acf_jax.report.section import FigureFile, Section, Table
 from acf_jax.report.sections.photometry import methods
 from acf_jax.report.sections.photometry.methods import Answer
 from acf_jax.report.words import NAMES, REFERENCES, low_quality_way, with_unit

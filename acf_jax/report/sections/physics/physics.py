@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from acf_jax.explain.attributions import Explainer
 from acf_jax.explain.band_importance import PARALLAX
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.metrics.measurements import Measurement, distinct, estimates, select, to_dicts
 from acf_jax.plots import attributions as attribution_plots
 from acf_jax.report.context import Context
-from acf_jax.report.section import FigureFile, Section, Table, number, percent
+from acf_jax.report.section import FigureFile, Section, Table, percent
 from acf_jax.report.sections.physics import probes
 from acf_jax.report.sections.physics.probes import NEAR_RADIUS_PX, PARAMETERS, Attributions, Sample
 from acf_jax.report.words import NAMES, enumerated, ratio, with_unit

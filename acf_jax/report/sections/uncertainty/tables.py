@@ -8,11 +8,11 @@ from itertools import product
 import numpy as np
 
 from acf_jax.calibration.errors import ErrorCalibration
-from acf_jax.labels import LABELS
+from acf_jax.labels import LABELS, number
 from acf_jax.metrics.measurements import distinct, estimates, select
 from acf_jax.metrics.uncertainty import LEVELS
 from acf_jax.report.context import Context
-from acf_jax.report.section import Table, number, percent
+from acf_jax.report.section import Table, percent
 from acf_jax.report.sections.uncertainty.coverage_goal import BIN_TOLERANCE, MIN_STARS, JudgedBin, worst
 from acf_jax.report.sections.uncertainty.findings import Findings
 from acf_jax.report.words import NAMES, REFERENCES
