@@ -269,7 +269,11 @@ def test_image_features_are_those_of_the_labels_own_network(tmp_path):
         context.trained.members = tuple(members)
         for features in context.stamps_features.values():  # those of Teff's network differ
             features[:, :18] = np.random.default_rng(seed).normal(size=(len(features), 18))
-        found.append({target: tree_studies.image_components(context, target)["train"] for target in ("teff", "logg")})
+        components = {target: tree_studies.image_components(context, target) for target in ("teff", "logg")}
+        found.append({target: of_target["train"] for target, of_target in components.items()})
+        tables = tree_studies._split_tables(context, "train", components)
+        for target, of_target in found[-1].items():
+            np.testing.assert_array_equal(tables["image features", False, target], of_target)
     np.testing.assert_array_equal(found[0]["logg"], found[1]["logg"])
     assert not np.array_equal(found[0]["teff"], found[1]["teff"])
     assert found[0]["logg"].shape[1] == 12  # all that there are
